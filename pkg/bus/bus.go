@@ -1,0 +1,122 @@
+// Package bus is being a client of a bus: connecting, calling with the
+// interactive flag, and receiving signals in the order they were sent.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const defaultSystemAddress = "unix:path=/run/dbus/system_bus_socket"
+
+// SystemAddress returns the address of the system bus: that of
+// $DBUS_SYSTEM_BUS_ADDRESS, else the usual socket.
+func SystemAddress() string {
+	if address := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
+		return address
+	}
+	return defaultSystemAddress
+}
+
+// Dial connects to the bus at address, authenticates as this process's user
+// and says Hello. Signals are delivered in the order in which they arrive.
+// The connection ends with ctx.
+func Dial(ctx context.Context, address string) (*dbus.Conn, error) {
+	conn, err := dbus.Dial(address,
+		dbus.WithContext(ctx),
+		dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to the bus at %s: %w", address, err)
+	}
+	if err := conn.Auth(nil); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("cannot authenticate at the bus: %w", err)
+	}
+	if err := conn.Hello(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("cannot greet the bus: %w", machine1.FromBus(err))
+	}
+	return conn, nil
+}
+
+// Target is the object a call goes to.
+type Target struct {
+	Name string // bus name
+	Path dbus.ObjectPath
+}
+
+// Call calls interface.member of the target and stores the reply's values
+// into out, pointers as of dbus.Store. If interactive, whoever answers may ask
+// the user for a password first (ALLOW_INTERACTIVE_AUTHORIZATION, which
+// godbus's BusObject.Call would drop). Errors of the other side are
+// *machine1.RemoteError. The only time limit is ctx.
+func Call(ctx context.Context, conn *dbus.Conn, to Target, member string, interactive bool, in []any, out ...any) error {
+	call, err := Go(ctx, conn, to, member, interactive, in)
+	if err != nil {
+		return err
+	}
+	return Wait(ctx, call, out...)
+}
+
+// Go sends a call without waiting for the reply; Wait takes it. Pipelined
+// calls are answered in any order, so each is waited for by itself.
+func Go(ctx context.Context, conn *dbus.Conn, to Target, member string, interactive bool, in []any) (*dbus.Call, error) {
+	iface, name, err := splitMember(member)
+	if err != nil {
+		return nil, err
+	}
+	msg := &dbus.Message{
+		Type: dbus.TypeMethodCall,
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldDestination: dbus.MakeVariant(to.Name),
+			dbus.FieldPath:        dbus.MakeVariant(to.Path),
+			dbus.FieldInterface:   dbus.MakeVariant(iface),
+			dbus.FieldMember:      dbus.MakeVariant(name),
+		},
+		Body: in,
+	}
+	if interactive {
+		msg.Flags |= dbus.FlagAllowInteractiveAuthorization
+	}
+	if len(in) > 0 {
+		msg.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(in...))
+	}
+	return conn.SendWithContext(ctx, msg, make(chan *dbus.Call, 1)), nil
+}
+
+// Wait waits for the reply to call and stores its values into out.
+func Wait(ctx context.Context, call *dbus.Call, out ...any) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", machine1.ErrTimeout, ctx.Err())
+	case call = <-call.Done:
+	}
+	if call.Err != nil {
+		if errors.Is(call.Err, dbus.ErrClosed) {
+			return fmt.Errorf("%w: the bus connection was closed", machine1.ErrDisconnected)
+		}
+		return machine1.FromBus(call.Err)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	if err := call.Store(out...); err != nil {
+		return fmt.Errorf("unexpected reply: %w", err)
+	}
+	return nil
+}
+
+func splitMember(member string) (iface, name string, err error) {
+	for i := len(member) - 1; i > 0; i-- {
+		if member[i] == '.' {
+			return member[:i], member[i+1:], nil
+		}
+	}
+	return "", "", fmt.Errorf("%q is no interface.member", member)
+}
