@@ -1,0 +1,71 @@
+# make          build bin/machd and bin/machctl
+# make help     the other targets
+
+PREFIX  ?= /usr
+DESTDIR ?=
+GO      ?= go
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+
+LIBEXECDIR = $(PREFIX)/libexec
+BINDIR     = $(PREFIX)/bin
+UNITDIR    = $(PREFIX)/lib/systemd/system
+BUSDIR     = $(PREFIX)/share/dbus-1/system.d
+POLKITDIR  = $(PREFIX)/share/polkit-1/actions
+MANDIR     = $(PREFIX)/share/man
+
+# Everything that is installed, as MODE:SOURCE:TARGET. install and uninstall
+# both work from this list. No name in it may belong to a systemd package.
+FILES = \
+	755:bin/machd:$(LIBEXECDIR)/machd \
+	755:bin/machctl:$(BINDIR)/machctl \
+	$(foreach f,$(wildcard systemd-units/*.service systemd-units/*.socket),644:$(f):$(UNITDIR)/$(notdir $(f))) \
+	$(foreach f,$(wildcard dbus-policy/*.conf),644:$(f):$(BUSDIR)/$(notdir $(f))) \
+	$(foreach f,$(wildcard dbus-policy/*.policy),644:$(f):$(POLKITDIR)/$(notdir $(f))) \
+	$(foreach n,1 5 8,$(foreach f,$(wildcard man/*.$(n)),644:$(f):$(MANDIR)/man$(n)/$(notdir $(f))))
+
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)"
+
+.PHONY: all install uninstall host demo check clean help bin/machd bin/machctl bin/testhost
+
+all: bin/machd bin/machctl
+
+bin/machd:
+	$(BUILD) -o $@ ./daemon/cmd/machd
+
+bin/machctl:
+	$(BUILD) -o $@ ./client/cmd/machctl
+
+bin/testhost:
+	$(GO) build -o $@ ./test/testhost
+
+# Only what `make` has built is installed: root need not have Go.
+install:
+	@for f in $(FILES); do \
+		mode=$${f%%:*}; rest=$${f#*:}; \
+		test -e "$${rest%%:*}" || { echo "$${rest%%:*} is missing: run make first" >&2; exit 1; }; \
+		install -D -m "$$mode" "$${rest%%:*}" "$(DESTDIR)$${rest#*:}" || exit 1; \
+	done
+
+uninstall:
+	@for f in $(FILES); do rm -f "$(DESTDIR)$${f##*:}" || exit 1; done
+
+host: bin/testhost
+	@bin/testhost shell
+
+demo: bin/testhost
+	@bin/testhost demo
+
+check:
+	@$(GO) run ./test/check
+
+clean:
+	rm -rf bin
+
+help:
+	@echo "make            build bin/machd and bin/machctl"
+	@echo "make install    install them, their units and policies (DESTDIR=, PREFIX=/usr)"
+	@echo "make uninstall  remove exactly what install installs"
+	@echo "make host       a shell in a booted systemd in a container, machd in place, c8-ns to play with"
+	@echo "make demo       the book's session in such a host, each answer checked"
+	@echo "make check      every test there is"
+	@echo "make clean      remove bin"

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A root is the recipe of one file tree in the cache.
+type root struct {
+	name, suite, variant string
+	include              string // packages, blank separated
+	script               string // run by sh inside, at the end
+}
+
+const mirror = "http://deb.debian.org/debian"
+
+// hostPackages: libpam-systemd is what polkitd needs to know of sessions.
+const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkitd systemd-container nftables iproute2 " +
+	"iputils-ping procps python3-minimal btrfs-progs e2fsprogs kmod less vim-tiny login passwd"
+
+// quietBoot keeps a fresh copy from doing first-boot work at each boot, and
+// from looking like the machine that built it.
+const quietBoot = `
+: >/etc/machine-id
+rm -f /etc/resolv.conf /etc/hostname
+systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
+  systemd-modules-load.service modprobe@.service
+systemd-tmpfiles --create --prefix=/var >/dev/null 2>&1 || true
+journalctl --update-catalog >/dev/null 2>&1 || true
+ldconfig
+touch -d 2100-01-01 /etc/.updated /var/.updated
+`
+
+const hostScript = quietBoot + `
+echo testhost >/etc/hostname
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 testhost\n' >/etc/hosts
+useradd -m -s /bin/bash alice
+useradd -m -s /bin/bash bob
+mkdir -p /var/lib/machines /src /opt/machd-test
+`
+
+const guestScript = quietBoot + `
+echo root:c8 | chpasswd
+`
+
+const tinyScript = `
+/usr/bin/busybox mkdir -p /proc /sys /dev /tmp /run /root /etc /var /usr/lib /usr/bin /usr/sbin
+for dir in bin sbin lib; do /usr/bin/busybox ln -sfn usr/$dir /$dir; done
+/usr/bin/busybox --install -s
+printf 'ID=tiny\nNAME=Tiny\nPRETTY_NAME="Tiny without systemd"\nVERSION_ID=1\n' >/etc/os-release
+printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' >/etc/passwd
+printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
+: >/etc/machine-id
+`
+
+var (
+	trixie = root{"trixie", "trixie", "minbase", hostPackages, hostScript}
+	forky  = root{"forky", "forky", "minbase", hostPackages, hostScript}
+	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
+		"busybox login passwd", guestScript}
+	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript}
+
+	guests = []root{guest, tiny}
+	all    = []root{trixie, forky, guest, tiny}
+)
+
+// id changes with the recipe, so that a changed recipe is a root not built yet.
+func (r root) id() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{r.suite, r.variant, r.include, r.script}, "\x00")))
+	return fmt.Sprintf("%s-%x", r.name, sum[:4])
+}
+
+func (c cache) root(r root) string { return filepath.Join(c.dir, "roots", r.id()) }
+
+// ensure builds those of the roots that are missing, side by side.
+func (c cache) ensure(ctx context.Context, log io.Writer, roots ...root) error {
+	if err := os.MkdirAll(filepath.Join(c.dir, "roots"), 0o755); err != nil {
+		return err
+	}
+	errs := make([]error, len(roots))
+	var wg sync.WaitGroup
+	for i, r := range roots {
+		if _, err := os.Stat(c.root(r)); err == nil {
+			continue
+		}
+		wg.Go(func() { errs[i] = c.request(ctx, log, r) })
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("cannot build the root %q: %w", roots[i].name, err)
+		}
+	}
+	return nil
+}
+
+// request has a contained copy of this program build r, so that an interrupt
+// leaves no process and no mount behind.
+func (c cache) request(ctx context.Context, log io.Writer, r root) error {
+	lock, err := lockFile(c.root(r)+".lock", wait)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if _, err := os.Stat(c.root(r)); err == nil {
+		return nil
+	}
+	out := &prefixer{w: log, prefix: "  " + r.name + ": "}
+	fmt.Fprintf(log, "building %s of Debian %s, once; it takes about half a minute …\n", r.name, r.suite)
+	return contained(ctx, nil, out, out, "build", c.dir, r.name)
+}
+
+// build makes the root under another name and renames it when it is whole.
+func (c cache) build(ctx context.Context, name string) error {
+	r, err := rootNamed(name)
+	if err != nil {
+		return err
+	}
+	temporary := c.root(r) + ".tmp"
+	if err := os.RemoveAll(temporary); err != nil {
+		return err
+	}
+	source := os.Getenv("MACHD_TEST_MIRROR")
+	if source == "" {
+		source = mirror
+	}
+	// A snapshot or a slow mirror has an index past its date; these roots are
+	// thrown away and reach no network.
+	bootstrap := exec.CommandContext(ctx, "mmdebstrap", "--mode=root", "--variant="+r.variant,
+		"--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Check-Date \"false\"",
+		"--include="+strings.ReplaceAll(r.include, " ", ","), r.suite, temporary, source)
+	bootstrap.Stdout, bootstrap.Stderr = os.Stdout, os.Stderr
+	if err := bootstrap.Run(); err != nil {
+		return fmt.Errorf("cannot run mmdebstrap: %w", err)
+	}
+	if err := r.finish(ctx, temporary); err != nil {
+		return fmt.Errorf("cannot set up the root: %w", err)
+	}
+	return os.Rename(temporary, c.root(r))
+}
+
+// finish runs the recipe's script inside, with a /proc for its programs.
+func (r root) finish(ctx context.Context, dir string) error {
+	proc := filepath.Join(dir, "proc")
+	if err := os.MkdirAll(proc, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", proc, "proc", 0, ""); err != nil {
+		return fmt.Errorf("cannot mount %s: %w", proc, err)
+	}
+	defer unix.Unmount(proc, 0)
+
+	script := exec.CommandContext(ctx, "chroot", dir, "/bin/sh", "-euc", r.script)
+	if r.variant == "extract" {
+		script.Args = []string{"chroot", dir, "/usr/bin/busybox", "sh", "-euc", r.script}
+	}
+	script.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"}
+	script.Stdout, script.Stderr = os.Stdout, os.Stderr
+	return script.Run()
+}
+
+func rootNamed(name string) (root, error) {
+	for _, r := range all {
+		if r.name == name {
+			return r, nil
+		}
+	}
+	return root{}, fmt.Errorf("no root is called %q", name)
+}
