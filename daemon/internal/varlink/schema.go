@@ -1,0 +1,225 @@
+package varlink
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+)
+
+// A Type is the shape of one value.
+type Type struct {
+	kind   kind
+	name   string                     // of an enum or a structure
+	values []string                   // of an enum
+	fields Fields                     // of a structure
+	elem   *Type                      // of an array
+	parse  func(string) (int64, bool) // of an integer that has names
+}
+
+type kind int
+
+const (
+	kindString kind = iota
+	kindInt
+	kindBool
+	kindEnum
+	kindStruct
+	kindArray
+)
+
+// The plain types. An Int may also arrive as a decimal string, and as a float
+// without a fraction: clients in languages without 64-bit integers send these.
+var (
+	String = &Type{kind: kindString}
+	Int    = &Type{kind: kindInt}
+	Bool   = &Type{kind: kindBool}
+)
+
+// Array is a list of elem.
+func Array(elem *Type) *Type { return &Type{kind: kindArray, elem: elem} }
+
+// Enum is a string out of a fixed set.
+func Enum(name string, values ...string) *Type {
+	return &Type{kind: kindEnum, name: name, values: values}
+}
+
+// Struct is an object with the given fields, and no others.
+func Struct(name string, fields ...Field) *Type {
+	return &Type{kind: kindStruct, name: name, fields: fields}
+}
+
+// NamedInt is an Int whose string form may also be a name that parse knows.
+func NamedInt(parse func(string) (int64, bool)) *Type { return &Type{kind: kindInt, parse: parse} }
+
+// A Field is one member of an object.
+type Field struct {
+	Name string
+	Type *Type
+	// Nullable fields may be left out. A null is refused all the same, as the
+	// reference does whatever its description of the interface says.
+	Nullable bool
+	// Ignored fields are accepted whatever they hold, and then forgotten.
+	Ignored bool
+	// Valid checks what the type cannot say: v is a string, int64, bool,
+	// []any or Object. nil accepts all.
+	Valid func(v any) bool
+}
+
+// Fields are the members of an object, in the order of its description.
+type Fields []Field
+
+// An Object is input that has passed its Fields' check. A field that was left
+// out has its type's zero value.
+type Object struct{ values map[string]any }
+
+// Has reports whether the caller gave the field.
+func (o Object) Has(name string) bool { _, ok := o.values[name]; return ok }
+
+// String returns a string or enum field.
+func (o Object) String(name string) string { return field[string](o, name) }
+
+// Int returns an integer field.
+func (o Object) Int(name string) int64 { return field[int64](o, name) }
+
+// Bool returns a boolean field.
+func (o Object) Bool(name string) bool { return field[bool](o, name) }
+
+// Object returns a structure field.
+func (o Object) Object(name string) Object { return field[Object](o, name) }
+
+// Array returns the elements of an array field.
+func (o Object) Array(name string) []any { return field[[]any](o, name) }
+
+// field panics if the handler and its row disagree about the type.
+func field[V any](o Object, name string) V {
+	var zero V
+	v, ok := o.values[name]
+	if !ok {
+		return zero
+	}
+	return v.(V)
+}
+
+// check matches in with f. The order of the three steps decides which field a
+// caller with several mistakes hears of.
+//
+// Reference: sd-varlink-idl.c, varlink_idl_validate_method_call, and then the
+// method's own dispatch table.
+func (f Fields) check(in members) (Object, error) {
+	out := Object{make(map[string]any, len(in))}
+	for _, field := range f {
+		v, err := field.take(in)
+		if err != nil {
+			return Object{}, err
+		}
+		if v != nil {
+			out.values[field.Name] = v
+		}
+	}
+	for _, m := range in {
+		if !slices.ContainsFunc(f, func(f Field) bool { return f.Name == m.name }) {
+			return Object{}, InvalidParameter(m.name)
+		}
+	}
+	for _, m := range in {
+		i := slices.IndexFunc(f, func(f Field) bool { return f.Name == m.name })
+		if v, ok := out.values[m.name]; ok && f[i].Valid != nil && !f[i].Valid(v) {
+			return Object{}, InvalidParameter(m.name)
+		}
+	}
+	return out, nil
+}
+
+// take returns the field's converted value, nil if there is none to keep.
+func (f Field) take(in members) (any, error) {
+	given := -1
+	for i, m := range in {
+		if m.name != f.Name {
+			continue
+		}
+		if given >= 0 {
+			return nil, InvalidParameter(f.Name) // twice
+		}
+		given = i
+	}
+	switch {
+	case f.Ignored:
+		return nil, nil
+	case given < 0 && f.Nullable:
+		return nil, nil
+	case given < 0:
+		return nil, InvalidParameter(f.Name)
+	}
+	v, ok := f.Type.convert(in[given].value)
+	if !ok {
+		return nil, InvalidParameter(f.Name)
+	}
+	return v, nil
+}
+
+// convert returns v as the handler gets it; ok is false if v is not a t.
+func (t *Type) convert(v any) (converted any, ok bool) {
+	switch t.kind {
+	case kindString:
+		s, ok := v.(string)
+		return s, ok
+	case kindEnum:
+		s, ok := v.(string)
+		return s, ok && slices.Contains(t.values, s)
+	case kindBool:
+		b, ok := v.(bool)
+		return b, ok
+	case kindInt:
+		return t.convertInt(v)
+	case kindStruct:
+		in, ok := v.(members)
+		if !ok {
+			return nil, false
+		}
+		o, err := t.fields.check(in)
+		return o, err == nil
+	case kindArray:
+		return t.convertArray(v)
+	}
+	return nil, false
+}
+
+func (t *Type) convertInt(v any) (int64, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n, true
+		}
+		f, err := v.Float64()
+		return int64(f), err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53
+	case string:
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+			return n, true
+		}
+		if t.parse != nil {
+			return t.parse(v)
+		}
+	}
+	return 0, false
+}
+
+func (t *Type) convertArray(v any) ([]any, bool) {
+	in, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	out := make([]any, 0, len(in))
+	for _, e := range in {
+		// The reference takes decimal strings for fields only.
+		if _, isString := e.(string); isString && t.elem.kind == kindInt {
+			return nil, false
+		}
+		c, ok := t.elem.convert(e)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, c)
+	}
+	return out, true
+}
