@@ -1,0 +1,157 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// Message IDs by which journal readers find the beginning and the end of a
+// machine. Reference: sd-messages.h.
+const (
+	messageMachineStart = "24d8d4452573402496068381a6312df2"
+	messageMachineStop  = "58432bd3bace477cb514b56381b8a758"
+)
+
+// Units is what the domain asks of PID 1. Errors are PID 1's own, as
+// *machine1.RemoteError.
+type Units interface {
+	// StartTransient returns the job that starts the unit.
+	StartTransient(ctx context.Context, name, mode string, props []machine1.Property) (dbus.ObjectPath, error)
+	// WaitJob waits for a job's end, even for one that has ended already.
+	WaitJob(ctx context.Context, job dbus.ObjectPath) (result string, err error)
+	JobExists(ctx context.Context, job dbus.ObjectPath) (bool, error)
+	Stop(ctx context.Context, name, mode string) (dbus.ObjectPath, error)
+	Kill(ctx context.Context, name, whom string, signal int32) error
+	KillSubgroup(ctx context.Context, name, whom, subgroup string, signal int32) error
+	Unref(ctx context.Context, name string) error
+	ActiveState(ctx context.Context, name string) (string, error)
+}
+
+// Config is what a Manager stands on.
+type Config struct {
+	Dir   string      // of the state files, machine1.StateDir
+	Root  string      // of the host's files; "" is "/"
+	Units Units       // PID 1
+	Emit  func(Event) // queues a signal; must not block, nor call back
+	Log   *slog.Logger
+}
+
+// A Manager is all that can be done with machines.
+type Manager struct {
+	registry *Registry
+	units    Units
+	log      *slog.Logger
+	work     *work
+	awaited  unitWaiters
+}
+
+// New makes the state directory, by whose existence other programs tell that
+// there is a machine manager, and knows no machine yet but the host.
+func New(cfg Config) (*Manager, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot make the state directory: %w", err)
+	}
+	root := cfg.Root
+	if root == "" {
+		root = "/"
+	}
+	host, err := hostMachine(root)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		registry: newRegistry(stateDir(cfg.Dir), cfg.Emit, cfg.Log),
+		units:    cfg.Units,
+		log:      cfg.Log,
+		work:     newWork(),
+	}
+	m.registry.addHost(host)
+	return m, nil
+}
+
+// View returns the machines of this moment.
+func (m *Manager) View() *View { return m.registry.View() }
+
+// Run watches the machines and removes those that are over. It returns nil
+// when ctx ends; the machines go on.
+func (m *Manager) Run(ctx context.Context) error {
+	m.work.run(ctx)
+	return nil
+}
+
+// UnitEvent takes note of what PID 1 says, and leaves the rest to Run.
+func (m *Manager) UnitEvent(e unit.Event) {
+	switch e.Kind {
+	case unit.Reloaded:
+		// PID 1 sends no unit signals while it reloads, so anything may have
+		// happened.
+		m.awaited.wakeAll()
+		for seen := range m.View().All() {
+			m.collect(seen.Name)
+		}
+		return
+	case unit.UnitRemoved:
+		m.awaited.wake(e.Unit)
+	}
+	if seen, ok := m.View().ByUnit(e.Unit); ok {
+		m.collect(seen.Name)
+	}
+}
+
+// find returns the machine called name.
+func (m *Manager) find(name string) (Machine, error) {
+	found, ok := m.View().Get(name)
+	if !ok {
+		return Machine{}, machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
+	}
+	return found, nil
+}
+
+// began is what follows Add: the log line, and the watch over the leader.
+func (m *Manager) began(added Machine) {
+	m.log.Info("New machine "+added.Name+".",
+		"MESSAGE_ID", messageMachineStart, "machine", added.Name, "leader", added.leader.pid)
+	if added.Leader == nil {
+		return
+	}
+	m.work.do(func(ctx context.Context) {
+		if added.Leader.Wait(ctx) == nil {
+			m.collect(added.Name)
+		}
+	})
+}
+
+// drop removes the machine that was seen from the books, whatever becomes of
+// its processes, and lets go of all we held of it. It does nothing if that
+// machine has gone already. ctx limits the call to PID 1 at the end.
+func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
+	last, ok := m.registry.Remove(seen, cause)
+	if !ok {
+		return
+	}
+	m.log.Info("Machine "+last.Name+" terminated.",
+		"MESSAGE_ID", messageMachineStop, "machine", last.Name, "leader", last.leader.pid)
+	closeProcesses(last.Leader, last.Supervisor)
+	if last.referenced {
+		m.unref(ctx, last.Unit)
+	}
+}
+
+// unref gives PID 1's reference to a unit back. As long as we hold it, a
+// stopped scope stays loaded and its name cannot be used again, so this is done
+// before anybody is told that the machine has gone for good.
+func (m *Manager) unref(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unitTimeout)
+	defer cancel()
+	if err := m.units.Unref(ctx, name); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+		m.log.Debug("PID 1 did not take its reference back.", "unit", name, "error", err)
+	}
+}

@@ -1,0 +1,80 @@
+package machine
+
+import (
+	"context"
+	"sync"
+)
+
+// work is what has to be done outside of any call: watching leaders, waiting
+// for jobs, looking whether a machine is over. Anybody may hand in work at any
+// time; it is done, each piece in a goroutine of its own, while run runs, so
+// one that is stuck holds up no other, and none outlives run.
+type work struct {
+	wake chan struct{} // capacity 1
+
+	mu      sync.Mutex
+	waiting []func(context.Context)
+	checks  map[string]bool // machines being looked at; true: look again
+}
+
+func newWork() *work {
+	return &work{wake: make(chan struct{}, 1), checks: map[string]bool{}}
+}
+
+// run does the work until ctx ends, and waits for all that was begun.
+func (w *work) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+			for _, task := range w.take() {
+				wg.Go(func() { task(ctx) })
+			}
+		}
+	}
+}
+
+// do hands in task. It does not block.
+func (w *work) do(task func(context.Context)) {
+	w.mu.Lock()
+	w.waiting = append(w.waiting, task)
+	w.mu.Unlock()
+
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *work) take() []func(context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	tasks := w.waiting
+	w.waiting = nil
+	return tasks
+}
+
+// beginCheck reports whether the caller is to look at the machine called name.
+// If somebody is at it, he will look once more instead.
+func (w *work) beginCheck(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, busy := w.checks[name]
+	w.checks[name] = busy
+	return !busy
+}
+
+// endCheck reports whether the look is over; if not, one more is due.
+func (w *work) endCheck(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.checks[name] {
+		w.checks[name] = false
+		return false
+	}
+	delete(w.checks, name)
+	return true
+}
