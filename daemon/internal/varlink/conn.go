@@ -20,16 +20,21 @@ const writeTimeout = 30 * time.Second
 type conn struct {
 	*net.UnixConn
 	server *Server
+	uid    uint32 // counted in the server's usage until serve returns
 	log    *slog.Logger
 }
 
 // serve answers calls until the caller leaves, breaks the protocol, or ctx
 // ends. The caller may close its sending side and still gets its answers.
-func (c *conn) serve(ctx context.Context, reserve func(int) bool) {
+func (c *conn) serve(ctx context.Context) {
+	defer c.server.usage.leave(c.uid)
+	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	frames := newFrameReader(c.UnixConn, c.server.frameTimeout, reserve)
+	frames := newFrameReader(c.UnixConn, c.server.frameTimeout, func(n int) bool {
+		return c.server.usage.reserve(c.uid, n)
+	})
 	defer frames.close()
 	for {
 		frame, err := frames.next(ctx)

@@ -218,9 +218,7 @@ func TestDescriptorsThatArriveAreDropped(t *testing.T) {
 		if _, _, err := far.WriteMsgUnix([]byte(sayA+"\x00"), rights, nil); err != nil {
 			t.Fatal(err)
 		}
-		c := &conn{UnixConn: near, server: s, log: s.log}
-		c.serve(t.Context(), func(int) bool { return true })
-		near.Close()
+		s.admit(near).serve(t.Context())
 		(&peer{far, t, nil}).wantClosed()
 		far.Close()
 	}

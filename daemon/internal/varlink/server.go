@@ -88,7 +88,9 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		uc, err := l.AcceptUnix()
 		switch {
 		case err == nil:
-			connections.Go(func() { s.serveConn(ctx, uc) })
+			if c := s.admit(uc); c != nil {
+				connections.Go(func() { c.serve(ctx) })
+			}
 		case ctx.Err() != nil:
 			return nil
 		case isShortage(err):
@@ -100,22 +102,21 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	}
 }
 
-func (s *Server) serveConn(ctx context.Context, uc *net.UnixConn) {
-	defer uc.Close()
+// admit returns the connection of uc, or closes it if there are too many.
+func (s *Server) admit(uc *net.UnixConn) *conn {
 	cred, err := peerCred(uc)
 	if err != nil {
 		s.log.Warn("cannot tell who connected", "error", err)
-		return
+		uc.Close()
+		return nil
 	}
 	log := s.log.With("uid", cred.Uid, "pid", cred.Pid)
 	if !s.usage.enter(cred.Uid) {
 		log.Debug("too many varlink connections")
-		return
+		uc.Close()
+		return nil
 	}
-	defer s.usage.leave(cred.Uid)
-
-	c := &conn{UnixConn: uc, server: s, log: log}
-	c.serve(ctx, func(n int) bool { return s.usage.reserve(cred.Uid, n) })
+	return &conn{UnixConn: uc, server: s, uid: cred.Uid, log: log}
 }
 
 // refuseDescriptors makes sendmsg fail for whoever sends us descriptors, where
