@@ -18,7 +18,10 @@ type node struct{ stat unix.Statx_t }
 func inspect(file *os.File) (node, error) {
 	var n node
 	const mask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
-	err := unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, mask, &n.stat)
+	var err error = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		err = unix.Statx(int(file.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, mask, &n.stat)
+	}
 	if err != nil {
 		return node{}, &os.PathError{Op: "statx", Path: file.Name(), Err: err}
 	}

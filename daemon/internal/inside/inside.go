@@ -1,0 +1,76 @@
+// Package inside reaches into a running machine from the host without entering
+// its namespaces: files below its root, its terminals, the bus of its own
+// service manager. Everything a machine shows is hostile input here: every
+// look-up has a deadline, every read a bound, and no path is used twice.
+//
+// It names a machine by its leader alone and knows no registry; a nil leader
+// is the host itself. It decides nothing about who may do what.
+//
+// Some calls change the ids of a thread, which is then thrown away. The main
+// thread cannot be, so the main goroutine of the program should be locked to it
+// (runtime.LockOSThread in an init function); this package avoids that thread
+// by itself, but whatever is started on it later would not. After the first
+// such call for a machine with user namespaces the process is not dumpable.
+package inside
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/proc"
+)
+
+// below runs do with the root directory of leader, opened with O_PATH, under
+// the rules of g. It closes root afterwards and asks once more whether leader
+// lives: if not, root may have been that of a stranger with its PID, and the
+// result is dropped.
+func below[T any](ctx context.Context, g *Guard, leader *proc.PIDFD, do func(root *os.File) (T, error), drop func(T)) (T, error) {
+	look := func() (value T, err error) {
+		root, err := openRoot(leader)
+		if err != nil {
+			return value, err
+		}
+		defer root.Close()
+		value, err = do(root)
+		if leader == nil || leader.Alive() {
+			return value, err
+		}
+		if err == nil {
+			drop(value)
+		}
+		var none T
+		return none, fmt.Errorf("the machine is gone: %w", unix.ESRCH)
+	}
+	return lookUp(ctx, g, keyOf(leader), look, drop)
+}
+
+func openRoot(leader *proc.PIDFD) (*os.File, error) {
+	if leader == nil {
+		return os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}
+	root, err := leader.OpenRoot()
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the machine's root: %w", err)
+	}
+	return root, nil
+}
+
+// rootID returns the host's id of the machine's root user and group.
+func rootID(leader *proc.PIDFD) (uint32, error) {
+	if leader == nil {
+		return 0, nil
+	}
+	base, err := leader.UIDShift()
+	if err != nil {
+		return 0, fmt.Errorf("cannot act as the machine's root: %w", err)
+	}
+	return base, nil
+}
+
+// nothing drops what needs no dropping.
+func nothing[T any](T) {}
+
+func closeFile(f *os.File) { f.Close() }
