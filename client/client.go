@@ -1,0 +1,141 @@
+// Package client lists, watches, starts, stops and enters the machines of this
+// host: containers and virtual machines registered with machd or any other
+// server of org.freedesktop.machine1.
+//
+// It owns the calls and what they mean, and nothing that is shown to a person.
+// Every call is bounded by its context only. Errors wrap those of package
+// machine1, so that
+//
+//	errors.Is(err, machine1.ErrNoSuchMachine)
+//
+// holds for whatever the daemon refused.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// connectTimeout is how long a bus may take to greet us.
+const connectTimeout = 25 * time.Second
+
+// A Client is a connection to the bus that the machines' daemon is on. It may
+// be used from several goroutines.
+type Client struct {
+	conn        *dbus.Conn
+	end         context.CancelFunc
+	interactive bool
+}
+
+// An Option changes how a client behaves.
+type Option func(*Client)
+
+// Interactive lets the daemon ask the user for a password before it does what
+// is not allowed without one. Such a call can take as long as a person does.
+func Interactive() Option {
+	return func(c *Client) { c.interactive = true }
+}
+
+// Connect connects to the system bus, that of $DBUS_SYSTEM_BUS_ADDRESS if it
+// is set. The daemon need not run: the bus starts it on the first call. The
+// connection ends with ctx or with Close.
+func Connect(ctx context.Context, options ...Option) (*Client, error) {
+	return Dial(ctx, bus.SystemAddress(), options...)
+}
+
+// Dial is Connect for the bus at a D-Bus address, such as
+// "unix:path=/run/dbus/system_bus_socket".
+func Dial(ctx context.Context, address string, options ...Option) (*Client, error) {
+	ctx, end := context.WithCancel(ctx)
+	patience := time.AfterFunc(connectTimeout, end)
+	conn, err := bus.Dial(ctx, address)
+	if err != nil {
+		end()
+		if !patience.Stop() {
+			return nil, fmt.Errorf("the bus at %s does not answer: %w", address, machine1.ErrTimeout)
+		}
+		return nil, &kindError{machine1.ErrDisconnected, err}
+	}
+	patience.Stop()
+	c := &Client{conn: conn, end: end}
+	for _, option := range options {
+		option(c)
+	}
+	return c, nil
+}
+
+// Close ends the connection. Calls under way end with ErrDisconnected.
+func (c *Client) Close() error {
+	defer c.end()
+	return c.conn.Close()
+}
+
+var (
+	machined = bus.Target{Name: machine1.BusName, Path: machine1.ObjectPath}
+	systemd  = bus.Target{Name: systemdName, Path: systemdPath}
+)
+
+// ask calls a method of the machine manager that changes nothing.
+func (c *Client) ask(ctx context.Context, member string, in []any, out ...any) error {
+	return c.call(ctx, machined, machine1.ManagerInterface+"."+member, in, out...)
+}
+
+// call calls a method and puts the reply's values into out. Errors say nothing
+// about the call itself: the caller knows what it was for.
+func (c *Client) call(ctx context.Context, to bus.Target, member string, in []any, out ...any) error {
+	err := bus.Call(ctx, c.conn, to, member, c.interactive, in, out...)
+	return c.explain(ctx, to.Name, err)
+}
+
+// explain gives the errors that came from no daemon their kind.
+func (c *Client) explain(ctx context.Context, name string, err error) error {
+	var remote *machine1.RemoteError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &remote):
+		return absent(name, remote)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer from %s: %w", name, machine1.ErrTimeout)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, machine1.ErrDisconnected), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, dbus.ErrClosed):
+		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
+	case !c.conn.Connected():
+		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
+	}
+	return err
+}
+
+// absent recognises, among the errors of the bus, that nobody answers as name
+// and nobody could be started to.
+func absent(name string, err *machine1.RemoteError) error {
+	unit := strings.HasPrefix(err.Name, systemdName) && strings.Contains(err.Text, "dbus-"+name+".service")
+	switch {
+	case errors.Is(err, machine1.ErrServiceUnknown):
+	case unit, strings.HasPrefix(err.Name, "org.freedesktop.DBus.Error.Spawn."), err.Name == "org.freedesktop.DBus.Error.TimedOut":
+	default:
+		return err
+	}
+	text := fmt.Errorf("nobody answers as %s, and the bus cannot start it: %s", name, err)
+	return &kindError{machine1.ErrServiceUnknown, text}
+}
+
+// A kindError is an error of a kind that its text need not repeat.
+type kindError struct {
+	kind error
+	err  error
+}
+
+func (e *kindError) Error() string   { return e.err.Error() }
+func (e *kindError) Unwrap() []error { return []error{e.kind, e.err} }

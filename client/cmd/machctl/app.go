@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/client/internal/agent"
+)
+
+// Time limits of single calls. One that may ask the user for a password waits
+// for a person.
+const (
+	callTimeout   = 25 * time.Second
+	personTimeout = 5 * time.Minute
+)
+
+// machinectl is the name under which we keep the habits of the stock command.
+const machinectl = "machinectl"
+
+// An app is one run of the command.
+type app struct {
+	*options
+	ui    *ui
+	stock bool // called as machinectl
+
+	client *client.Client
+	agent  *agent.Agent
+	action string // polkit action that the verb needs, for hints
+}
+
+// run runs the command and returns the exit code.
+func run(args []string) int {
+	a := &app{options: &options{}, stock: filepath.Base(args[0]) == machinectl}
+	a.ui = newUI(os.Stdout, os.Stderr, a.options)
+	root := a.rootCommand()
+	root.SetArgs(args[1:])
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	err := root.ExecuteContext(ctx)
+	a.agent.Stop()
+	if a.client != nil {
+		_ = a.client.Close()
+	}
+	if err != nil {
+		a.fail(err)
+	}
+	code := exitCode(err)
+	if a.stock && code != 0 {
+		return exitFailure
+	}
+	return code
+}
+
+// connect connects to the bus, for questions.
+func (a *app) connect(ctx context.Context) error {
+	var options []client.Option
+	if !a.noAskPassword {
+		options = append(options, client.Interactive())
+	}
+	c, err := client.Connect(ctx, options...)
+	a.client = c
+	return err
+}
+
+// connectToAct connects for something that needs the right to do action. If
+// that needs a password, the user is asked for it.
+func (a *app) connectToAct(ctx context.Context, action string) error {
+	a.action = action
+	if !a.noAskPassword {
+		started, err := agent.Start()
+		if err != nil {
+			a.ui.notice(err.Error())
+		}
+		a.agent = started
+	}
+	return a.connect(ctx)
+}
+
+// limit bounds a call. $SYSTEMD_BUS_TIMEOUT is the stock command's variable.
+func (a *app) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := callTimeout
+	if a.agent != nil && os.Geteuid() != 0 {
+		timeout = personTimeout
+	}
+	if d, err := parseDuration(os.Getenv("SYSTEMD_BUS_TIMEOUT")); err == nil && d > 0 {
+		timeout = d
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// parseDuration accepts a number of seconds as well as Go's "1m30s".
+func parseDuration(text string) (time.Duration, error) {
+	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
+		return time.Duration(seconds * float64(time.Second)), nil
+	}
+	return time.ParseDuration(text)
+}
+
+// each runs do for every name in order, whatever becomes of the others, and
+// returns what went wrong.
+func each(names []string, do func(name string) error) error {
+	var failed failures
+	for _, name := range names {
+		if err := do(name); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed.orNil()
+}
+
+// verb is a command whose arguments are counted: from min to max, any number
+// if max is negative.
+func (a *app) verb(use, short string, min, max int, run func(ctx context.Context, args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) < min:
+				return usagef("%s: a machine's name is missing", cmd.Name())
+			case max >= 0 && len(args) > max:
+				return usagef("%s: too many arguments: %q", cmd.Name(), args[max])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), args) },
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The groups of verbs in the help.
+const (
+	groupMachines = "machines"
+	groupImages   = "images"
+)
+
+// rootCommand is the table of verbs.
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "machctl [OPTION…] VERB …",
+		Short: "List, show, start, stop and enter containers and virtual machines",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return unknownVerb(cmd, args[0])
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if a.version {
+				a.ui.print(versionText())
+				return nil
+			}
+			return a.list(cmd.Context())
+		},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		// As many letters may be wrong in a verb that is meant to be another.
+		SuggestionsMinimumDistance: 2,
+	}
+	cobra.EnableCommandSorting = false
+	a.addFlags(root.PersistentFlags(), a.stock)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef("%s", err) })
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.ui.print(helpText(cmd)) })
+	root.SetHelpCommand(a.helpCommand())
+	root.AddGroup(&cobra.Group{ID: groupMachines, Title: "Machines"}, &cobra.Group{ID: groupImages, Title: "Images"})
+	for _, v := range a.verbs() {
+		v.command.GroupID = v.group
+		v.command.Aliases = v.aliases
+		v.command.Annotations = map[string]string{annotateOptions: v.options}
+		v.command.Long = v.long
+		root.AddCommand(v.command)
+	}
+	root.SetGlobalNormalizationFunc(abbreviations(root.PersistentFlags()))
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return a.check() }
+	return root
+}
+
+// A verbRow is a verb with what only the help needs to know.
+type verbRow struct {
+	command *cobra.Command
+	group   string
+	aliases []string
+	options string // that mean something to it, by long name
+	long    string
+}
+
+func (a *app) verbs() []verbRow {
+	const actOptions = "no-ask-password"
+	shell := a.verb("shell [[USER@]NAME [COMMAND [ARGUMENT…]]]", "Run a shell or a command in a machine", 0, -1, a.shell)
+	shell.Flags().SetInterspersed(false)
+	return []verbRow{
+		{a.verb("list", "List the machines that run", 0, 0, func(ctx context.Context, _ []string) error { return a.list(ctx) }),
+			groupMachines, nil, "all full max-addresses no-legend output timeout", listHelp},
+		{a.verb("status NAME…", "Show what a machine is and does", 1, -1, a.status),
+			groupMachines, nil, "all full lines output", ""},
+		{a.verb("show [NAME…]", "Show properties of a machine, or of machd", 0, -1, a.show),
+			groupMachines, nil, "property value print all", showHelp},
+		{a.verb("start NAME…", "Start a container from the image of its name", 1, -1, a.start),
+			groupMachines, nil, "quiet timeout no-wait " + actOptions, startHelp},
+		{a.verb("login [NAME]", "Get a login prompt in a machine", 0, 1, a.login),
+			groupMachines, nil, "quiet " + actOptions, loginHelp},
+		{shell, groupMachines, nil, "setenv uid quiet " + actOptions, shellHelp},
+		{a.verb("stop NAME…", "Shut a machine down", 1, -1, a.stop),
+			groupMachines, []string{"poweroff"}, "timeout no-wait " + actOptions, stopHelp},
+		{a.verb("reboot NAME…", "Shut a machine down and start it again", 1, -1, a.reboot),
+			groupMachines, []string{"restart"}, actOptions, rebootHelp},
+		{a.verb("terminate NAME…", "End a machine without asking its init", 1, -1, a.terminate),
+			groupMachines, nil, "timeout no-wait " + actOptions, terminateHelp},
+		{a.verb("kill NAME…", "Send a signal to processes of a machine", 0, -1, a.kill),
+			groupMachines, nil, "kill-whom signal " + actOptions, ""},
+		{a.verb("list-images", "List the images that machines can start from", 0, 0, a.listImages),
+			groupImages, nil, "all full no-legend output", ""},
+	}
+}
+
+func unknownVerb(cmd *cobra.Command, verb string) error {
+	text := ""
+	if near := cmd.SuggestionsFor(verb); len(near) > 0 {
+		text = ", did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usagef("there is no verb %q%s", verb, text)
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// fail tells what went wrong and the way out, each once.
+func (a *app) fail(err error) {
+	var hints []string
+	for _, e := range flatten(err) {
+		var status statusError
+		if errors.As(e, &status) {
+			continue
+		}
+		a.ui.problem(e.Error())
+		var logged *loggedError
+		if errors.As(e, &logged) {
+			for _, line := range logged.lines {
+				a.ui.detail(line)
+			}
+		}
+		if hint := a.hint(e); hint != "" && !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
+		}
+	}
+	for _, hint := range hints {
+		a.ui.hint(hint)
+	}
+}
+
+// A hinted error knows its way out.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+// hint returns the way out of err, or "".
+func (a *app) hint(err error) string {
+	var hinted *hintedError
+	var usage usageError
+	switch {
+	case errors.As(err, &hinted):
+		return hinted.hint
+	case errors.As(err, &usage):
+		return `"machctl help" shows what there is`
+	case errors.Is(err, machine1.ErrNoSuchMachine):
+		return `"machctl list --all" shows the machines that run`
+	case errors.Is(err, machine1.ErrNoSuchImage):
+		return `"machctl list-images" shows the images there are`
+	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
+		return "without --no-ask-password you are asked for a password"
+	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired):
+		return a.deniedHint()
+	case errors.Is(err, machine1.ErrServiceUnknown):
+		return `"systemctl start systemd-machined.service" starts machd where it is installed, and "systemctl status systemd-machined.service" says why it does not run`
+	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil:
+		return `"systemctl start dbus.socket" starts the system bus; $DBUS_SYSTEM_BUS_ADDRESS names another one`
+	}
+	return ""
+}
+
+func (a *app) deniedHint() string {
+	if os.Geteuid() == 0 {
+		return "a security module or the bus policy stands in the way: see the journal"
+	}
+	if a.action == "" {
+		return "run it as root"
+	}
+	return fmt.Sprintf("run it as root, or let a polkit rule allow %s", a.action)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// annotateOptions names the options that mean something to a verb.
+const annotateOptions = "options"
+
+// topicExitCodes is what help knows besides verbs.
+const topicExitCodes = "exit-codes"
+
+const (
+	listHelp = `A "-" says that there is none, a "?" that the machine did not answer in time;
+--timeout says how long one may take, 3 seconds if it does not.`
+
+	showHelp = `Properties come one a line, as NAME=VALUE. With --property=NAME=VALUE a property
+is shown only if it has that value.`
+
+	startHelp = `The image NAME is started as the unit systemd-nspawn@NAME.service. start returns
+when the unit has started, or has failed and said why. A machine that runs
+already is left alone, which is no failure.`
+
+	loginHelp = `Without NAME, or with .host, the prompt is the host's. After a logout the next
+prompt comes; type ^] three times within a second to leave. The session ends
+with the machine, and outlives a restart of machd.`
+
+	shellHelp = `Without COMMAND, a shell of USER is run, of root if there is no USER; without
+NAME, on the host. What follows NAME belongs to the command, options too. Type
+^] three times within a second to leave. The command's exit status is not told.`
+
+	stopHelp = `The machine's init is asked to shut down. stop returns when the machine and its
+unit are gone, so that it can be started again at once; after two minutes, or
+--timeout, it gives up. With --no-wait, and as machinectl, it does not wait.`
+
+	rebootHelp = `The machine's init is asked to reboot. reboot does not wait for that.`
+
+	terminateHelp = `The machine's unit is stopped. terminate waits as stop does.`
+)
+
+func (a *app) helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [VERB | " + topicExitCodes + "]",
+		Short: "Show help for a verb, or what exit codes mean",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				a.ui.print(helpText(cmd.Root()))
+				return nil
+			}
+			if args[0] == topicExitCodes {
+				a.ui.print(exitCodesHelp)
+				return nil
+			}
+			verb, _, err := cmd.Root().Find(args[:1])
+			if err != nil || verb == cmd.Root() {
+				return unknownVerb(cmd.Root(), args[0])
+			}
+			a.ui.print(helpText(verb))
+			return nil
+		},
+	}
+}
+
+func helpText(cmd *cobra.Command) string {
+	if !cmd.HasParent() {
+		return rootHelp(cmd)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "machctl %s\n\n%s.\n", cmd.Use, cmd.Short)
+	if len(cmd.Aliases) > 0 {
+		fmt.Fprintf(&b, "%s is the same.\n", strings.Join(cmd.Aliases, ", "))
+	}
+	if cmd.Long != "" {
+		fmt.Fprintf(&b, "\n%s\n", cmd.Long)
+	}
+	if names := strings.Fields(cmd.Annotations[annotateOptions]); len(names) > 0 {
+		b.WriteString("\nOptions:\n")
+		b.WriteString(flagHelp(cmd.Root().PersistentFlags(), func(f *pflag.Flag) bool { return slices.Contains(names, f.Name) }))
+	}
+	return b.String()
+}
+
+func rootHelp(root *cobra.Command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%s.\n", root.Use, root.Short)
+	for _, group := range root.Groups() {
+		fmt.Fprintf(&b, "\n%s:\n", group.Title)
+		for _, cmd := range root.Commands() {
+			if cmd.GroupID == group.ID {
+				verbs := strings.Join(append([]string{cmd.Name()}, cmd.Aliases...), ", ")
+				fmt.Fprintf(&b, "  %-18s %s\n", verbs, cmd.Short)
+			}
+		}
+	}
+	b.WriteString("\nOptions, anywhere on the line:\n")
+	b.WriteString(flagHelp(root.PersistentFlags(), func(*pflag.Flag) bool { return true }))
+	b.WriteString("\nWithout a verb, machctl lists machines. \"machctl help VERB\" tells more about a\n")
+	b.WriteString("verb, \"machctl help " + topicExitCodes + "\" what the exit codes mean.\n")
+	return b.String()
+}
+
+func flagHelp(flags *pflag.FlagSet, wanted func(*pflag.Flag) bool) string {
+	var b strings.Builder
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !wanted(f) {
+			return
+		}
+		value, usage := pflag.UnquoteUsage(f)
+		short := "  "
+		if f.Shorthand != "" {
+			short = "-" + f.Shorthand
+		}
+		long := "--" + f.Name
+		if value != "" {
+			long += "=" + value
+		}
+		fmt.Fprintf(&b, "  %s %-20s %s\n", short, long, usage)
+	})
+	return b.String()
+}
+
+func versionText() string {
+	version := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	return "machctl " + version + "\n"
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Defaults of --timeout.
+const (
+	listTimeout = 3 * time.Second // for one machine
+	stopTimeout = 2 * time.Minute // systemd's own limit for a container's unit
+)
+
+// unlimited is a number of addresses.
+const unlimited = -1
+
+// options are the options of the command line. Every verb accepts all of them,
+// before and behind it, as scripts expect; not every verb minds them.
+type options struct {
+	version       bool
+	noPager       bool
+	noLegend      bool
+	noAskPassword bool
+	all           bool
+	full          bool
+	quiet         bool
+	value         bool
+	noWait        bool
+	properties    []string
+	whom          string
+	signal        string
+	uid           string
+	environment   []string
+	lines         uint
+	maxAddresses  addressLimit
+	output        string
+	timeout       durationFlag
+}
+
+func (o *options) addFlags(f *pflag.FlagSet, stock bool) {
+	f.SortFlags = false
+	f.BoolP("help", "h", false, "Show help")
+	f.BoolVar(&o.version, "version", false, "Show the version")
+	f.BoolVarP(&o.all, "all", "a", false, "Show hidden names, empty properties, whole command lines")
+	f.BoolVarP(&o.full, "full", "l", false, "Cut nothing off")
+	f.Var(&o.maxAddresses, "max-addresses", "`N` addresses of a machine at most, or all")
+	f.BoolVar(&o.noLegend, "no-legend", false, "Show neither header nor footer")
+	f.BoolVar(&o.noPager, "no-pager", false, "Accepted: there is never a pager")
+	f.StringVarP(&o.output, "output", "o", "", "Show log lines or a list in another `FORMAT`, such as json")
+	f.UintVarP(&o.lines, "lines", "n", 10, "Show `N` log lines")
+	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; may be repeated")
+	f.BoolVar(&o.value, "value", false, "Show values without names")
+	f.VarP(&valueOf{o}, "print", "P", "Show only the value of this `PROPERTY`")
+	f.StringVarP(&o.signal, "signal", "s", "TERM", "Send this `SIGNAL`; help and list show which there are")
+	f.StringVar(&o.whom, "kill-whom", "", "`WHOM` to send it to: leader, supervisor or all")
+	f.StringVar(&o.uid, "uid", "", "Run the shell as this `USER`")
+	f.StringArrayVarP(&o.environment, "setenv", "E", nil, "Set `VAR[=VALUE]` for the shell")
+	f.Var(&o.timeout, "timeout", "Wait as long as `TIME`, such as 30s or 5m")
+	f.BoolVar(&o.noWait, "no-wait", stock, "Return at once")
+	f.BoolVar(&o.noAskPassword, "no-ask-password", false, "Do not ask for passwords")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "Say less")
+	o.maxAddresses.n = 1
+}
+
+// abbreviations completes a name that only one option begins with.
+func abbreviations(f *pflag.FlagSet) func(*pflag.FlagSet, string) pflag.NormalizedName {
+	names := []string{"whom"}
+	f.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+	return func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		var matches []string
+		for _, full := range names {
+			if strings.HasPrefix(full, name) {
+				matches = append(matches, full)
+			}
+		}
+		if slices.Contains(matches, name) {
+			matches = []string{name}
+		}
+		switch {
+		case len(matches) != 1:
+			return pflag.NormalizedName(name)
+		case matches[0] == "whom":
+			return "kill-whom"
+		}
+		return pflag.NormalizedName(matches[0])
+	}
+}
+
+// check refuses values that parse but mean nothing, before anything is done.
+func (o *options) check() error {
+	for i, assignment := range o.environment {
+		name, _, assigned := strings.Cut(assignment, "=")
+		if !validVariable(name) {
+			return usagef("--setenv: %q is no name of an environment variable", name)
+		}
+		if !assigned {
+			value, ok := os.LookupEnv(name)
+			if !ok {
+				return usagef("--setenv: %s is not set here, so give a value: %s=VALUE", name, name)
+			}
+			o.environment[i] = name + "=" + value
+		}
+	}
+	return nil
+}
+
+func validVariable(name string) bool {
+	for i := range len(name) {
+		c := name[i]
+		letter := c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// addressLimit is the value of --max-addresses.
+type addressLimit struct{ n int }
+
+func (a *addressLimit) Set(text string) error {
+	if text == "all" {
+		a.n = unlimited
+		return nil
+	}
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return fmt.Errorf("not a number of addresses")
+	}
+	a.n = int(n)
+	return nil
+}
+
+func (a *addressLimit) String() string { return strconv.Itoa(a.n) }
+func (a *addressLimit) Type() string   { return "N" }
+
+// valueOf is -P: --property and --value in one.
+type valueOf struct{ o *options }
+
+func (v *valueOf) Set(name string) error {
+	v.o.properties = append(v.o.properties, name)
+	v.o.value = true
+	return nil
+}
+
+func (v *valueOf) String() string { return "" }
+func (v *valueOf) Type() string   { return "PROPERTY" }
+
+// durationFlag is the value of --timeout, 0 if it was not given.
+type durationFlag struct{ d time.Duration }
+
+func (d *durationFlag) Set(text string) error {
+	parsed, err := parseDuration(text)
+	if err != nil || parsed <= 0 {
+		return fmt.Errorf("not a time")
+	}
+	d.d = parsed
+	return nil
+}
+
+func (d *durationFlag) String() string { return "" }
+func (d *durationFlag) Type() string   { return "TIME" }
+
+func (d *durationFlag) or(otherwise time.Duration) time.Duration {
+	if d.d > 0 {
+		return d.d
+	}
+	return otherwise
+}

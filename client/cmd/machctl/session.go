@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/client/internal/ptyfwd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// login attaches to a login prompt of a machine.
+func (a *app) login(ctx context.Context, args []string) error {
+	name := machine1.Host
+	if len(args) > 0 && args[0] != "" {
+		name = args[0]
+	}
+	switch {
+	case a.uid != "" || len(a.environment) > 0:
+		return usagef("login: --uid and --setenv are for shell: a login asks who you are")
+	case !a.ui.isTerminal():
+		return &hintedError{
+			usagef("login: the output is not a terminal, and a login prompt is for one"),
+			fmt.Sprintf(`"machctl shell %s COMMAND" runs a command, wherever its output goes`, name),
+		}
+	}
+	action := machine1.ActionLogin
+	if name == machine1.Host {
+		action = machine1.ActionHostLogin
+	}
+	return a.attach(ctx, name, action, true, func(ctx context.Context) (*client.Session, error) {
+		return a.client.OpenLogin(ctx, name)
+	})
+}
+
+// shell runs a shell or a command on a terminal of a machine. What follows the
+// machine's name belongs to the command, options too.
+func (a *app) shell(ctx context.Context, args []string) error {
+	user, name, err := a.shellTarget(args)
+	if err != nil {
+		return err
+	}
+	command := client.Command{User: user, Env: a.shellEnvironment()}
+	if len(args) > 1 {
+		command.Path = args[1]
+	}
+	if len(args) > 2 {
+		command.Args = args[1:]
+	}
+	action := machine1.ActionShell
+	if name == machine1.Host {
+		action = machine1.ActionHostShell
+	}
+	return a.attach(ctx, name, action, false, func(ctx context.Context) (*client.Session, error) {
+		return a.client.OpenShell(ctx, name, command)
+	})
+}
+
+// shellTarget parses [[USER@]NAME].
+func (a *app) shellTarget(args []string) (user, name string, err error) {
+	user = a.uid
+	if len(args) > 0 {
+		name = args[0]
+	}
+	if before, after, ok := strings.Cut(name, "@"); ok {
+		if before == "" {
+			return "", "", usagef("shell: there is no user before the @ in %q", name)
+		}
+		user, name = before, after
+	}
+	if name == "" {
+		name = machine1.Host
+	}
+	return user, name, nil
+}
+
+// shellEnvironment tells programs what our terminal can do.
+func (a *app) shellEnvironment() []string {
+	env := slices.Clone(a.environment)
+	add := func(name, value string) {
+		set := func(assignment string) bool { return strings.HasPrefix(assignment, name+"=") }
+		if value != "" && !slices.ContainsFunc(env, set) {
+			env = append(env, name+"="+value)
+		}
+	}
+	if !a.ui.isTerminal() || os.Getenv("TERM") == "dumb" {
+		add("TERM", "dumb")
+		return env
+	}
+	for _, name := range []string{"TERM", "COLORTERM", "NO_COLOR"} {
+		add(name, os.Getenv(name))
+	}
+	return env
+}
+
+// attach opens a session and forwards it until it ends. The end of the machine
+// is watched from before the session begins.
+func (a *app) attach(ctx context.Context, name, action string, login bool, open func(context.Context) (*client.Session, error)) error {
+	if err := checkNames([]string{name}, machine1.ValidLookupName); err != nil {
+		return err
+	}
+	if err := a.connectToAct(ctx, action); err != nil {
+		return err
+	}
+	call, cancel := a.limit(ctx)
+	defer cancel()
+	watch, err := a.client.WatchGone(call, name)
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	session, err := open(call)
+	a.agent.Stop()
+	if err != nil {
+		return withSessionHint(name, err)
+	}
+	defer session.Close()
+	return a.forward(ctx, name, session, watch, login)
+}
+
+func (a *app) forward(ctx context.Context, name string, session *client.Session, watch *client.GoneWatch, login bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// Without a bus nobody says when the machine ends, so that the next
+	// hang-up has to do.
+	ended := make(chan struct{})
+	died := false
+	go func() {
+		died = watch.Wait(ctx) == nil
+		close(ended)
+	}()
+
+	a.ui.say(fmt.Sprintf("Connected to %s. Press ^] three times within 1s to exit session.", partner(name)))
+	result, err := ptyfwd.Run(ctx, session.Terminal, ptyfwd.Options{Stdin: os.Stdin, Stdout: os.Stdout, Login: login, Gone: ended})
+	if err != nil {
+		return err
+	}
+	cancel()
+	<-ended
+	if result.MidLine && a.ui.isTerminal() && result.Ending != ptyfwd.OutputClosed {
+		a.ui.print("\n")
+	}
+	if died && name != machine1.Host {
+		a.ui.say(fmt.Sprintf("Machine %s terminated.", name))
+	} else {
+		a.ui.say(fmt.Sprintf("Connection to %s terminated.", partner(name)))
+	}
+	return endingError(result)
+}
+
+func partner(name string) string {
+	if name == machine1.Host {
+		return "the local host"
+	}
+	return "machine " + name
+}
+
+// endingError tells endings apart that a script may care for. SIGINT and
+// SIGTERM are polite ways to leave.
+func endingError(r ptyfwd.Result) error {
+	switch {
+	case r.Ending == ptyfwd.OutputClosed:
+		return statusError(exitSignal + int(syscall.SIGPIPE))
+	case r.Ending != ptyfwd.Signalled || r.Signal == syscall.SIGINT || r.Signal == syscall.SIGTERM:
+		return nil
+	}
+	if s, ok := r.Signal.(syscall.Signal); ok {
+		return statusError(exitSignal + int(s))
+	}
+	return nil
+}
+
+// withSessionHint adds what to do where a session cannot be had.
+func withSessionHint(name string, err error) error {
+	if !errors.Is(err, machine1.ErrFileNotFound) {
+		return err
+	}
+	hint := "login and shell need systemd and a system bus running in the machine, and it may still be booting"
+	if name != machine1.Host {
+		hint += fmt.Sprintf(`; "nsenter --all --target $(machctl show -P Leader %s)", as root, enters one without them`, name)
+	}
+	return &hintedError{err, hint}
+}

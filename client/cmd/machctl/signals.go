@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The C library keeps the first real-time signals to itself, and everybody
+// counts from where it begins.
+const (
+	signalMin = unix.Signal(34)
+	signalMax = unix.Signal(64)
+)
+
+// parseSignal accepts a number, a name with or without SIG, RTMIN+N and
+// RTMAX-N.
+func parseSignal(text string) (unix.Signal, error) {
+	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	if n, err := strconv.Atoi(name); err == nil && n >= 1 && n <= int(signalMax) {
+		return unix.Signal(n), nil
+	}
+	if s, ok := realTime(name); ok {
+		return s, nil
+	}
+	if s := unix.SignalNum("SIG" + name); s != 0 {
+		return s, nil
+	}
+	return 0, usagef("--signal: there is no signal %q, see --signal=help", text)
+}
+
+func realTime(name string) (unix.Signal, bool) {
+	base, sign := signalMin, 1
+	rest, ok := strings.CutPrefix(name, "RTMIN")
+	if !ok {
+		rest, ok = strings.CutPrefix(name, "RTMAX")
+		base, sign = signalMax, -1
+	}
+	if !ok {
+		return 0, false
+	}
+	if rest == "" {
+		return base, true
+	}
+	offset, err := strconv.Atoi(rest)
+	s := base + unix.Signal(offset)
+	if err != nil || offset*sign < 0 || s < signalMin || s > signalMax {
+		return 0, false
+	}
+	return s, true
+}
+
+// signalListing returns what --signal=help and --signal=list show.
+func signalListing(word string) (text string, ok bool) {
+	format := "%[2]s\n"
+	var b strings.Builder
+	switch word {
+	case "help":
+	case "list":
+		format = "%-6[1]d SIG%[2]s\n"
+		b.WriteString("SIGNAL NAME\n")
+	default:
+		return "", false
+	}
+	for s := unix.Signal(1); s <= signalMax; s++ {
+		if name := signalName(s); name != "" {
+			fmt.Fprintf(&b, format, int(s), name)
+		}
+	}
+	return b.String(), true
+}
+
+func signalName(s unix.Signal) string {
+	if s >= signalMin {
+		return fmt.Sprintf("RTMIN+%d", s-signalMin)
+	}
+	return strings.TrimPrefix(unix.SignalName(s), "SIG")
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// stop asks the machines' init to shut down and waits until they are gone, so
+// that what a script does next can count on it.
+func (a *app) stop(ctx context.Context, names []string) error {
+	return a.end(ctx, names, a.clientCall((*client.Client).PowerOff), "has not shut down")
+}
+
+// terminate ends machines by stopping their units, and waits likewise.
+func (a *app) terminate(ctx context.Context, names []string) error {
+	return a.end(ctx, names, a.clientCall((*client.Client).Terminate), "has not ended")
+}
+
+// reboot does not wait: what comes back is a new machine.
+func (a *app) reboot(ctx context.Context, names []string) error {
+	return a.tell(ctx, names, a.clientCall((*client.Client).Reboot))
+}
+
+// kill sends a signal.
+func (a *app) kill(ctx context.Context, names []string) error {
+	if text, ok := signalListing(a.signal); ok {
+		a.ui.print(text)
+		return nil
+	}
+	if len(names) == 0 {
+		return usagef("kill: a machine's name is missing")
+	}
+	signal, err := parseSignal(a.signal)
+	if err != nil {
+		return err
+	}
+	return a.tell(ctx, names, func(ctx context.Context, name string) error {
+		return a.client.Kill(ctx, name, a.whomOrAll(), signal)
+	})
+}
+
+func (a *app) whomOrAll() string {
+	if a.whom == "" {
+		return client.WhomAll
+	}
+	return a.whom
+}
+
+// A machineCall does something to one machine.
+type machineCall func(ctx context.Context, name string) error
+
+// clientCall is a call of the client that is not connected yet.
+func (a *app) clientCall(call func(*client.Client, context.Context, string) error) machineCall {
+	return func(ctx context.Context, name string) error { return call(a.client, ctx, name) }
+}
+
+// tell does the same to several machines, one after the other: each may ask
+// for a password.
+func (a *app) tell(ctx context.Context, names []string, call machineCall) error {
+	if err := checkNames(names, machine1.ValidLookupName); err != nil {
+		return err
+	}
+	if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
+		return err
+	}
+	return each(names, func(name string) error {
+		ctx, cancel := a.limit(ctx)
+		defer cancel()
+		return call(ctx, name)
+	})
+}
+
+// end tells machines to end and then waits for all of them together.
+func (a *app) end(ctx context.Context, names []string, call machineCall, overdue string) error {
+	if a.noWait {
+		return a.tell(ctx, names, call)
+	}
+	timeout := a.timeout.or(stopTimeout)
+	var waits []func() error
+	failed := a.tell(ctx, names, func(callCtx context.Context, name string) error {
+		gone, err := a.watch(callCtx, name)
+		if err == nil {
+			err = call(callCtx, name)
+		}
+		if err != nil {
+			return err
+		}
+		waits = append(waits, func() error {
+			defer gone.Close()
+			return awaitEnd(ctx, gone, name, timeout, overdue)
+		})
+		return nil
+	})
+	return join(failed, together(waits))
+}
+
+func (a *app) watch(ctx context.Context, name string) (*client.GoneWatch, error) {
+	gone, err := a.client.WatchGone(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch %q: %w", name, err)
+	}
+	// A machine that is unknown is refused by the call that follows.
+	if m, err := a.client.Machine(ctx, name); err == nil {
+		gone.AndUnit(m)
+	}
+	return gone, nil
+}
+
+func awaitEnd(ctx context.Context, gone *client.GoneWatch, name string, timeout time.Duration, overdue string) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := gone.Wait(ctx)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, machine1.ErrTimeout):
+		return &hintedError{
+			machine1.Errorf(machine1.ErrTimeout, "%q %s within %v", name, overdue, timeout),
+			fmt.Sprintf(`"machctl terminate %s" ends it without asking its init, "machctl kill -s KILL %s" at once`, name, name),
+		}
+	case err != nil:
+		return fmt.Errorf("cannot tell whether %q ended: %w", name, err)
+	}
+	return nil
+}

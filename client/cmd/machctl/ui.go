@@ -1,0 +1,107 @@
+package main
+
+// Everything that machctl prints goes through this file.
+//
+// Results go to standard output and nothing else does. What a person should
+// know goes to standard error, one line each, begun with "machctl: ": what
+// could not be done, to what, and why; then, as "machctl: hint: ", the way out.
+// No capital at the beginning, no full stop at the end. Text that a machine or
+// a daemon sent is shown without its control characters.
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// SGR parameters.
+const (
+	styleGrey = "90"
+	styleRed  = "1;31"
+)
+
+// A ui is where we print, and what can be printed there.
+type ui struct {
+	out, err *os.File
+	options  *options
+
+	colour   bool
+	width    int // of the terminal, 0 if it is none
+	ellipsis string
+	unicode  bool
+}
+
+func newUI(out, err *os.File, o *options) *ui {
+	u := &ui{out: out, err: err, options: o, ellipsis: "...", unicode: utf8Locale()}
+	if u.unicode {
+		u.ellipsis = "…"
+	}
+	size, sizeErr := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
+	if sizeErr != nil {
+		return u
+	}
+	u.width = int(size.Col)
+	if u.width == 0 {
+		u.width = 80
+	}
+	u.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
+	return u
+}
+
+// utf8Locale asks the variables that setlocale(3) asks, in its order.
+func utf8Locale() bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if value := os.Getenv(name); value != "" {
+			value = strings.ToUpper(value)
+			return strings.Contains(value, "UTF-8") || strings.Contains(value, "UTF8")
+		}
+	}
+	return false
+}
+
+// isTerminal reports whether results go to a terminal.
+func (u *ui) isTerminal() bool { return u.width > 0 }
+
+// print prints a result.
+func (u *ui) print(text string) { fmt.Fprint(u.out, text) }
+
+// say tells a person what goes on, as it is.
+func (u *ui) say(text string) {
+	if !u.options.quiet {
+		fmt.Fprintln(u.err, text)
+	}
+}
+
+// notice tells a person what is no failure.
+func (u *ui) notice(text string) { u.say("machctl: " + printable(text)) }
+
+// problem tells what could not be done.
+func (u *ui) problem(text string) { fmt.Fprintln(u.err, "machctl: "+printable(text)) }
+
+// detail shows a line that belongs to the problem before it.
+func (u *ui) detail(line string) { fmt.Fprintln(u.err, "  "+printable(line)) }
+
+// hint tells a way out.
+func (u *ui) hint(text string) { fmt.Fprintln(u.err, "machctl: hint: "+text) }
+
+// styled returns text in a style where there is colour.
+func (u *ui) styled(text, style string) string {
+	if !u.colour {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+// printable replaces what would move the cursor or worse. Text from inside a
+// machine is its administrator's, not ours.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}

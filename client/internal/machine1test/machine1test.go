@@ -1,0 +1,177 @@
+// Package machine1test is a world for tests of clients: a bus of its own, and
+// on it the two daemons a client talks to, played with godbus. It knows what
+// the real ones answer, and nothing about any client. Only tests import it.
+package machine1test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A World is one bus, what its machined and its PID 1 know, and every call
+// they got. Its methods may be used from several goroutines.
+type World struct {
+	Address string // of the bus
+
+	daemon *busDaemon
+	ended  chan struct{}
+
+	mu       sync.Mutex
+	machines map[string]Machine
+	images   []Image
+	units    map[string]Unit
+	jobs     uint32
+	calls    []string
+	failures map[string]*dbus.Error
+	hung     map[string]bool
+	machined *dbus.Conn
+	systemd  *dbus.Conn
+}
+
+// New starts a bus with both daemons on it. The host's own machine is there.
+func New() (*World, error) {
+	daemon, err := startBus()
+	if err != nil {
+		return nil, err
+	}
+	w := &World{
+		Address:  daemon.address,
+		daemon:   daemon,
+		ended:    make(chan struct{}),
+		machines: map[string]Machine{machine1.Host: host()},
+		units:    map[string]Unit{},
+		failures: map[string]*dbus.Error{},
+		hung:     map[string]bool{},
+	}
+	if err := errors.Join(w.StartMachined(), w.startSystemd()); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close ends the daemons and the bus.
+func (w *World) Close() {
+	close(w.ended)
+	w.StopMachined()
+	w.mu.Lock()
+	systemd := w.systemd
+	w.mu.Unlock()
+	if systemd != nil {
+		systemd.Close()
+	}
+	w.daemon.stop()
+}
+
+// StopBus ends the bus under everybody's feet.
+func (w *World) StopBus() { w.daemon.stop() }
+
+// StartMachined puts a machined on the bus that knows the world's machines.
+func (w *World) StartMachined() error {
+	conn, err := bus.Dial(context.Background(), w.Address)
+	if err != nil {
+		return err
+	}
+	if err := w.exportMachined(conn); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.machined = conn
+	w.mu.Unlock()
+	return own(conn, machine1.BusName)
+}
+
+// StopMachined takes machined off the bus, without a signal to anybody.
+func (w *World) StopMachined() {
+	w.mu.Lock()
+	conn := w.machined
+	w.machined = nil
+	w.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+func own(conn *dbus.Conn, name string) error {
+	reply, err := conn.RequestName(name, dbus.NameFlagDoNotQueue)
+	if err != nil {
+		return err
+	}
+	if reply != dbus.RequestNameReplyPrimaryOwner {
+		return fmt.Errorf("%s is owned by somebody else", name)
+	}
+	return nil
+}
+
+// Fail makes every call of member end with the error, until Fail is called
+// with a nil one. A member may be followed by a blank and its first argument.
+func (w *World) Fail(member string, err *dbus.Error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil {
+		delete(w.failures, member)
+		return
+	}
+	w.failures[member] = err
+}
+
+// Hang makes calls of member, named as for Fail, go without an answer.
+func (w *World) Hang(member string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hung[member] = true
+}
+
+// Calls returns the calls so far, one line each: member, arguments, and
+// "interactive" if the caller allows to be asked for a password.
+func (w *World) Calls() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.calls)
+}
+
+// enter records a call and decides whether it fails or never returns.
+func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
+	member, _ := msg.Headers[dbus.FieldMember].Value().(string)
+	line := member
+	keys := []string{member}
+	for i, arg := range args {
+		line += " " + strings.TrimSpace(fmt.Sprint(arg))
+		if i == 0 {
+			keys = append(keys, fmt.Sprint(member, " ", arg))
+		}
+	}
+	if msg.Flags&dbus.FlagAllowInteractiveAuthorization != 0 {
+		line += " interactive"
+	}
+
+	w.mu.Lock()
+	w.calls = append(w.calls, line)
+	hang := false
+	var failure *dbus.Error
+	for _, key := range keys {
+		hang = hang || w.hung[key]
+		if err := w.failures[key]; err != nil {
+			failure = err
+		}
+	}
+	w.mu.Unlock()
+	if hang {
+		<-w.ended
+	}
+	return failure
+}
+
+// Error returns an error as a daemon sends it.
+func Error(name, format string, args ...any) *dbus.Error {
+	return dbus.NewError(name, []any{fmt.Sprintf(format, args...)})
+}

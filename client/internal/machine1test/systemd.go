@@ -1,0 +1,158 @@
+package machine1test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const (
+	systemdName    = "org.freedesktop.systemd1"
+	systemdPath    = dbus.ObjectPath("/org/freedesktop/systemd1")
+	systemdManager = "org.freedesktop.systemd1.Manager"
+	unitInterface  = "org.freedesktop.systemd1.Unit"
+)
+
+func (w *World) startSystemd() error {
+	conn, err := bus.Dial(context.Background(), w.Address)
+	if err != nil {
+		return err
+	}
+	w.systemd = conn
+	if err := conn.ExportMethodTable(map[string]any{
+		"Subscribe":        w.subscribe,
+		"StartUnit":        w.startUnit,
+		"GetUnit":          w.getUnit,
+		"LoadUnit":         w.loadUnit,
+		"GetUnitProcesses": w.getUnitProcesses,
+	}, systemdPath, systemdManager); err != nil {
+		return err
+	}
+	if err := conn.ExportSubtreeMethodTable(map[string]any{"Get": w.getOfUnit}, systemdPath+"/unit", properties); err != nil {
+		return err
+	}
+	return own(conn, systemdName)
+}
+
+// SetUnit tells PID 1 about a unit.
+func (w *World) SetUnit(name string, u Unit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if u.Properties == nil {
+		u.Properties = map[string]any{}
+	}
+	w.units[name] = u
+}
+
+// SetUnitState changes a unit's ActiveState and announces that.
+func (w *World) SetUnitState(name, state string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setUnitLocked(name, "ActiveState", state)
+}
+
+// setUnitLocked changes one property of a unit that PID 1 knows and announces
+// that. The caller holds mu.
+func (w *World) setUnitLocked(name, property string, value any) {
+	u, ok := w.units[name]
+	if !ok || w.systemd == nil {
+		return
+	}
+	u.Properties = maps.Clone(u.Properties)
+	u.Properties[property] = value
+	w.units[name] = u
+	w.systemd.Emit(unitPath(name), properties+".PropertiesChanged", unitInterface,
+		map[string]dbus.Variant{property: dbus.MakeVariant(value)}, []string{})
+}
+
+func (w *World) unit(name string) (Unit, *dbus.Error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	u, ok := w.units[name]
+	if !ok {
+		return u, Error("org.freedesktop.systemd1.NoSuchUnit", "Unit %s not loaded.", name)
+	}
+	return u, nil
+}
+
+func unitPath(name string) dbus.ObjectPath {
+	return systemdPath + "/unit/" + dbus.ObjectPath(machine1.EscapeLabel(name))
+}
+
+func (w *World) subscribe(msg dbus.Message) *dbus.Error { return w.enter(msg) }
+
+// startUnit ends the job at once, so JobRemoved always overtakes the reply.
+func (w *World) startUnit(msg dbus.Message, name, mode string) (dbus.ObjectPath, *dbus.Error) {
+	if err := w.enter(msg, name, mode); err != nil {
+		return "/", err
+	}
+	w.mu.Lock()
+	w.jobs++
+	id := w.jobs
+	result := w.units[name].JobResult
+	w.mu.Unlock()
+	if result == "" {
+		result = "done"
+		w.started(name)
+	}
+	job := dbus.ObjectPath(fmt.Sprintf("%s/job/%d", systemdPath, id))
+	if result != "never" {
+		w.systemd.Emit(systemdPath, systemdManager+".JobRemoved", id, job, name, result)
+	}
+	return job, nil
+}
+
+// started is what a unit of the template does: its machine is registered.
+func (w *World) started(unit string) {
+	name, ok := strings.CutPrefix(unit, "systemd-nspawn@")
+	if !ok {
+		return
+	}
+	w.SetUnit(unit, Unit{Properties: map[string]any{"ActiveState": "active"}})
+	m := C8NS()
+	m.Name = strings.TrimSuffix(name, ".service")
+	m.Properties["Unit"] = unit
+	w.Add(m)
+}
+
+func (w *World) getUnit(msg dbus.Message, name string) (dbus.ObjectPath, *dbus.Error) {
+	if err := w.enter(msg, name); err != nil {
+		return "/", err
+	}
+	_, err := w.unit(name)
+	return unitPath(name), err
+}
+
+func (w *World) loadUnit(msg dbus.Message, name string) (dbus.ObjectPath, *dbus.Error) {
+	return unitPath(name), w.enter(msg, name)
+}
+
+func (w *World) getUnitProcesses(msg dbus.Message, name string) ([]Process, *dbus.Error) {
+	if err := w.enter(msg, name); err != nil {
+		return nil, err
+	}
+	u, err := w.unit(name)
+	return append([]Process{}, u.Processes...), err
+}
+
+func (w *World) getOfUnit(msg dbus.Message, iface, property string) (dbus.Variant, *dbus.Error) {
+	if err := w.enter(msg, iface, property); err != nil {
+		return dbus.MakeVariant(""), err
+	}
+	u, err := w.unit(nameOf(msg))
+	if err != nil {
+		// PID 1 answers for units it has not loaded, with defaults.
+		u = Unit{Properties: map[string]any{"ActiveState": "inactive", "ControlGroup": ""}}
+	}
+	value, ok := u.Properties[property]
+	if !ok {
+		return dbus.MakeVariant(""), Error("org.freedesktop.DBus.Error.UnknownProperty", "Unknown property %s", property)
+	}
+	return dbus.MakeVariant(value), nil
+}

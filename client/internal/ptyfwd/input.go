@@ -1,0 +1,138 @@
+package ptyfwd
+
+import (
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// beginTimeout is how long input that nobody types waits for a sign of life
+// from the other side.
+const beginTimeout = time.Second
+
+// forwardInput sends what is typed to the master until there is no more.
+func (f *forwarder) forwardInput() ending {
+	if f.screen.in == nil && !f.awaitBegin() {
+		return ending{goOn: true}
+	}
+	in := int(f.Stdin.Fd())
+	buffer := make([]byte, chunk)
+	last := byte('\n')
+	for {
+		if f.wake.poll(in, unix.POLLIN) == 0 {
+			return ending{goOn: true}
+		}
+		n, err := unix.Read(in, buffer)
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
+			continue
+		case n <= 0:
+			return f.endInput(last)
+		case f.escape.scan(time.Now(), buffer[:n]):
+			return ending{Ending: Left}
+		}
+		last = buffer[n-1]
+		f.send(buffer[:n])
+	}
+}
+
+// send writes data to the master. While nobody has the other side open there
+// may be no room, and nobody to miss the data.
+func (f *forwarder) send(data []byte) {
+	for len(data) > 0 {
+		if f.wake.poll(f.master, unix.POLLOUT)&unix.POLLOUT == 0 {
+			return
+		}
+		n, err := unix.Write(f.master, data)
+		if err != nil && err != unix.EINTR && err != unix.EAGAIN {
+			return
+		}
+		data = data[max(n, 0):]
+	}
+}
+
+// endInput is for input that has ended. A terminal ends only by hanging up,
+// and a login without input goes on for ever; a command goes on until it ends.
+func (f *forwarder) endInput(last byte) ending {
+	if f.screen.in != nil || f.Login {
+		return ending{Ending: InputClosed}
+	}
+	f.eof.begin(f.master, last != '\n')
+	return ending{goOn: true}
+}
+
+// awaitBegin waits until the other side has shown or reset something: a
+// service manager throws away what was typed before it starts the command.
+func (f *forwarder) awaitBegin() (goOn bool) {
+	timeout := time.NewTimer(beginTimeout)
+	defer timeout.Stop()
+	select {
+	case <-f.alive:
+	case <-timeout.C:
+	}
+	return true
+}
+
+// begun says that the other side has begun. Only the output calls it.
+func (f *forwarder) begun() {
+	select {
+	case <-f.alive:
+	default:
+		close(f.alive)
+	}
+}
+
+// An endOfInput types the end-of-file key of the other side, where a pipe
+// would just end. The key is lost when the other side empties its queue or
+// changes to or from reading keys one by one, as every shell with line editing
+// does before its prompt; then it is typed again.
+type endOfInput struct {
+	typed atomic.Int32 // in which mode, see below
+}
+
+const (
+	notTyped int32 = iota
+	typedByLine
+	typedByKey
+)
+
+// defaultEOF is ^D, which programs that read keys expect.
+const defaultEOF = 4
+
+// begin types the key for the first time. In the middle of a line the first
+// one only ends the line.
+func (e *endOfInput) begin(master int, midLine bool) {
+	if midLine {
+		e.key(master)
+	}
+	e.typed.Store(e.key(master))
+}
+
+// repeat types the key again if it was lost. Only the output calls it.
+func (e *endOfInput) repeat(master int, flushed bool) {
+	typed := e.typed.Load()
+	if typed == notTyped {
+		return
+	}
+	if mode, _ := modeOf(master); flushed || mode != typed {
+		e.typed.Store(e.key(master))
+	}
+}
+
+// key types the key and returns the mode in which it did.
+func (e *endOfInput) key(master int) int32 {
+	mode, key := modeOf(master)
+	_, _ = unix.Write(master, []byte{key})
+	return mode
+}
+
+// modeOf returns how the other side reads and its end-of-file key. Linux
+// answers for the slave when the master is asked.
+func modeOf(master int) (mode int32, key byte) {
+	modes, err := unix.IoctlGetTermios(master, unix.TCGETS)
+	if err == nil && modes.Lflag&unix.ICANON != 0 {
+		return typedByLine, modes.Cc[unix.VEOF]
+	}
+	return typedByKey, defaultEOF
+}

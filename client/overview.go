@@ -1,0 +1,87 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// inFlight is how many machines are asked at the same time, two calls each.
+// Servers bound the calls they keep for one client at about a thousand.
+const inFlight = 64
+
+// A ListedDetail is one machine of an overview. A value whose error is set is
+// unknown; ErrTimeout says that the machine did not answer in time.
+type ListedDetail struct {
+	machine1.ListedMachine
+	OSRelease    map[string]string
+	OSError      error
+	Addresses    []netip.Addr
+	AddressError error
+}
+
+// Overview returns machines with what each of them must be asked for. The
+// questions go out together, and a machine that does not answer within
+// patience costs its own values only. No question asks the user for a
+// password.
+func (c *Client) Overview(ctx context.Context, machines []machine1.ListedMachine, patience time.Duration) []ListedDetail {
+	details := make([]ListedDetail, len(machines))
+	var next atomic.Int64
+	var answered atomic.Int64
+	answered.Store(time.Now().UnixNano())
+
+	var workers sync.WaitGroup
+	for range min(inFlight, len(machines)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(machines)); i = next.Add(1) - 1 {
+				details[i].ListedMachine = machines[i]
+				// When as many machines as fit were silent twice in a row, it is
+				// the daemon that hangs, and asking on would take for ever.
+				if time.Since(time.Unix(0, answered.Load())) > 2*patience {
+					details[i].OSError = errSilent
+					details[i].AddressError = errSilent
+					continue
+				}
+				c.detail(ctx, &details[i], patience)
+				if details[i].OSError != errSilent || details[i].AddressError != errSilent {
+					answered.Store(time.Now().UnixNano())
+				}
+			}
+		})
+	}
+	workers.Wait()
+	return details
+}
+
+var errSilent = fmt.Errorf("no answer: %w", machine1.ErrTimeout)
+
+// detail fills in d; its two calls share one time limit.
+func (c *Client) detail(ctx context.Context, d *ListedDetail, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+
+	ask := func(member string, out any) func() error {
+		call, err := bus.Go(ctx, c.conn, machined, machine1.ManagerInterface+"."+member, false, []any{d.Name})
+		return func() error {
+			if err == nil {
+				err = bus.Wait(ctx, call, out)
+			}
+			if ctx.Err() != nil && err != nil {
+				return errSilent
+			}
+			return c.explain(ctx, machine1.BusName, err)
+		}
+	}
+	var rows []machine1.Address
+	osRelease := ask("GetMachineOSRelease", &d.OSRelease)
+	addresses := ask("GetMachineAddresses", &rows)
+	d.OSError = osRelease()
+	d.AddressError = addresses()
+	d.Addresses = addrs(rows)
+}

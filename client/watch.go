@@ -1,0 +1,134 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const (
+	machineNew     = machine1.ManagerInterface + ".MachineNew"
+	machineRemoved = machine1.ManagerInterface + ".MachineRemoved"
+)
+
+// An EventKind says what happened to a machine.
+type EventKind int
+
+// The kinds of events.
+const (
+	Present EventKind = iota // it was there when the watch began
+	Added
+	Removed
+)
+
+// String returns the kind as a word.
+func (k EventKind) String() string {
+	return [...]string{"present", "added", "removed"}[k]
+}
+
+// An Event is one machine that is there, comes or goes.
+type Event struct {
+	Kind EventKind
+	Name string
+	Path dbus.ObjectPath
+}
+
+// Watch yields the machines there are and then every change, without a gap
+// between the two and in order. A daemon that is restarted goes unnoticed but
+// for what changed meanwhile. The sequence ends with ctx; it ends with an
+// error when the bus is gone.
+func (c *Client) Watch(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		sub, err := c.subscribe(ctx, machine1.BusName,
+			wanted{signal: machineNew, path: machine1.ObjectPath},
+			wanted{signal: machineRemoved, path: machine1.ObjectPath})
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		defer sub.close()
+		w := watch{c: c, sub: sub, known: map[string]dbus.ObjectPath{}, yield: yield}
+		if err := w.run(ctx); err != nil && ctx.Err() == nil {
+			yield(Event{}, err)
+		}
+	}
+}
+
+type watch struct {
+	c     *Client
+	sub   *subscription
+	known map[string]dbus.ObjectPath
+	yield func(Event, error) bool
+}
+
+// run returns nil when the consumer has had enough.
+func (w *watch) run(ctx context.Context) error {
+	if goOn, err := w.compare(ctx, Present); err != nil || !goOn {
+		return err
+	}
+	for {
+		n, err := w.sub.next(ctx)
+		if err != nil {
+			return err
+		}
+		if n.newOwner {
+			if goOn, err := w.compare(ctx, Added); err != nil || !goOn {
+				return err
+			}
+			continue
+		}
+		var e Event
+		if dbus.Store(n.Body, &e.Name, &e.Path) != nil {
+			continue
+		}
+		e.Kind = Added
+		if n.Name == machineRemoved {
+			e.Kind = Removed
+		}
+		if !w.tell(e) {
+			return nil
+		}
+	}
+}
+
+// compare lists the machines and tells what differs from what is known; those
+// that are new are told as kind.
+func (w *watch) compare(ctx context.Context, kind EventKind) (goOn bool, err error) {
+	list, err := w.c.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	there := map[string]bool{}
+	for _, m := range list {
+		there[m.Name] = true
+	}
+	for name, path := range w.known {
+		if !there[name] && !w.tell(Event{Removed, name, path}) {
+			return false, nil
+		}
+	}
+	for _, m := range list {
+		if !w.tell(Event{kind, m.Name, m.Path}) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// tell yields e unless it is no news: a signal may have been sent before the
+// list that holds the same change.
+func (w *watch) tell(e Event) (goOn bool) {
+	_, known := w.known[e.Name]
+	if known == (e.Kind != Removed) {
+		return true
+	}
+	if known {
+		delete(w.known, e.Name)
+	} else {
+		w.known[e.Name] = e.Path
+	}
+	return w.yield(e, nil)
+}
