@@ -29,15 +29,18 @@ func newLogger(level slog.Leveler) *slog.Logger {
 }
 
 // spelledOut repeats the attributes in the message, since journalctl shows
-// nothing else. Attributes in capitals are journal fields and stay out of it.
+// nothing else. A record with a MESSAGE_ID has a text that others know, and
+// keeps it.
 type spelledOut struct{ *slogjournal.Handler }
 
 func (h spelledOut) Handle(ctx context.Context, r slog.Record) error {
 	var b strings.Builder
 	r.Attrs(func(a slog.Attr) bool {
-		if strings.ToUpper(a.Key) != a.Key {
-			b.WriteString(" " + a.Key + "=" + a.Value.String())
+		if a.Key == "MESSAGE_ID" {
+			b.Reset()
+			return false
 		}
+		b.WriteString(" " + a.Key + "=" + a.Value.String())
 		return true
 	})
 	r.Message += b.String()

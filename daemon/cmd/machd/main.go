@@ -85,7 +85,7 @@ func serve(ctx context.Context) error {
 	}
 	authority := auth.New(conn, log)
 	guard := inside.NewGuard(log)
-	images := image.NewStore()
+	images := image.NewStore(image.SystemDirs()...)
 
 	var server *vtable.Server
 	machines, err := machine.New(machine.Config{
