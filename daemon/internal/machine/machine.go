@@ -48,7 +48,7 @@ type Machine struct {
 	// closed, or not opened yet.
 	leader, supervisor identity
 
-	shared     bool   // the unit is another machine's, or nobody's
+	foreign    bool   // the unit is neither the machine's nor the registrant's
 	referenced bool   // we hold PID 1's reference to Unit
 	generation uint64 // tells it from an older machine of this name
 	life       *life
@@ -72,7 +72,7 @@ func (m Machine) State() machine1.State {
 // OwnsUnit reports whether the machine has its unit to itself, so that ending
 // the machine is ending the unit.
 func (m Machine) OwnsUnit() bool {
-	return m.Unit != "" && m.Subgroup == "" && !m.shared && m.Class != machine1.ClassHost
+	return m.Unit != "" && m.Subgroup == "" && !m.foreign && m.Class != machine1.ClassHost
 }
 
 // madeUnit reports whether Create made the unit, in this process or in one

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"strings"
 	"time"
@@ -54,6 +55,7 @@ func (m *Manager) Register(ctx context.Context, r Registration) (_ Machine, err 
 	if err != nil {
 		return Machine{}, errNoUnit(r.Leader, err)
 	}
+	newcomer.foreign = !mayOwn(newcomer, cgroup)
 	m.evict(ctx, newcomer)
 	return m.add(newcomer)
 }
@@ -75,7 +77,8 @@ func (m *Manager) evict(ctx context.Context, newcomer Machine) {
 	view := m.View()
 	byName, _ := view.Get(newcomer.Name)
 	byUnit, _ := view.ByUnit(newcomer.Unit)
-	for _, holder := range []Machine{byName, byUnit} {
+	byLeader, _ := view.ByLeader(newcomer.leader.pid, newcomer.leader.id)
+	for _, holder := range []Machine{byName, byUnit, byLeader} {
 		if holder.Name != "" && holder.Class != machine1.ClassHost && !alive(holder.Leader) {
 			m.check(ctx, holder.Name)
 		}
@@ -163,6 +166,16 @@ func place(leader, caller string) (name, subgroup string, err error) {
 		subgroup = ""
 	}
 	return name, subgroup, nil
+}
+
+// mayOwn reports whether m, whose leader is in cgroup, may have its unit. Root
+// may give a machine any unit, and PID 1 made those of Create for the machine.
+// Somebody else may register a process of his own wherever it runs, in a
+// service of the host for example, and may then terminate the machine unasked:
+// that must not stop the service, so only what is below his own slice is his.
+func mayOwn(m Machine, cgroup string) bool {
+	return m.UID == 0 || m.Unit == machine1.ScopeName(m.Name) ||
+		strings.HasPrefix(cgroup, fmt.Sprintf("/user.slice/user-%d.slice/", m.UID))
 }
 
 func looksLikeUnit(cgroup string) bool {

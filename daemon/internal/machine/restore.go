@@ -42,10 +42,10 @@ func (m *Manager) Restore(ctx context.Context) error {
 	slices.SortStableFunc(revived, func(a, b Machine) int {
 		return linkOrder(left.links, a) - linkOrder(left.links, b)
 	})
+	dir.removeStaleLinks(left.links, revived)
 	for _, r := range revived {
 		m.adopt(r)
 	}
-	m.tidyLinks(left.links)
 	return nil
 }
 
@@ -74,27 +74,24 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	if r.Subgroup == "" && links[r.Unit] != name && !r.madeUnit() {
 		r.Subgroup = currentSubgroup(r)
 	}
-	if over, err := m.overAtStart(ctx, r); over {
+	r.foreign = r.Leader != nil && !mayOwn(r, cgroupNow(r.Leader))
+	if m.overAtStart(ctx, r) {
 		closeProcesses(r.Leader, r.Supervisor)
-		return Machine{}, err
+		return Machine{}, errOver
 	}
 	return r, nil
 }
 
 // overAtStart is over for a machine that is in no View yet.
-func (m *Manager) overAtStart(ctx context.Context, r Machine) (bool, error) {
-	if r.Leader != nil {
-		return false, nil
-	}
-	if !r.madeUnit() {
-		return true, errOver
+func (m *Manager) overAtStart(ctx context.Context, r Machine) bool {
+	if r.Leader != nil || !r.madeUnit() {
+		return r.Leader == nil
 	}
 	over, err := m.unitOver(ctx, r.Unit)
 	if err != nil {
 		m.log.Debug("PID 1 does not answer about a machine.", "machine", r.Name, "error", err)
-		return false, nil
 	}
-	return over, errOver
+	return over && err == nil
 }
 
 // reopen returns the process that want names, nil if it is gone, its PID has
@@ -139,19 +136,24 @@ func reopenSupervisor(r Machine) *proc.PIDFD {
 	return reopen(r.supervisor)
 }
 
+// whereNow returns the unit of p and the cgroup below it, "" if there is none.
 func whereNow(p *proc.PIDFD) (name, subgroup string) {
-	if p == nil {
-		return "", ""
-	}
-	cgroup, err := p.Cgroup()
-	if err != nil {
-		return "", ""
-	}
-	name, subgroup, err = proc.UnitOf(cgroup)
+	name, subgroup, err := proc.UnitOf(cgroupNow(p))
 	if err != nil {
 		return "", ""
 	}
 	return name, subgroup
+}
+
+func cgroupNow(p *proc.PIDFD) string {
+	if p == nil {
+		return ""
+	}
+	cgroup, err := p.Cgroup()
+	if err != nil {
+		return ""
+	}
+	return cgroup
 }
 
 const (
@@ -182,11 +184,12 @@ func currentSubgroup(r Machine) string {
 // it goes on without.
 func (m *Manager) adopt(r Machine) {
 	if _, taken := m.View().ByUnit(r.Unit); taken && r.OwnsUnit() {
-		r.shared = true
+		r.foreign = true
 	}
 	adopted, err := m.registry.Adopt(r)
 	if err != nil {
 		closeProcesses(r.Leader, r.Supervisor)
+		_ = m.registry.dir.remove(&r)
 		m.discard(r.Name, err)
 		return
 	}
@@ -200,21 +203,5 @@ func (m *Manager) discard(name string, why error) {
 	m.log.Info("Dropped the state file of a machine.", "machine", name, "error", why)
 	if err := ignoreMissing(os.Remove(m.registry.dir.path(name))); err != nil {
 		m.log.Warn("Cannot remove the state file of a machine.", "machine", name, "error", err)
-	}
-}
-
-// tidyLinks removes the links that lead to no owner of their unit, and gives
-// the owner the link that such a one had kept from it.
-func (m *Manager) tidyLinks(links map[string]string) {
-	dir := m.registry.dir
-	for name, target := range links {
-		owner, ok := m.View().ByUnit(name)
-		if ok && owner.Name == target {
-			continue
-		}
-		os.Remove(dir.link(name))
-		if ok {
-			m.registry.Update(owner, func(*Machine) {})
-		}
 	}
 }

@@ -85,6 +85,21 @@ func (d stateDir) removeLink(unit, name string) error {
 	return ignoreMissing(os.Remove(d.link(unit)))
 }
 
+// removeStaleLinks removes the links that lead to none of the owners.
+func (d stateDir) removeStaleLinks(links map[string]string, owners []Machine) {
+	live := map[string]string{}
+	for _, m := range owners {
+		if m.OwnsUnit() && links[m.Unit] == m.Name {
+			live[m.Unit] = m.Name
+		}
+	}
+	for unit := range links {
+		if live[unit] == "" {
+			os.Remove(d.link(unit))
+		}
+	}
+}
+
 func ignoreMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -35,6 +35,7 @@ func (m *Manager) Unregister(ctx context.Context, name string) error {
 
 // Terminate begins to end the machine called name: by stopping its unit if it
 // owns one, else by SIGTERM to its supervisor. It does not wait for the end.
+// In a unit that is not the registrant's it is the leader that gets the signal.
 //
 // Reference: machine.c, machine_stop.
 func (m *Manager) Terminate(ctx context.Context, name string) error {
@@ -52,13 +53,17 @@ func (m *Manager) Terminate(ctx context.Context, name string) error {
 			return err
 		}
 		change = func(now *Machine) { now.Stopping, now.ScopeJob = true, job }
-	case seen.Supervisor != nil:
+	case alive(seen.Supervisor):
 		if err := seen.Supervisor.Signal(unix.SIGTERM); err != nil {
+			return err
+		}
+	case seen.foreign:
+		if err := signalProcess(seen.Leader, int32(unix.SIGTERM)); err != nil {
 			return err
 		}
 	default:
 		return machine1.Errorf(machine1.ErrNotSupported,
-			"Machine '%s' shares its unit and has no supervisor to terminate it", name)
+			"Machine '%s' has no unit of its own and no supervisor that could terminate it", name)
 	}
 	m.registry.Update(seen, change)
 	// The job may have ended before it was written down.
@@ -107,6 +112,8 @@ func (m *Manager) killAll(ctx context.Context, seen Machine, signal int32) error
 	switch {
 	case seen.OwnsUnit():
 		return m.units.Kill(ctx, seen.Unit, killAll, signal)
+	case seen.foreign:
+		return signalProcess(seen.Leader, signal)
 	case seen.Subgroup != "":
 		return m.units.KillSubgroup(ctx, seen.Unit, "cgroup", seen.Subgroup, signal)
 	}
