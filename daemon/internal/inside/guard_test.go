@@ -51,7 +51,7 @@ func TestAFileSystemThatHangsCostsOneCaller(t *testing.T) {
 	if lookUps, machines := g.Going(); lookUps != 1 || machines != 1 {
 		t.Errorf("%d look-ups go on in %d machines, want one in one", lookUps, machines)
 	}
-	if after := descriptors(t); after != during {
+	if after := descriptors(t); after > during {
 		t.Errorf("descriptors grew from %d to %d with busy callers", during, after)
 	}
 

@@ -96,7 +96,8 @@ func (p *peer) during(ctx context.Context, talk func() error) error {
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
 		return fmt.Errorf("the bus hung up: %w", machine1.ErrDisconnected)
 	}
 	return err

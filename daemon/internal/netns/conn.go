@@ -194,34 +194,69 @@ func (c *conn) ask(r request, each func(message) error) error {
 	if err := unix.Sendto(c.fd, r.bytes(c.seq), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
-	interrupted := false
+	a := answer{to: r, seq: c.seq, each: each}
+	for !a.complete {
+		datagram, err := c.receive()
+		if err != nil {
+			return err
+		}
+		if err := a.take(datagram); err != nil {
+			return err
+		}
+	}
+	if a.interrupted {
+		return errInterrupted
+	}
+	return nil
+}
+
+// receive returns the next datagram of the kernel, valid until the next call.
+func (c *conn) receive() ([]byte, error) {
 	for {
-		n, _, err := unix.Recvfrom(c.fd, c.buffer[:], 0)
+		n, from, err := unix.Recvfrom(c.fd, c.buffer[:], 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for m, err := range messages(c.buffer[:n]) {
-			if err != nil {
-				return err
-			}
-			if m.seq != c.seq {
-				continue
-			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			if done, err := m.ends(r); done && err == nil && interrupted {
-				return errInterrupted
-			} else if done {
-				return err
-			}
-			if err := each(m); err != nil {
-				return err
-			}
-			if !r.isDump() && !r.wantsAck() {
-				return nil
-			}
+		if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid == 0 {
+			return c.buffer[:n], nil
 		}
 	}
+}
+
+// An answer is what has come so far of one.
+type answer struct {
+	to   request
+	seq  uint32
+	each func(message) error
+
+	complete    bool
+	interrupted bool
+}
+
+func (a *answer) take(datagram []byte) error {
+	for m, err := range messages(datagram) {
+		if err != nil {
+			return err
+		}
+		if m.seq != a.seq {
+			continue
+		}
+		a.interrupted = a.interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
+		last, err := m.ends()
+		if last || err != nil {
+			a.complete = true
+			return err
+		}
+		if err := a.each(m); err != nil {
+			return err
+		}
+		if !a.to.isDump() && !a.to.wantsAck() {
+			a.complete = true
+			return nil
+		}
+	}
+	return nil
 }

@@ -78,8 +78,8 @@ func messages(b []byte) iter.Seq2[message, error] {
 	}
 }
 
-// ends reports whether m is the last of the answer to r, and with which error.
-func (m message) ends(r request) (bool, error) {
+// ends reports whether m is the last of an answer, and with which error.
+func (m message) ends() (bool, error) {
 	isError, isDone := m.kind == unix.NLMSG_ERROR, m.kind == unix.NLMSG_DONE
 	if !isError && !isDone {
 		return false, nil

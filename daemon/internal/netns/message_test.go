@@ -51,7 +51,7 @@ func FuzzMessages(f *testing.F) {
 			if err != nil {
 				return
 			}
-			m.ends(r)
+			m.ends()
 			m.isAbout(7, unix.SizeofIfAddrmsg, unix.IFA_TARGET_NETNSID)
 			if a, ok := parseAddress(m); ok && !a.addr.IsValid() {
 				t.Errorf("address %+v", a)
