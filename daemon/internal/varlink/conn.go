@@ -58,11 +58,13 @@ func (c *conn) answer(ctx context.Context, frame []byte) error {
 		return fmt.Errorf("cannot parse message: %w", err)
 	}
 	call := &Call{Method: m.method, More: m.more, Conn: c.UnixConn, send: c.send}
-	if m.oneway {
-		call.send = func(reply, []int) error { return nil }
-	}
 	defer call.closeFDs()
-
+	if m.oneway {
+		// Whoever wants no answer need not stay.
+		call.send = func(reply, []int) error { return nil }
+		c.run(ctx, call, m.parameters)
+		return nil
+	}
 	var result any
 	err = c.whileConnected(ctx, func(ctx context.Context) (err error) {
 		result, err = c.run(ctx, call, m.parameters)

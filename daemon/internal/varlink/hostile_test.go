@@ -148,6 +148,21 @@ func TestHangingUpCancelsTheCall(t *testing.T) {
 	}
 }
 
+func TestHangingUpAfterAOnewayCallDoesNotCancelIt(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	p := f.dial(t)
+	p.send(`{"method":"org.example.Echo.Slow","oneway":true}`)
+	p.Close()
+	<-f.echo.called
+	f.dial(t).send(sayA)
+	select {
+	case <-f.echo.cancelled:
+		t.Error("cancelled")
+	default:
+	}
+}
+
 func TestStoppingCancelsCallsAndWaits(t *testing.T) {
 	t.Parallel()
 	f := start(t)

@@ -1,0 +1,106 @@
+package varlinkapi
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/varlink"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const machineErrors = "io.systemd.Machine."
+
+// Errors that have no name on D-Bus.
+var (
+	errNoSuchMachine = &varlink.Error{Name: machineErrors + "NoSuchMachine"}
+	errNotAvailable  = &varlink.Error{Name: machineErrors + "NotAvailable"}
+	errNoOSRelease   = &varlink.Error{Name: machineErrors + "NoOSReleaseInformation"}
+	errNoUIDShift    = &varlink.Error{Name: machineErrors + "NoUIDShift"}
+)
+
+// errorNames pairs Go errors with Varlink errors. The first row that matches
+// wins.
+var errorNames = []struct {
+	err   error
+	error *varlink.Error
+}{
+	{machine1.ErrNoSuchMachine, errNoSuchMachine},
+	{machine1.ErrMachineExists, &varlink.Error{Name: machineErrors + "MachineExists"}},
+	{machine1.ErrNoPrivateNetworking, &varlink.Error{Name: machineErrors + "NoPrivateNetworking"}},
+	{machine1.ErrInteractionRequired, &varlink.Error{Name: "io.systemd.InteractiveAuthenticationRequired"}},
+	{machine1.ErrAccessDenied, varlink.ErrPermissionDenied},
+}
+
+// errnos are what stands for errors that have no Varlink name.
+//
+// Reference: bus-error.c, the standard map, and bus-common-errors.c.
+var errnos = []struct {
+	err   error
+	errno unix.Errno
+}{
+	{machine1.ErrInvalidArgs, unix.EINVAL},
+	{machine1.ErrNotSupported, unix.EOPNOTSUPP},
+	{machine1.ErrFileNotFound, unix.ENOENT},
+	{machine1.ErrLimitsExceeded, unix.ENOBUFS},
+	{machine1.ErrTimeout, unix.ETIMEDOUT},
+	{machine1.ErrNoReply, unix.ETIMEDOUT},
+	{context.DeadlineExceeded, unix.ETIMEDOUT},
+	{context.Canceled, unix.ECANCELED},
+	{machine1.ErrServiceUnknown, unix.EHOSTUNREACH},
+	{machine1.ErrDisconnected, unix.ECONNRESET},
+	{machine1.ErrUnixProcessIDUnknown, unix.ESRCH},
+	{machine1.ErrNoSuchUnit, unix.ENOENT},
+	{machine1.ErrUnitExists, unix.EEXIST},
+}
+
+// systemError is what is left of an error for which there is no name.
+type systemError struct {
+	Origin    string `json:"origin"`
+	Errno     int    `json:"errno"`
+	ErrnoName string `json:"errnoName"`
+}
+
+func errorOf(err error) *varlink.Error {
+	for _, row := range errorNames {
+		if errors.Is(err, row.err) {
+			return row.error
+		}
+	}
+	errno := errnoOf(err)
+	return &varlink.Error{
+		Name:       "io.systemd.System",
+		Parameters: systemError{"linux", int(errno), nameOf(errno)},
+	}
+}
+
+func errnoOf(err error) unix.Errno {
+	for _, row := range errnos {
+		if errors.Is(err, row.err) {
+			return row.errno
+		}
+	}
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	// An error that came over the bus is the errno its name stands for.
+	for errno := unix.Errno(1); errno <= lastErrno; errno++ {
+		if errors.Is(err, errno) {
+			return errno
+		}
+	}
+	return unix.EIO
+}
+
+// lastErrno is Linux's last error number, EHWPOISON.
+const lastErrno = 133
+
+// nameOf prefers the name of 95 that systemd uses.
+func nameOf(errno unix.Errno) string {
+	if errno == unix.EOPNOTSUPP {
+		return "EOPNOTSUPP"
+	}
+	return unix.ErrnoName(errno)
+}
