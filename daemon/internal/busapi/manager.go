@@ -84,6 +84,9 @@ func getMachineByPID(ctx context.Context, c *vtable.Call, a *API, pid uint32) (d
 		if err != nil {
 			return "", err
 		}
+		if caller.PIDFD == nil {
+			return "", noMachine
+		}
 		process = caller.PIDFD
 	} else {
 		var err error

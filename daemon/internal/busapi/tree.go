@@ -80,6 +80,9 @@ func (a *API) machineAt(ctx context.Context, c *vtable.Call, label string) (mach
 		return machine.Machine{}, false
 	}
 	defer caller.Close()
+	if caller.PIDFD == nil {
+		return machine.Machine{}, false
+	}
 	m, err := a.machines.ByPID(ctx, caller.PIDFD)
 	return m, err == nil
 }
