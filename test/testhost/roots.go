@@ -27,6 +27,9 @@ const mirror = "http://deb.debian.org/debian"
 const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkitd systemd-container nftables iproute2 " +
 	"iputils-ping procps python3-minimal btrfs-progs e2fsprogs kmod less vim-tiny login passwd"
 
+// vmPackages: the monolithic libvirtd, as the split daemons are not in Debian 13.
+const vmPackages = " libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
+
 // quietBoot keeps a fresh copy from doing first-boot work at each boot, and
 // from looking like the machine that built it.
 const quietBoot = `
@@ -48,6 +51,13 @@ useradd -m -s /bin/bash bob
 mkdir -p /var/lib/machines /src /opt/machd-test
 `
 
+// vmScript has libvirt run its guests as root: a container has no AppArmor, and
+// cgroups without controllers.
+const vmScript = `
+printf '%s\n' 'security_driver = "none"' 'user = "root"' 'group = "root"' 'cgroup_controllers = []' \
+  'namespaces = []' >/etc/libvirt/qemu.conf
+`
+
 const guestScript = quietBoot + `
 echo root:c8 | chpasswd
 `
@@ -65,12 +75,13 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 var (
 	trixie = root{"trixie", "trixie", "minbase", hostPackages, hostScript}
 	forky  = root{"forky", "forky", "minbase", hostPackages, hostScript}
+	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
 		"busybox login passwd", guestScript}
 	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript}
 
 	guests = []root{guest, tiny}
-	all    = []root{trixie, forky, guest, tiny}
+	all    = []root{trixie, forky, vm, guest, tiny}
 )
 
 // id changes with the recipe, so that a changed recipe is a root not built yet.

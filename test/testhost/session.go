@@ -15,7 +15,7 @@ import (
 
 // options are the choices of the commands that boot a host.
 type options struct {
-	stock, disabled, forky, quiet, json, noRace bool
+	stock, disabled, forky, vm, quiet, json, noRace bool
 
 	binds list
 }
@@ -94,6 +94,9 @@ func (c cache) spec(o options) (spec, error) {
 	s := spec{Repo: repo, host: trixie, Machd: machdEnabled, Binds: o.binds, Quiet: o.quiet, Guests: map[string]string{}}
 	if o.forky {
 		s.host = forky
+	}
+	if o.vm {
+		s.host = vm
 	}
 	switch {
 	case o.stock:

@@ -114,6 +114,7 @@ func (o *options) flags(command string) *flag.FlagSet {
 	flags.BoolVar(&o.stock, "stock", false, "leave systemd-machined in its place: machd is not even installed")
 	flags.BoolVar(&o.disabled, "disabled", false, "install machd but do not enable it")
 	flags.BoolVar(&o.forky, "forky", false, "systemd 262 (Debian forky) instead of 257 (Debian 13)")
+	flags.BoolVar(&o.vm, "vm", false, "a host with libvirt and qemu, for virtual machines")
 	flags.BoolVar(&o.quiet, "quiet", false, "no progress, and no journal when the command fails")
 	flags.BoolVar(&o.json, "json", false, "print the events of go test -json (test)")
 	flags.BoolVar(&o.noRace, "no-race", false, "build without the race detector (test)")
