@@ -9,21 +9,20 @@ import (
 
 // beginTimeout is how long input that nobody types waits for a sign of life
 // from the other side.
-const beginTimeout = time.Second
+const beginTimeout = 3 * time.Second
 
 // forwardInput sends what is typed to the master until there is no more.
 func (f *forwarder) forwardInput() ending {
-	if f.screen.in == nil && !f.awaitBegin() {
-		return ending{goOn: true}
+	if f.screen.in == nil {
+		f.awaitBegin()
 	}
-	in := int(f.Stdin.Fd())
 	buffer := make([]byte, chunk)
 	last := byte('\n')
 	for {
-		if f.wake.poll(in, unix.POLLIN) == 0 {
+		if f.wake.poll(f.in, unix.POLLIN) == 0 {
 			return ending{goOn: true}
 		}
-		n, err := unix.Read(in, buffer)
+		n, err := unix.Read(f.in, buffer)
 		switch {
 		case err == unix.EINTR || err == unix.EAGAIN:
 			continue
@@ -64,14 +63,14 @@ func (f *forwarder) endInput(last byte) ending {
 
 // awaitBegin waits until the other side has shown or reset something: a
 // service manager throws away what was typed before it starts the command.
-func (f *forwarder) awaitBegin() (goOn bool) {
+func (f *forwarder) awaitBegin() {
 	timeout := time.NewTimer(beginTimeout)
 	defer timeout.Stop()
 	select {
 	case <-f.alive:
+	case <-f.wake.over:
 	case <-timeout.C:
 	}
-	return true
 }
 
 // begun says that the other side has begun. Only the output calls it.
@@ -88,7 +87,8 @@ func (f *forwarder) begun() {
 // changes to or from reading keys one by one, as every shell with line editing
 // does before its prompt; then it is typed again.
 type endOfInput struct {
-	typed atomic.Int32 // in which mode, see below
+	typed   atomic.Int32 // in which mode; the input sets it first, then the output
+	midLine bool         // the last line has no end; belongs to whom typed says
 }
 
 const (
@@ -100,12 +100,9 @@ const (
 // defaultEOF is ^D, which programs that read keys expect.
 const defaultEOF = 4
 
-// begin types the key for the first time. In the middle of a line the first
-// one only ends the line.
+// begin types the key for the first time.
 func (e *endOfInput) begin(master int, midLine bool) {
-	if midLine {
-		e.key(master)
-	}
+	e.midLine = midLine
 	e.typed.Store(e.key(master))
 }
 
@@ -120,10 +117,20 @@ func (e *endOfInput) repeat(master int, flushed bool) {
 	}
 }
 
-// key types the key and returns the mode in which it did.
+// key types the key and returns the mode in which it did. In the middle of a
+// line the key ends only that, or nothing for who reads keys.
 func (e *endOfInput) key(master int) int32 {
 	mode, key := modeOf(master)
-	_, _ = unix.Write(master, []byte{key})
+	keys := []byte{key}
+	switch {
+	case !e.midLine:
+	case mode == typedByLine:
+		keys = []byte{key, key}
+	default:
+		keys = []byte{'\r', key}
+		e.midLine = false
+	}
+	_, _ = unix.Write(master, keys)
 	return mode
 }
 

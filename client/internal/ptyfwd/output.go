@@ -41,17 +41,17 @@ func (f *forwarder) show(data []byte) (goOn bool) {
 		return true
 	}
 	f.last.Store(int32(data[len(data)-1]))
-	return f.write(int(f.Stdout.Fd()), data)
+	return f.write(data)
 }
 
 // write writes all of data and reports whether that was possible. It waits
 // before it writes, so that a session can end whose output nobody takes.
-func (f *forwarder) write(fd int, data []byte) bool {
+func (f *forwarder) write(data []byte) bool {
 	for len(data) > 0 {
-		if f.wake.poll(fd, unix.POLLOUT) == 0 {
+		if f.wake.poll(f.out, unix.POLLOUT) == 0 {
 			return false
 		}
-		n, err := unix.Write(fd, data)
+		n, err := unix.Write(f.out, data)
 		if err != nil && err != unix.EINTR && err != unix.EAGAIN {
 			return false
 		}

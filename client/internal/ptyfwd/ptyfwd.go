@@ -85,10 +85,11 @@ func Run(ctx context.Context, master *os.File, o Options) (Result, error) {
 // once each, and leave when wake is stopped.
 type forwarder struct {
 	Options
-	master int // our own descriptor
-	screen *screen
-	wake   *waker
-	escape escape
+	in, out int // descriptors of Stdin and Stdout
+	master  int // our own descriptor
+	screen  *screen
+	wake    *waker
+	escape  escape
 
 	running  int // goroutines that have not ended, as far as supervise knows
 	ended    chan ending
@@ -106,7 +107,7 @@ type ending struct {
 }
 
 func newForwarder(master *os.File, o Options) (*forwarder, error) {
-	f := &forwarder{Options: o, ended: make(chan ending, 2), alive: make(chan struct{})}
+	f := &forwarder{Options: o, in: int(o.Stdin.Fd()), out: int(o.Stdout.Fd()), ended: make(chan ending, 2), alive: make(chan struct{})}
 	f.ignoring.Store(o.Login)
 	f.last.Store('\n')
 	f.screen = newScreen(o.Stdin, o.Stdout)

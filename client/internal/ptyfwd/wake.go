@@ -11,12 +11,13 @@ import (
 // stays readable for poll(2), so news of it is awaited edge-triggered.
 type waker struct {
 	epoll   int
-	stopped int // eventfd, readable for ever once the session is over
-	nudged  int // eventfd, readable when the output has to look again
+	over    chan struct{} // closed once the session is over
+	stopped int           // eventfd, readable for ever from then on
+	nudged  int           // eventfd, readable when the output has to look again
 }
 
 func newWaker(master int) (*waker, error) {
-	w := &waker{epoll: -1, stopped: -1, nudged: -1}
+	w := &waker{over: make(chan struct{}), epoll: -1, stopped: -1, nudged: -1}
 	var errs [3]error
 	w.epoll, errs[0] = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	w.stopped, errs[1] = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
@@ -69,8 +70,12 @@ func (w *waker) poll(fd int, events int16) int16 {
 	}
 }
 
-func (w *waker) stop()  { signalEvent(w.stopped) }
 func (w *waker) nudge() { signalEvent(w.nudged) }
+
+func (w *waker) stop() {
+	close(w.over)
+	signalEvent(w.stopped)
+}
 
 func signalEvent(fd int) {
 	_, _ = unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
