@@ -1,0 +1,210 @@
+// Command bench measures machd and machctl beside systemd-machined and
+// machinectl on one booted host, and prints the ratios. It registers machines
+// with systemd-machined, hands them over to machd by the swap that users make,
+// and lists them with either client from either daemon.
+//
+// It must run as root on a test host with systemd-machined in place:
+//
+//	make bench
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// A cell is what one client needs to list what one daemon knows.
+type cell struct{ daemon, client string }
+
+var cells = []cell{
+	{"systemd-machined", "machinectl"},
+	{"systemd-machined", "machctl"},
+	{"machd", "machinectl"},
+	{"machd", "machctl"},
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	runs := flags.Int("runs", 7, "runs of each command, of which the median counts")
+	counts := flags.String("machines", "1,20,1000", "numbers of machines, ascending")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	park := &park{}
+	defer park.clear()
+	fmt.Printf("list of N machines, ms, median of %d; memory of the daemon, KiB\n\n", *runs)
+	fmt.Printf("%8s", "machines")
+	for _, c := range cells {
+		fmt.Printf("  %28s", c.client+"+"+c.daemon)
+	}
+	fmt.Printf("  %7s  %22s\n", "ratio", "RSS machined/machd")
+
+	for word := range strings.SplitSeq(*counts, ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return fmt.Errorf("cannot use %q as a number of machines", word)
+		}
+		if err := measure(ctx, park, n, *runs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func measure(ctx context.Context, park *park, n, runs int) error {
+	if err := swapTo("systemd-machined"); err != nil {
+		return err
+	}
+	if err := park.grow(ctx, n); err != nil {
+		return err
+	}
+	var medians []time.Duration
+	memory := map[string]int{}
+	for _, c := range cells {
+		if err := swapTo(c.daemon); err != nil {
+			return err
+		}
+		median, err := timeList(ctx, c.client, n, runs)
+		if err != nil {
+			return err
+		}
+		medians = append(medians, median)
+		if memory[c.daemon], err = residentKiB(); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%8d", n)
+	for _, m := range medians {
+		fmt.Printf("  %28.1f", float64(m.Microseconds())/1000)
+	}
+	fmt.Printf("  %6.2fx  %10d/%d\n", float64(medians[0])/float64(medians[3]), memory["systemd-machined"], memory["machd"])
+	return nil
+}
+
+// timeList returns the median time of listing, and fails if a list lacks one
+// of the n machines.
+func timeList(ctx context.Context, program string, n, runs int) (time.Duration, error) {
+	var times []time.Duration
+	for range runs + 1 { // the first one warms up
+		start := time.Now()
+		out, err := exec.CommandContext(ctx, program, "list", "--no-legend", "--no-pager").Output()
+		took := time.Since(start)
+		if err != nil {
+			return 0, fmt.Errorf("cannot list with %s: %w", program, err)
+		}
+		if got := strings.Count(string(out), "\n"); got != n {
+			return 0, fmt.Errorf("%s lists %d machines, want %d", program, got, n)
+		}
+		times = append(times, took)
+	}
+	times = times[1:]
+	slices.Sort(times)
+	return times[len(times)/2], nil
+}
+
+// inPlace is the daemon that answers now.
+var inPlace = "systemd-machined"
+
+// swapTo puts daemon in place, with all machines running.
+func swapTo(daemon string) error {
+	if daemon == inPlace {
+		return nil
+	}
+	steps := [][]string{
+		{"systemctl", "-q", "enable", "machd.service"},
+		{"systemctl", "restart", "machd.socket", "machd.service"},
+	}
+	if daemon == "systemd-machined" {
+		steps = [][]string{
+			{"systemctl", "-q", "disable", "--now", "machd.service", "machd.socket"},
+			{"systemctl", "restart", "systemd-machined.service"},
+		}
+	}
+	for _, step := range steps {
+		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot put %s in place: %w: %s", daemon, err, out)
+		}
+	}
+	inPlace = daemon
+	return nil
+}
+
+// residentKiB returns the resident memory of the daemon that is in place.
+func residentKiB() (int, error) {
+	out, err := exec.Command("systemctl", "show", "-P", "MainPID", "systemd-machined.service").Output()
+	if err != nil {
+		return 0, fmt.Errorf("cannot ask for the daemon's process: %w", err)
+	}
+	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(out)) + "/status")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the daemon's memory: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("cannot find the daemon's memory")
+	}
+	return strconv.Atoi(fields[0])
+}
+
+// park is the machines: each a process in a network namespace and a scope of
+// its own.
+type park struct{ leaders []*exec.Cmd }
+
+func (p *park) grow(ctx context.Context, n int) error {
+	c, err := client.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for len(p.leaders) < n {
+		leader := exec.Command("sleep", "infinity")
+		leader.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+		if err := leader.Start(); err != nil {
+			return fmt.Errorf("cannot start a machine's leader: %w", err)
+		}
+		p.leaders = append(p.leaders, leader)
+		err := c.Create(ctx, client.Registration{
+			Name:    fmt.Sprintf("bench-%04d", len(p.leaders)),
+			Service: "bench",
+			Class:   machine1.ClassContainer,
+			Leader:  uint32(leader.Process.Pid),
+		}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *park) clear() {
+	for _, leader := range p.leaders {
+		leader.Process.Kill()
+	}
+	for _, leader := range p.leaders {
+		leader.Wait()
+	}
+}
