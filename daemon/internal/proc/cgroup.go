@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,9 +18,13 @@ func (p *PIDFD) Cgroup() (string, error) {
 	}
 	path, err := parseCgroup(data)
 	if err != nil {
-		return "", fmt.Errorf("cannot tell the cgroup of process %d: %w", p.pid, err)
+		return "", fmt.Errorf("cannot tell the cgroup of process %d: %w", p.PID(), err)
 	}
-	return belowRoot(path, cgroupRoot()), nil
+	root, err := cgroupRoot()
+	if err != nil {
+		return "", err
+	}
+	return belowRoot(path, root), nil
 }
 
 // parseCgroup takes the unified hierarchy's path out of a /proc/PID/cgroup
@@ -40,25 +43,30 @@ func parseCgroup(data []byte) (string, error) {
 
 // cgroupRoot returns what PID 1 has above its own tree: "" unless it runs in
 // a container without a cgroup namespace.
-//
-// Reference: cgroup-util.c, cg_get_root_path.
-var cgroupRoot = sync.OnceValue(func() string {
+func cgroupRoot() (string, error) {
 	data, err := os.ReadFile("/proc/1/cgroup")
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("cannot read the cgroup of PID 1: %w", err)
 	}
 	path, err := parseCgroup(data)
 	if err != nil {
-		return ""
+		return "", fmt.Errorf("cannot tell the cgroup of PID 1: %w", err)
 	}
+	return rootOf(path), nil
+}
+
+// rootOf returns the root of a tree from the cgroup that PID 1 has in it. Very
+// old versions of systemd put themselves elsewhere than into init.scope.
+//
+// Reference: cgroup-util.c, cg_get_root_path.
+func rootOf(initCgroup string) string {
 	for _, own := range []string{"/init.scope", "/system.slice", "/system"} {
-		if rest, ok := strings.CutSuffix(path, own); ok {
-			path = rest
-			break
+		if root, ok := strings.CutSuffix(initCgroup, own); ok {
+			return root
 		}
 	}
-	return strings.TrimSuffix(path, "/")
-})
+	return strings.TrimSuffix(initCgroup, "/")
+}
 
 func belowRoot(path, root string) string {
 	rest, ok := strings.CutPrefix(path, root)
@@ -77,18 +85,17 @@ func belowRoot(path, root string) string {
 //
 // Reference: cgroup-util.c, cg_path_get_unit_full.
 func UnitOf(cgroup string) (unit, subgroup string, err error) {
-	rest := strings.Trim(cgroup, "/")
+	rest := cgroup
 	for {
 		var first string
-		first, rest, _ = strings.Cut(rest, "/")
-		first = unescapeCgroup(first)
-		if strings.HasSuffix(first, ".slice") && validUnit(first) {
-			continue
-		}
-		if !validUnit(first) {
+		first, rest, _ = strings.Cut(strings.TrimLeft(rest, "/"), "/")
+		name := unescapeCgroup(first)
+		if !validUnit(name) {
 			return "", "", fmt.Errorf("cgroup %q belongs to no unit: %w", cgroup, unix.ENXIO)
 		}
-		return first, strings.Trim(rest, "/"), nil
+		if !strings.HasSuffix(name, ".slice") {
+			return name, strings.Trim(rest, "/"), nil
+		}
 	}
 }
 
@@ -103,18 +110,22 @@ var unitTypes = map[string]bool{
 	"service": true, "scope": true, "slice": true, "socket": true, "mount": true, "swap": true,
 }
 
-// validUnit reports whether name is that of a unit that can have processes.
+// validUnit reports whether name is that of a unit that can have processes:
+// templates cannot.
+//
+// Reference: unit-name.c, unit_name_is_valid.
 func validUnit(name string) bool {
 	dot := strings.LastIndexByte(name, '.')
-	if dot <= 0 || len(name) > maxUnitName || name[0] == '@' {
+	if dot <= 0 || len(name) > maxUnitName || !unitTypes[name[dot+1:]] {
 		return false
 	}
 	for i := range dot {
 		c := name[i]
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letter && !strings.ContainsRune(`:-_.\@`, rune(c)) {
+		if !letter && strings.IndexByte(`:-_.\@`, c) < 0 {
 			return false
 		}
 	}
-	return unitTypes[name[dot+1:]]
+	at := strings.IndexByte(name, '@')
+	return at < 0 || at > 0 && at+1 < dot && name[dot:] != ".slice"
 }

@@ -2,57 +2,48 @@ package proc
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// pidfdInfo is struct pidfd_info of linux/pidfd.h, as of Linux 6.13.
-type pidfdInfo struct {
-	mask       uint64
-	cgroupID   uint64
-	pid        uint32
-	tgid       uint32
-	ppid       uint32
-	ruid, rgid uint32
-	euid, egid uint32
-	suid, sgid uint32
-	fsuid      uint32
-	fsgid      uint32
-	exitCode   int32
-}
+// pidfdLink is what the links in /proc/PID/fd show for a pidfd, on every kernel.
+const pidfdLink = "anon_inode:[pidfd]"
 
-const (
-	pidfdGetInfo  = 0xC040FF0B // _IOWR(0xFF, 11, 64 bytes)
-	pidfdInfoPID  = 1 << 0
-	pidfdInfoCred = 1 << 1
-)
-
-// getInfo asks the kernel about the process of fd. Before Linux 6.13 the
-// error is ENOTTY; for a process that has been reaped, ESRCH.
-func getInfo(fd int) (pidfdInfo, error) {
-	info := pidfdInfo{mask: pidfdInfoPID | pidfdInfoCred}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
-	if errno != 0 {
-		return info, errno
-	}
-	return info, nil
-}
-
-// pidOf tells the process of a pidfd that came from elsewhere.
+// pidOf tells the process of a pidfd that came from elsewhere. The descriptor
+// is not touched before it is known to be a pidfd: any file system call could
+// wait for ever for whoever serves the file.
 func pidOf(fd int) (int, error) {
-	info, err := getInfo(fd)
-	if err == nil {
-		return int(info.tgid), nil
-	}
-	if errors.Is(err, unix.ESRCH) {
+	link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
 		return 0, err
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	if link != pidfdLink {
+		return 0, fmt.Errorf("it is no pidfd but %q: %w", link, unix.EBADF)
+	}
+	info, err := getInfo(fd)
+	switch {
+	case err != nil || info.Pid == 0:
+		return pidFromFDInfo(fd)
+	case info.Pid != info.Tgid:
+		return 0, fmt.Errorf("it is for a thread: %w", unix.EINVAL)
+	}
+	return int(info.Pid), nil
+}
+
+// getInfo asks the kernel about the process of a pidfd. It fails before Linux
+// 6.13, and for a process whose parent is outside our PID namespace: then /proc
+// has to tell.
+func getInfo(fd int) (unix.PidfdInfo, error) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_PID | unix.PIDFD_INFO_CREDS}
+	err := unix.IoctlPidfdInfo(fd, &info)
+	return info, err
+}
+
+func pidFromFDInfo(fd int) (int, error) {
+	data, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
 	if err != nil {
 		return 0, err
 	}
@@ -66,7 +57,7 @@ func parseFDInfo(data []byte) (int, error) {
 		if !ok {
 			continue
 		}
-		pid, err := strconv.Atoi(string(bytes.TrimSpace(value)))
+		pid, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 32)
 		if err != nil {
 			return 0, fmt.Errorf("cannot parse a PID: %w", err)
 		}
@@ -74,7 +65,26 @@ func parseFDInfo(data []byte) (int, error) {
 		if pid <= 0 {
 			return 0, unix.ESRCH
 		}
-		return pid, nil
+		return int(pid), nil
 	}
 	return 0, fmt.Errorf("descriptor is no pidfd: %w", unix.EBADF)
+}
+
+// pidfsMagic is the type of the file system that pidfds live on since 6.9.
+const pidfsMagic = 0x50494446
+
+// pidfdID returns the inode number of fd, 0 where all pidfds share one.
+func pidfdID(fd int) (uint64, error) {
+	var fsys unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fsys); err != nil {
+		return 0, err
+	}
+	if fsys.Type != pidfsMagic {
+		return 0, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, err
+	}
+	return st.Ino, nil
 }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +54,7 @@ func (p *PIDFD) idMap(name string) ([]idRange, error) {
 	}
 	ranges, err := parseIDMap(data)
 	if err != nil {
-		return nil, fmt.Errorf("cannot understand %s of process %d: %w", name, p.pid, err)
+		return nil, fmt.Errorf("cannot understand %s of process %d: %w", name, p.PID(), err)
 	}
 	return ranges, nil
 }
@@ -91,11 +90,11 @@ const maxUserNamespaces = 16
 //
 // Reference: machine.c, pidref_is_owned_by_uid and process_is_owned_by_uid.
 func (p *PIDFD) OwnedBy(uid uint32) (bool, error) {
-	real, err := p.UID()
+	own, err := p.UID()
 	if err != nil {
 		return false, err
 	}
-	if real == uid {
+	if own == uid {
 		return true, nil
 	}
 	ns, err := p.openNamespace("user")
@@ -108,9 +107,9 @@ func (p *PIDFD) OwnedBy(uid uint32) (bool, error) {
 		if err != nil || ours {
 			return false, err
 		}
-		owner, err := namespaceOwner(ns)
+		owner, err := unix.IoctlGetUint32(int(ns.Fd()), unix.NS_GET_OWNER_UID)
 		if err != nil {
-			return false, fmt.Errorf("cannot tell the owner of process %d: %w", p.pid, err)
+			return false, fmt.Errorf("cannot tell the owner of process %d: %w", p.PID(), err)
 		}
 		if owner == uid {
 			return true, nil
@@ -120,7 +119,7 @@ func (p *PIDFD) OwnedBy(uid uint32) (bool, error) {
 			return false, nil // above ours
 		}
 		if err != nil {
-			return false, fmt.Errorf("cannot tell the parent namespace of process %d: %w", p.pid, err)
+			return false, fmt.Errorf("cannot tell the parent namespace of process %d: %w", p.PID(), err)
 		}
 		ns.Close()
 		ns = os.NewFile(uintptr(parent), "user")
@@ -148,7 +147,7 @@ func (p *PIDFD) openNamespace(kind string) (*os.File, error) {
 		err = verr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the %s namespace of process %d: %w", kind, p.pid, err)
+		return nil, fmt.Errorf("cannot open the %s namespace of process %d: %w", kind, p.PID(), err)
 	}
 	return ns, nil
 }
@@ -165,15 +164,6 @@ func isOwnNamespace(ns *os.File, kind string) (bool, error) {
 	return os.SameFile(theirs, ours), nil
 }
 
-func namespaceOwner(ns *os.File) (uint32, error) {
-	var uid uint32
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, ns.Fd(), unix.NS_GET_OWNER_UID, uintptr(unsafe.Pointer(&uid)))
-	if errno != 0 {
-		return 0, errno
-	}
-	return uid, nil
-}
-
 // OpenRoot opens the root directory of the process as an O_PATH descriptor.
 func (p *PIDFD) OpenRoot() (*os.File, error) {
 	fd, err := unix.Open(p.path("root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -184,7 +174,7 @@ func (p *PIDFD) OpenRoot() (*os.File, error) {
 		err = verr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the root of process %d: %w", p.pid, err)
+		return nil, fmt.Errorf("cannot open the root of process %d: %w", p.PID(), err)
 	}
 	return os.NewFile(uintptr(fd), "root"), nil
 }

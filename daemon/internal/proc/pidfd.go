@@ -1,29 +1,29 @@
-// Package proc names processes by pidfd and reads what the kernel tells of
-// them: cgroup, owner, namespaces, UID map. It knows nothing of machines.
-//
-// What was read from /proc/PID is believed only after the pidfd was asked
-// once more: the PID may have been given to another process meanwhile.
 package proc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // A PIDFD is one process, pinned: it never comes to mean another one. It is
-// safe for concurrent use, also against Close.
+// safe for concurrent use, also against Close. A nil *PIDFD is a process that
+// has gone: nothing can be learned of it.
 type PIDFD struct {
-	file *os.File // in the poller, so that Close ends Wait
+	file *os.File // in Go's poller, so that Close ends Wait
 	pid  int
 	id   uint64
+	turn chan struct{} // held by the one who waits, as the file has one deadline
+
+	closed atomic.Bool
 }
 
-// Open pins the process pid. The error wraps unix.ESRCH if there is none.
+// Open pins the process pid, which may be a zombie. The error wraps unix.ESRCH
+// if there is none.
 func Open(pid int) (*PIDFD, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
@@ -32,44 +32,70 @@ func Open(pid int) (*PIDFD, error) {
 	return newPIDFD(fd, pid)
 }
 
-// FromFD makes a PIDFD of a descriptor that came from elsewhere. It owns fd
-// from then on, also if it fails.
+// FromFD pins the process that a pidfd from elsewhere is for. It owns fd from
+// then on, also if it fails. The error wraps unix.ESRCH if the process has been
+// reaped or is in none of our PID namespaces, unix.EBADF if fd is no pidfd.
 func FromFD(fd int) (*PIDFD, error) {
+	defer unix.Close(fd)
 	pid, err := pidOf(fd)
-	if err == nil {
-		err = unix.SetNonblock(fd, true)
-	}
 	if err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("cannot tell the process of a pidfd: %w", err)
+		return nil, fmt.Errorf("cannot tell the process of a descriptor: %w", err)
 	}
-	return newPIDFD(fd, pid)
+	// Whoever sent fd shares its flags with us, and could not wait for the
+	// process any more if we made it non-blocking. So have one of our own.
+	p, err := Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	// It is the same process if the number still belongs to the first one.
+	if again, err := pidOf(fd); err != nil || again != pid {
+		p.Close()
+		return nil, fmt.Errorf("cannot pin process %d: %w", pid, unix.ESRCH)
+	}
+	return p, nil
 }
 
 func newPIDFD(fd, pid int) (*PIDFD, error) {
-	unix.CloseOnExec(fd)
 	id, err := pidfdID(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot identify process %d: %w", pid, err)
 	}
-	return &PIDFD{file: os.NewFile(uintptr(fd), "pidfd"), pid: pid, id: id}, nil
+	return &PIDFD{
+		file: os.NewFile(uintptr(fd), "pidfd"),
+		pid:  pid,
+		id:   id,
+		turn: make(chan struct{}, 1),
+	}, nil
 }
 
 // PID returns the process's number, which is only good for talking about it
-// once it has been reaped.
-func (p *PIDFD) PID() int { return p.pid }
+// once it has been reaped. It is 0 for a nil p.
+func (p *PIDFD) PID() int {
+	if p == nil {
+		return 0
+	}
+	return p.pid
+}
 
 // ID returns the number that the kernel gives to one process only until the
-// next boot, 0 before Linux 6.9.
-func (p *PIDFD) ID() uint64 { return p.id }
+// next boot, 0 before Linux 6.9 and for a nil p.
+func (p *PIDFD) ID() uint64 {
+	if p == nil {
+		return 0
+	}
+	return p.id
+}
 
 // Close gives the descriptor back and ends Wait. Closing again does nothing.
 func (p *PIDFD) Close() error {
-	if err := p.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return err
+	if p == nil {
+		return nil
 	}
-	return nil
+	if p.closed.Swap(true) {
+		return nil
+	}
+	return p.file.Close()
 }
 
 // Dup returns a PIDFD of the same process with a life of its own.
@@ -79,20 +105,24 @@ func (p *PIDFD) Dup() (*PIDFD, error) {
 		dup, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 		return err
 	}); err != nil {
-		return nil, fmt.Errorf("cannot duplicate the pidfd of process %d: %w", p.pid, err)
+		return nil, fmt.Errorf("cannot duplicate the pidfd of process %d: %w", p.PID(), err)
 	}
 	return newPIDFD(dup, p.pid)
 }
 
-// WithFD calls fn with the descriptor, which is valid only inside fn.
+// WithFD calls fn with the descriptor, which is valid only inside fn. Close
+// waits for fn, so fn must not wait for anybody.
 func (p *PIDFD) WithFD(fn func(fd int) error) error {
+	if p == nil {
+		return unix.ESRCH
+	}
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var fnErr error
 	if err := raw.Control(func(fd uintptr) { fnErr = fn(int(fd)) }); err != nil {
-		return err
+		return p.unusable(err)
 	}
 	return fnErr
 }
@@ -102,57 +132,77 @@ func (p *PIDFD) WithFD(fn func(fd int) error) error {
 func (p *PIDFD) Alive() bool {
 	alive := false
 	err := p.WithFD(func(fd int) error {
-		alive = !readable(fd)
+		alive = !exited(fd)
 		return nil
 	})
 	return err == nil && alive
 }
 
-// verify fails with ESRCH unless the process still runs, so that what was
-// read from /proc/PID a moment ago was about it.
-func (p *PIDFD) verify() error {
-	if !p.Alive() {
-		return unix.ESRCH
-	}
-	return nil
-}
-
-// Signal sends sig.
+// Signal sends sig. The error wraps unix.ESRCH if the process has been reaped.
 func (p *PIDFD) Signal(sig unix.Signal) error {
 	err := p.WithFD(func(fd int) error { return unix.PidfdSendSignal(fd, sig, nil, 0) })
 	if err != nil {
-		return fmt.Errorf("cannot send signal %d to process %d: %w", sig, p.pid, err)
+		return fmt.Errorf("cannot send signal %d to process %d: %w", sig, p.PID(), err)
 	}
 	return nil
 }
 
-// Wait returns nil once the process has ended. It returns an error if ctx
-// ends or the PIDFD is closed first.
+// Wait returns nil once the process has ended. If ctx ends first it returns
+// ctx's error, if the PIDFD is closed first one that wraps os.ErrClosed.
 func (p *PIDFD) Wait(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { p.file.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	if p == nil {
+		return nil
+	}
+	select {
+	case p.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-p.turn }()
+	err := p.poll(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return fmt.Errorf("cannot wait for process %d: %w", p.pid, p.unusable(err))
+}
+
+// unusable returns the reason for err, which Go does not tell of a raw file.
+func (p *PIDFD) unusable(err error) error {
+	if p.closed.Load() {
+		return os.ErrClosed
+	}
+	return err
+}
+
+// longAgo as a deadline ends a read at once.
+var longAgo = time.Unix(1, 0)
+
+// poll is Wait for the one whose turn it is.
+func (p *PIDFD) poll(ctx context.Context) error {
 	raw, err := p.file.SyscallConn()
 	if err != nil {
 		return err
 	}
-	for {
-		err := raw.Read(func(fd uintptr) bool { return readable(int(fd)) })
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			p.file.SetReadDeadline(time.Time{})
-			return ctx.Err()
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			// Another waiter's context ended, not ours.
-			p.file.SetReadDeadline(time.Time{})
-		default:
-			return fmt.Errorf("cannot wait for process %d: %w", p.pid, err)
-		}
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		p.file.SetReadDeadline(longAgo)
+	})
+	err = raw.Read(func(fd uintptr) bool { return exited(int(fd)) })
+	if !stop() {
+		<-interrupted
+		// The next one to wait has a context of his own.
+		p.file.SetReadDeadline(time.Time{})
 	}
+	return err
 }
 
-func readable(fd int) bool {
+// exited reports whether the process of a pidfd has ended: only then it is
+// readable.
+func exited(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		n, err := unix.Poll(fds, 0)
@@ -160,23 +210,4 @@ func readable(fd int) bool {
 			return err == nil && n > 0
 		}
 	}
-}
-
-// pidfsMagic is the type of the file system that pidfds live on since 6.9.
-const pidfsMagic = 0x50494446
-
-// pidfdID returns the inode number of fd, 0 where all pidfds share one.
-func pidfdID(fd int) (uint64, error) {
-	var fsys unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fsys); err != nil {
-		return 0, err
-	}
-	if fsys.Type != pidfsMagic {
-		return 0, nil
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return 0, err
-	}
-	return st.Ino, nil
 }

@@ -12,60 +12,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// read returns a file of /proc/PID. The error wraps unix.ESRCH if the process
-// has ended, before the read or during it.
-func (p *PIDFD) read(name string) ([]byte, error) {
-	data, err := os.ReadFile(p.path(name))
-	if verr := p.verify(); verr != nil {
-		err = verr
-	} else if errors.Is(err, fs.ErrNotExist) && !p.inProc() {
-		err = unix.ESRCH
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s of process %d: %w", name, p.pid, err)
-	}
-	return data, nil
-}
-
-func (p *PIDFD) path(name string) string {
-	return "/proc/" + strconv.Itoa(p.pid) + "/" + name
-}
-
-func (p *PIDFD) inProc() bool {
-	_, err := os.Lstat(p.path(""))
-	return err == nil
-}
-
 // UID returns the real UID of the process.
 func (p *PIDFD) UID() (uint32, error) {
-	var info pidfdInfo
-	err := p.WithFD(func(fd int) (err error) {
-		info, err = getInfo(fd)
-		return err
-	})
-	if err == nil && info.mask&pidfdInfoCred != 0 {
-		return info.ruid, nil
+	info, err := p.info()
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell the user of process %d: %w", p.PID(), err)
 	}
-	uid, err := p.statusNumber("Uid")
-	return uint32(uid), err
+	return info.uid, nil
 }
 
 // Parent returns the parent process, nil if there is none that we can see.
 func (p *PIDFD) Parent() (*PIDFD, error) {
-	ppid, err := p.statusNumber("PPid")
-	if err != nil || ppid == 0 {
-		return nil, err
-	}
-	parent, err := Open(int(ppid))
-	if err != nil {
-		return nil, err
-	}
-	// The parent may have died, and its number been reused, since we read it.
-	if again, err := p.statusNumber("PPid"); err != nil || again != ppid {
+	now, err := p.info()
+	for err == nil && now.parent != 0 {
+		before := now
+		parent, openErr := Open(before.parent)
+		// If the number is still the parent's, it was all the time. Else the
+		// parent has died, and the process has got another one.
+		if now, err = p.info(); err == nil && now.parent == before.parent {
+			return parent, openErr
+		}
 		parent.Close()
-		return nil, err
 	}
-	return parent, nil
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell the parent of process %d: %w", p.PID(), err)
+	}
+	return nil, nil
 }
 
 // Comm returns the name of the process, at most 15 bytes that it chose itself.
@@ -74,44 +46,85 @@ func (p *PIDFD) Comm() (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 
-// statusNumber returns the first number of a line of /proc/PID/status.
-func (p *PIDFD) statusNumber(key string) (uint64, error) {
+// info is what the kernel tells of a process in one answer.
+type info struct {
+	parent int    // 0 if there is none that we can see
+	uid    uint32 // real
+}
+
+func (p *PIDFD) info() (info, error) {
+	var answer unix.PidfdInfo
+	err := p.WithFD(func(fd int) (err error) {
+		answer, err = getInfo(fd)
+		return err
+	})
+	if err == nil && answer.Mask&unix.PIDFD_INFO_CREDS != 0 {
+		return info{int(answer.Ppid), answer.Ruid}, nil
+	}
 	data, err := p.read("status")
 	if err != nil {
-		return 0, err
+		return info{}, err
 	}
+	return parseStatus(data)
+}
+
+// parseStatus reads a /proc/PID/status file. The name of the process stands in
+// it, but its line feeds are escaped.
+func parseStatus(data []byte) (info, error) {
+	parent, err := statusNumber(data, "PPid:")
+	if err != nil {
+		return info{}, err
+	}
+	uid, err := statusNumber(data, "Uid:")
+	return info{int(parent), uid}, err
+}
+
+// statusNumber returns the first number of the line that begins with key.
+func statusNumber(data []byte, key string) (uint32, error) {
 	for line := range bytes.Lines(data) {
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok || string(name) != key {
+		value, ok := bytes.CutPrefix(line, []byte(key))
+		if !ok {
 			continue
 		}
 		fields := bytes.Fields(value)
 		if len(fields) == 0 {
 			break
 		}
-		return strconv.ParseUint(string(fields[0]), 10, 32)
+		n, err := strconv.ParseUint(string(fields[0]), 10, 32)
+		return uint32(n), err
 	}
-	return 0, fmt.Errorf("cannot find %s in the status of process %d", key, p.pid)
+	return 0, fmt.Errorf("cannot find %q in a status file", key)
 }
 
-// BootID returns the kernel's id of this boot, 32 hex digits.
-func BootID() (string, error) {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("cannot read the boot id: %w", err)
+// read returns a file of /proc/PID. The error wraps unix.ESRCH if the process
+// has ended, before the read or during it.
+func (p *PIDFD) read(name string) ([]byte, error) {
+	data, err := os.ReadFile(p.path(name))
+	if verr := p.verify(); verr != nil {
+		err = verr
+	} else if errors.Is(err, fs.ErrNotExist) && !p.inProc() {
+		err = fs.ErrPermission // hidden from us
 	}
-	return strings.ReplaceAll(strings.TrimSpace(string(data)), "-", ""), nil
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s of process %d: %w", name, p.PID(), err)
+	}
+	return data, nil
 }
 
-// MachineID returns this host's machine id, 32 hex digits.
-func MachineID() (string, error) {
-	data, err := os.ReadFile("/etc/machine-id")
-	if err != nil {
-		return "", fmt.Errorf("cannot read the machine id: %w", err)
+// verify fails with ESRCH unless the process still runs, so that what was
+// read from /proc/PID a moment ago was about it.
+func (p *PIDFD) verify() error {
+	if !p.Alive() {
+		return unix.ESRCH
 	}
-	id := strings.TrimSpace(string(data))
-	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
-		return "", fmt.Errorf("cannot use the machine id %q: it is not 32 hex digits", id)
-	}
-	return id, nil
+	return nil
+}
+
+func (p *PIDFD) path(name string) string {
+	return "/proc/" + strconv.Itoa(p.PID()) + "/" + name
+}
+
+func (p *PIDFD) inProc() bool {
+	_, err := os.Lstat(p.path(""))
+	return err == nil
 }
