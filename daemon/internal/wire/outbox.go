@@ -1,0 +1,120 @@
+package wire
+
+import "sync"
+
+const (
+	// segmentSize is how much is written at once, in bytes.
+	segmentSize = 64 << 10
+	// crowded is how many bytes may wait before Wait blocks.
+	crowded = 8 << 20
+)
+
+// A segment is written at once. A message that passes descriptors has one of
+// its own.
+type segment struct {
+	data   []byte
+	fds    []int
+	header Header // of the message that passes fds
+}
+
+// An outbox is the messages that wait to be written, in order and without
+// bound: it never blocks who adds one.
+type outbox struct {
+	added chan struct{} // holds one element if something was added
+
+	mu       sync.Mutex
+	room     sync.Cond // the outbox is not crowded any more
+	segments []segment
+	bytes    int // of the segments and of those being written
+	spare    []byte
+	closed   bool
+}
+
+func (o *outbox) init() {
+	o.added = make(chan struct{}, 1)
+	o.room.L = &o.mu
+}
+
+// push adds a message and owns fds from then on.
+func (o *outbox) push(h *Header, body []byte, fds []int) {
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		CloseAll(fds)
+		return
+	}
+	s := o.last(len(body)+len(h.Path)+512, len(fds) > 0)
+	before := len(s.data)
+	s.data = append(h.append(s.data, len(body)), body...)
+	if len(fds) > 0 {
+		s.fds, s.header = fds, *h
+	}
+	o.bytes += len(s.data) - before
+	o.mu.Unlock()
+
+	select {
+	case o.added <- struct{}{}:
+	default:
+	}
+}
+
+// last returns the segment that a message of about n bytes goes to. The
+// caller holds mu.
+func (o *outbox) last(n int, alone bool) *segment {
+	if i := len(o.segments) - 1; i >= 0 && !alone {
+		s := &o.segments[i]
+		if len(s.fds) == 0 && len(s.data)+n <= segmentSize {
+			return s
+		}
+	}
+	data := o.spare
+	o.spare = nil
+	if data == nil {
+		data = make([]byte, 0, max(n, 4<<10))
+	}
+	o.segments = append(o.segments, segment{data: data})
+	return &o.segments[len(o.segments)-1]
+}
+
+// take removes the segments.
+func (o *outbox) take() []segment {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	segments := o.segments
+	o.segments = nil
+	return segments
+}
+
+// written notes that s has left, and keeps its memory for another one.
+func (o *outbox) written(s segment) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	was := o.bytes
+	o.bytes -= len(s.data)
+	if was > crowded && o.bytes <= crowded {
+		o.room.Broadcast()
+	}
+	if cap(s.data) <= segmentSize && cap(s.data) > cap(o.spare) {
+		o.spare = s.data[:0]
+	}
+}
+
+// wait waits until the outbox is not crowded, or closed.
+func (o *outbox) wait() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.bytes > crowded && !o.closed {
+		o.room.Wait()
+	}
+}
+
+// close closes the descriptors that wait to be sent and those that come.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.segments {
+		CloseAll(s.fds)
+	}
+	o.segments, o.closed = nil, true
+	o.room.Broadcast()
+}
