@@ -107,24 +107,36 @@ func (p *PIDFD) OwnedBy(uid uint32) (bool, error) {
 		if err != nil || ours {
 			return false, err
 		}
-		owner, err := unix.IoctlGetUint32(int(ns.Fd()), unix.NS_GET_OWNER_UID)
+		owner, parent, err := ownerAndParent(ns)
 		if err != nil {
-			return false, fmt.Errorf("cannot tell the owner of process %d: %w", p.PID(), err)
+			return false, fmt.Errorf("cannot tell who owns process %d: %w", p.PID(), err)
 		}
-		if owner == uid {
-			return true, nil
+		if parent != nil {
+			ns.Close()
+			ns = parent
 		}
-		parent, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_PARENT)
-		if errors.Is(err, unix.EPERM) {
-			return false, nil // above ours
+		if owner == uid || parent == nil {
+			return owner == uid, nil
 		}
-		if err != nil {
-			return false, fmt.Errorf("cannot tell the parent namespace of process %d: %w", p.PID(), err)
-		}
-		ns.Close()
-		ns = os.NewFile(uintptr(parent), "user")
 	}
 	return false, nil
+}
+
+// ownerAndParent returns who made a user namespace, and in which one; nil if
+// that is above ours.
+func ownerAndParent(ns *os.File) (owner uint32, parent *os.File, err error) {
+	owner, err = unix.IoctlGetUint32(int(ns.Fd()), unix.NS_GET_OWNER_UID)
+	if err != nil {
+		return 0, nil, err
+	}
+	fd, err := unix.IoctlRetInt(int(ns.Fd()), unix.NS_GET_PARENT)
+	switch err {
+	case nil:
+		return owner, os.NewFile(uintptr(fd), "user"), nil
+	case unix.EPERM:
+		return owner, nil, nil
+	}
+	return 0, nil, err
 }
 
 // SameNamespace reports whether the process is in our namespace of the kind,
