@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +14,8 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-const impatience = 300 * time.Millisecond
+// impatience is long enough for a machine that answers, on a busy host.
+const impatience = time.Second
 
 // Not parallel: it counts descriptors.
 func TestAFileSystemThatHangsCostsOneCaller(t *testing.T) {
@@ -173,14 +173,5 @@ func TestManyMachinesThatHangAreBounded(t *testing.T) {
 	}
 	if hung != 64 || busy != 6 {
 		t.Errorf("%d hung and %d were turned away, want 64 and 6", hung, busy)
-	}
-}
-
-func TestErrorsNameNoInternals(t *testing.T) {
-	t.Parallel()
-	for _, word := range []string{"lane", "guard", "goroutine"} {
-		if strings.Contains(inside.ErrBusy.Error(), word) {
-			t.Errorf("%q says %q", inside.ErrBusy, word)
-		}
 	}
 }

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
-
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -162,7 +160,7 @@ func TestHostileBus(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.fails) {
 				t.Errorf("got %v, want an error with %q", err, test.fails)
 			}
-			if took := time.Since(start); took > 6*time.Second || !test.slow && took > time.Second {
+			if took := time.Since(start); took > 8*time.Second || !test.slow && took > 4*time.Second {
 				t.Errorf("it took %v", took)
 			}
 			m.do(t, order{Do: "write", Path: "/etc/os-release", Text: osRelease})
@@ -225,22 +223,8 @@ func TestStartShellOnTheHost(t *testing.T) {
 	checkShellCall(t, p, systemd.seen)
 }
 
-// Not parallel: the process must not have been made undumpable by others.
-func TestTheMachineSeesItsOwnRoot(t *testing.T) {
-	m := startMachine(t, whole, true)
-	m.do(t, order{Do: "bus"})
-	g := newGuard(t)
-	// The bus lets only root send to the service manager.
-	p, err := g.StartLogin(t.Context(), m.leader, "m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Close()
-	if dumpable, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); dumpable != 0 {
-		t.Logf("the process is dumpable: %d", dumpable)
-	}
-}
-
+// startBusMachine starts a machine with a bus on which nobody but its own root
+// may talk to the service manager.
 func startBusMachine(tb testing.TB, private bool) *fakeMachine {
 	tb.Helper()
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {

@@ -3,7 +3,6 @@ package inside_test
 import (
 	"errors"
 	"os/exec"
-	"os/user"
 	"strings"
 	"testing"
 
@@ -86,11 +85,7 @@ func TestNormalizeRefuses(t *testing.T) {
 // is given, however odd the name.
 func TestLoginShell(t *testing.T) {
 	t.Parallel()
-	me, err := user.Current()
-	if err != nil {
-		t.Skip(err)
-	}
-	for _, name := range []string{me.Username, "no such user", `"; echo harm; "`, "$(echo harm)"} {
+	for _, name := range []string{"root", "no such user", `"; echo harm; "`, "$(echo harm)"} {
 		shell, err := inside.Shell{User: name}.Normalize()
 		if err != nil {
 			t.Fatalf("%q: %v", name, err)
