@@ -7,8 +7,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/machd/machd/pkg/machine1"
 )
 
 const (
@@ -109,7 +107,7 @@ func onSeveralLinks(list []address) bool {
 
 // sorted returns list in the order of usefulness, without duplicates. Links
 // that are not known are all alike.
-func sorted(list []address, links []link) []machine1.Address {
+func sorted(list []address, links []link) []LinkAddress {
 	ranks := ranksOf(links)
 	slices.SortFunc(list, func(a, b address) int {
 		return cmp.Or(
@@ -121,15 +119,11 @@ func sorted(list []address, links []link) []machine1.Address {
 			a.addr.Compare(b.addr),
 		)
 	})
-	out := make([]machine1.Address, 0, len(list))
-	seen := make(map[netip.Addr]bool, len(list))
+	out := make([]LinkAddress, 0, len(list))
 	for _, a := range list {
-		if !seen[a.addr] {
-			seen[a.addr] = true
-			out = append(out, machine1.Address{Family: family(a.addr), Bytes: a.addr.AsSlice()})
-		}
+		out = append(out, LinkAddress{Index: int32(a.index), Addr: a.addr})
 	}
-	return out
+	return slices.Compact(out)
 }
 
 // Ranks of links, the most useful first.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -15,7 +16,14 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// Addresses returns the addresses of the network namespace of leader, or of
+// A LinkAddress is an address and the index of the link that has it, in the
+// namespace that the link is in.
+type LinkAddress struct {
+	Index int32
+	Addr  netip.Addr // IPv4 or IPv6, without a zone
+}
+
+// LinkAddresses returns the addresses of the network namespace of leader, or of
 // the host if leader is nil; the most useful first. An empty list is no
 // error. A machine that is in the host's namespace has none of its own:
 // ErrNoPrivateNetworking, with a text for the machine called name.
@@ -27,8 +35,8 @@ import (
 //
 // Reference: local-addresses.c, local_addresses; machine.c,
 // machine_get_addresses. Putting the link to the host first is ours.
-func Addresses(ctx context.Context, leader *proc.PIDFD, name string) ([]machine1.Address, error) {
-	list, err := addresses(ctx, leader)
+func LinkAddresses(ctx context.Context, leader *proc.PIDFD, name string) ([]LinkAddress, error) {
+	list, err := linkAddresses(ctx, leader)
 	if errors.Is(err, errShared) {
 		return nil, machine1.Errorf(machine1.ErrNoPrivateNetworking,
 			"Machine %s does not use private networking", name)
@@ -39,9 +47,26 @@ func Addresses(ctx context.Context, leader *proc.PIDFD, name string) ([]machine1
 	return list, nil
 }
 
+// Addresses is LinkAddresses without the links: every address once.
+func Addresses(ctx context.Context, leader *proc.PIDFD, name string) ([]machine1.Address, error) {
+	list, err := LinkAddresses(ctx, leader, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]machine1.Address, 0, len(list))
+	seen := make(map[netip.Addr]bool, len(list))
+	for _, a := range list {
+		if !seen[a.Addr] {
+			seen[a.Addr] = true
+			out = append(out, machine1.Address{Family: family(a.Addr), Bytes: a.Addr.AsSlice()})
+		}
+	}
+	return out, nil
+}
+
 var errShared = errors.New("the namespace is the host's")
 
-func addresses(ctx context.Context, leader *proc.PIDFD) ([]machine1.Address, error) {
+func linkAddresses(ctx context.Context, leader *proc.PIDFD) ([]LinkAddress, error) {
 	c, err := dial()
 	if err != nil {
 		return nil, err

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -174,6 +176,30 @@ func TestTheAddressOfTheLinkToTheHostIsFirst(t *testing.T) {
 	const want = "10.0.0.2 10.0.0.3 169.254.9.9 192.168.1.1 172.17.0.1 fd00::2 fd01::1"
 	if got := n.get(t); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAddressesKnowTheirLinks(t *testing.T) {
+	t.Parallel()
+	n := startNetwork(t)
+	n.add(t, inner("a"), "10.0.0.2/24", "192.168.1.1/24")
+	n.addVeth(t, "host0", "10.0.0.2/24")
+	a, _ := n.LinkByName("a")
+	host0, _ := n.LinkByName("host0")
+	list, err := netns.LinkAddresses(t.Context(), n.leader, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []netns.LinkAddress{
+		{Index: int32(host0.Attrs().Index), Addr: netip.MustParseAddr("10.0.0.2")},
+		{Index: int32(a.Attrs().Index), Addr: netip.MustParseAddr("10.0.0.2")},
+		{Index: int32(a.Attrs().Index), Addr: netip.MustParseAddr("192.168.1.1")},
+	}
+	if got := list[:min(3, len(list))]; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got, want := n.get(t), "10.0.0.2 192.168.1.1"; got != want {
+		t.Errorf("without links: got %q, want %q", got, want)
 	}
 }
 
