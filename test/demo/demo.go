@@ -14,6 +14,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/machd/machd/test/terminal"
 )
 
 // patience is how long any single answer may take, on a slow machine too.
@@ -21,8 +23,8 @@ const patience = time.Minute
 
 // A demo is a session in progress.
 type demo struct {
-	client  string    // machctl or machinectl
-	console *terminal // where the container runs that was started by hand
+	client  string             // machctl or machinectl
+	console *terminal.Terminal // where the container runs that was started by hand
 }
 
 type step struct {
@@ -99,4 +101,34 @@ func eventually(check func() error) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// open types a command on a terminal of its own.
+func open(argv ...string) (*terminal.Terminal, error) {
+	prompt(argv)
+	return terminal.Open(show, argv...)
+}
+
+// login answers the login prompt and waits for the shell's.
+func login(t *terminal.Terminal) error {
+	for _, round := range []struct{ wanted, answer string }{{`c8-ns login: `, "root\n"}, {`Password: `, "c8\n"}} {
+		if _, err := t.Expect(round.wanted); err != nil {
+			return err
+		}
+		if err := t.Type(round.answer); err != nil {
+			return err
+		}
+	}
+	_, err := t.Expect(shellPrompt)
+	return err
+}
+
+const shellPrompt = `root@c8-ns:~# `
+
+// inside types a command into the container's shell and returns the answer.
+func inside(t *terminal.Terminal, command string) (string, error) {
+	if err := t.Type(command + "\n"); err != nil {
+		return "", err
+	}
+	return t.Expect(shellPrompt)
 }

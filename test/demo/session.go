@@ -50,14 +50,14 @@ func (d *demo) boot(options ...string) error {
 		`Spawning container c8-ns on /var/lib/machines/c8-ns\.\n`,
 		`Press (\^\]|Ctrl-\]) three times within 1s to kill container[^\n]*\n`,
 	} {
-		if _, err := console.expect(wanted); err != nil {
+		if _, err := console.Expect(wanted); err != nil {
 			return err
 		}
 	}
-	if err := console.login(); err != nil {
+	if err := login(console); err != nil {
 		return err
 	}
-	name, err := console.inside("hostname")
+	name, err := inside(console, "hostname")
 	if err == nil && !strings.Contains(name, "\nc8-ns\n") {
 		err = fmt.Errorf("the container's host name is not c8-ns: %q", name)
 	}
@@ -66,13 +66,13 @@ func (d *demo) boot(options ...string) error {
 
 // powerOff ends the container from inside.
 func (d *demo) powerOff() error {
-	if err := d.console.typeIn("poweroff\n"); err != nil {
+	if err := d.console.Type("poweroff\n"); err != nil {
 		return err
 	}
-	if _, err := d.console.expect(`Container c8-ns has been shut down\.`); err != nil {
+	if _, err := d.console.Expect(`Container c8-ns has been shut down\.`); err != nil {
 		return err
 	}
-	return d.console.wait()
+	return d.console.Wait()
 }
 
 func (d *demo) startByHand() error {
@@ -86,7 +86,7 @@ func (d *demo) startPrivate() error {
 	if err := d.boot("--private-network"); err != nil {
 		return err
 	}
-	links, err := d.console.inside("ip -o link | wc -l")
+	links, err := inside(d.console, "ip -o link | wc -l")
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (d *demo) startVeth() error {
 	if err := d.boot("-n"); err != nil {
 		return err
 	}
-	link, err := d.console.inside("ip addr show dev host0")
+	link, err := inside(d.console, "ip addr show dev host0")
 	if err != nil {
 		return err
 	}
@@ -186,24 +186,24 @@ func (d *demo) showDetails() error {
 }
 
 func (d *demo) loginAndLeave() error {
-	login, err := open(d.client, "login", "c8-ns")
+	session, err := open(d.client, "login", "c8-ns")
 	if err != nil {
 		return err
 	}
-	if _, err := login.expect(`Connected to machine c8-ns\. Press (\^\]|Ctrl-\]) three times within 1s to exit session\.\n`); err != nil {
+	if _, err := session.Expect(`Connected to machine c8-ns\. Press (\^\]|Ctrl-\]) three times within 1s to exit session\.\n`); err != nil {
 		return err
 	}
-	if err := login.login(); err != nil {
+	if err := login(session); err != nil {
 		return err
 	}
-	answer, err := login.inside("echo $((6 * 7)) on $(hostname)")
+	answer, err := inside(session, "echo $((6 * 7)) on $(hostname)")
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(answer, "\n42 on c8-ns\n") {
 		return fmt.Errorf("the command's answer is missing: %q", answer)
 	}
-	if err := login.typeIn("\x1d\x1d\x1d"); err != nil {
+	if err := session.Type("\x1d\x1d\x1d"); err != nil {
 		return err
 	}
 	goodbye := `\nConnection to machine c8-ns terminated\.\n`
@@ -211,20 +211,20 @@ func (d *demo) loginAndLeave() error {
 		// That of systemd 262 has its two closing sentences swapped.
 		goodbye = `\n(Connection to machine|Machine) c8-ns terminated\.\n`
 	}
-	if _, err := login.expect(goodbye); err != nil {
+	if _, err := session.Expect(goodbye); err != nil {
 		return err
 	}
-	return login.wait()
+	return session.Wait()
 }
 
 func (d *demo) stopAndStart() error {
 	if _, err := d.command(d.client, "stop", "c8-ns"); err != nil {
 		return err
 	}
-	if _, err := d.console.expect(`Container c8-ns has been shut down\.`); err != nil {
+	if _, err := d.console.Expect(`Container c8-ns has been shut down\.`); err != nil {
 		return err
 	}
-	if err := d.console.wait(); err != nil {
+	if err := d.console.Wait(); err != nil {
 		return err
 	}
 	if err := d.wantTable([]string{d.client}, `^No machines\.$`); err != nil {

@@ -20,6 +20,7 @@ var packages = map[string]string{
 	"gcc":            "gcc libc6-dev",
 	"git":            "git",
 	"ip":             "iproute2",
+	"machinectl":     "systemd-container",
 	"make":           "make",
 	"mmdebstrap":     "mmdebstrap debian-archive-keyring",
 	"nft":            "nftables",

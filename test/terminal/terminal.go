@@ -1,4 +1,6 @@
-package main
+// Package terminal runs a command on a pseudo terminal, types and reads there
+// as a person would. It knows nothing of machines.
+package terminal
 
 import (
 	"errors"
@@ -14,12 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A terminal is a pseudo terminal with one command on it.
-type terminal struct {
+// patience is how long any single answer may take, on a slow machine too.
+const patience = time.Minute
+
+// A Terminal is a pseudo terminal with one command on it.
+type Terminal struct {
 	cmd         *exec.Cmd
 	master, tty *os.File
 	before      unix.Termios // how the command found the terminal
 	exited      chan struct{}
+	show        func(string)
 	status      error // valid once exited is closed
 
 	mu   sync.Mutex
@@ -33,9 +39,9 @@ var escapes = regexp.MustCompile("\x1b(\\[[0-9;:?!]*[ -/]*[@-~]|\\][^\x07\x1b]*(
 // unfinished is the beginning of such a sequence whose rest has yet to come.
 var unfinished = regexp.MustCompile("\x1b(\\[[0-9;:?!]*[ -/]*|\\][^\x07\x1b]*\x1b?|[()])?$")
 
-// open starts a command on a terminal of its own.
-func open(argv ...string) (*terminal, error) {
-	prompt(argv)
+// Open starts a command on a terminal of its own. What is expected later, and
+// came, is given to show.
+func Open(show func(string), argv ...string) (*Terminal, error) {
 	master, tty, err := pty.Open()
 	if err != nil {
 		return nil, fmt.Errorf("cannot open a terminal: %w", err)
@@ -47,7 +53,7 @@ func open(argv ...string) (*terminal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the terminal's state: %w", err)
 	}
-	t := &terminal{cmd: exec.Command(argv[0], argv[1:]...), master: master, tty: tty, before: *before,
+	t := &Terminal{cmd: exec.Command(argv[0], argv[1:]...), master: master, tty: tty, before: *before, show: show,
 		exited: make(chan struct{}), more: make(chan struct{})}
 	t.cmd.Stdin, t.cmd.Stdout, t.cmd.Stderr = tty, tty, tty
 	t.cmd.Env = append(os.Environ(), "TERM=xterm")
@@ -65,7 +71,7 @@ func open(argv ...string) (*terminal, error) {
 
 // read collects what the command writes. An escape sequence may come in two
 // pieces, so the raw text is kept until it is complete.
-func (t *terminal) read() {
+func (t *Terminal) read() {
 	buf, raw := make([]byte, 4096), ""
 	for {
 		n, err := t.master.Read(buf)
@@ -84,9 +90,9 @@ func (t *terminal) read() {
 	}
 }
 
-// expect waits for text that matches, shows everything up to its end and
+// Expect waits for text that matches, shows everything up to its end and
 // returns that.
-func (t *terminal) expect(pattern string) (string, error) {
+func (t *Terminal) Expect(pattern string) (string, error) {
 	want := regexp.MustCompile(pattern)
 	timeout := time.After(patience)
 	for exited := t.exited; ; {
@@ -95,7 +101,7 @@ func (t *terminal) expect(pattern string) (string, error) {
 		if at := want.FindStringIndex(text); at != nil {
 			t.text = text[at[1]:]
 			t.mu.Unlock()
-			show(text[:at[1]])
+			t.show(text[:at[1]])
 			return text[:at[1]], nil
 		}
 		t.mu.Unlock()
@@ -105,44 +111,21 @@ func (t *terminal) expect(pattern string) (string, error) {
 			// Its last words may still be on their way.
 			exited, timeout = nil, time.After(time.Second)
 		case <-timeout:
-			show(text)
+			t.show(text)
 			return "", fmt.Errorf("waited for %q in vain", pattern)
 		}
 	}
 }
 
-func (t *terminal) typeIn(text string) error {
+// Type types text, without a line end of its own.
+func (t *Terminal) Type(text string) error {
 	_, err := t.master.WriteString(text)
 	return err
 }
 
-// login answers the login prompt and waits for the shell's.
-func (t *terminal) login() error {
-	for _, round := range []struct{ wanted, answer string }{{`c8-ns login: `, "root\n"}, {`Password: `, "c8\n"}} {
-		if _, err := t.expect(round.wanted); err != nil {
-			return err
-		}
-		if err := t.typeIn(round.answer); err != nil {
-			return err
-		}
-	}
-	_, err := t.expect(shellPrompt)
-	return err
-}
-
-const shellPrompt = `root@c8-ns:~# `
-
-// inside types a command into the container's shell and returns the answer.
-func (t *terminal) inside(command string) (string, error) {
-	if err := t.typeIn(command + "\n"); err != nil {
-		return "", err
-	}
-	return t.expect(shellPrompt)
-}
-
-// wait waits for the command's end and checks that it left the terminal as it
+// Wait waits for the command's end and checks that it left the terminal as it
 // found it.
-func (t *terminal) wait() error {
+func (t *Terminal) Wait() error {
 	select {
 	case <-t.exited:
 	case <-time.After(patience):

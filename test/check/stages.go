@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const (
+	// bootedPackages have tests for a booted host only.
+	bootedPackages = "./test/booted/..."
+	// fuzzTime is a smoke test. A real search is go test -fuzz without it.
+	fuzzTime = "3s"
+)
+
+func unitTests(ctx context.Context, t *tally) error {
+	out, err := exec.CommandContext(ctx, "go", "list", "./...").Output()
+	if err != nil {
+		return t.one("go list", fmt.Errorf("cannot list the packages: %w", err))
+	}
+	packages := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool {
+		return strings.Contains(path+"/", "/test/booted/")
+	})
+	return t.stream(ctx, "", "go", append([]string{"test", "-race", "-shuffle=on", "-json"}, packages...)...)
+}
+
+// fuzzTargets runs each target that the tests have met with their seeds.
+func fuzzTargets(ctx context.Context, t *tally) error {
+	var errs []error
+	for _, id := range slices.SortedFunc(maps.Keys(t.fuzz), byName) {
+		fmt.Println(id.name)
+		errs = append(errs, t.stream(ctx, "fuzz ", "go", "test", "-json", "-run=^$", "-fuzz=^"+id.name+"$", "-fuzztime="+fuzzTime, id.pkg))
+	}
+	return errors.Join(errs...)
+}
+
+// skippedTests runs the tests that found no systemd on this machine in a
+// booted host, where they must find one.
+func skippedTests(ctx context.Context, t *tally) error {
+	wanted := map[string][]string{}
+	for id := range t.skipped {
+		if top := id.top(); !slices.Contains(wanted[id.pkg], top) {
+			wanted[id.pkg] = append(wanted[id.pkg], top)
+		}
+	}
+	var errs []error
+	for _, pkg := range slices.Sorted(maps.Keys(wanted)) {
+		names := wanted[pkg]
+		slices.Sort(names)
+		errs = append(errs, t.stream(ctx, "booted ", "bin/testhost", "test", "--stock", "--json", pkg, "--",
+			"-test.run=^("+strings.Join(names, "|")+")$"))
+	}
+	return errors.Join(errs...)
+}
+
+func bootedTests(options ...string) func(context.Context, *tally) error {
+	return func(ctx context.Context, t *tally) error {
+		label := strings.Join(append(options, ""), " ")
+		args := append(append([]string{"test", "--json"}, options...), bootedPackages)
+		return t.stream(ctx, label, "bin/testhost", args...)
+	}
+}
+
+// stream runs a command that prints events and counts them. A command that
+// failed without a failed test counts as one.
+func (t *tally) stream(ctx context.Context, label, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "MACHD_TEST_STRICT=1")
+	cmd.Stderr = os.Stdout
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return t.one(name, err)
+	}
+	before := t.failed
+	err = errors.Join(t.read(out, label), discard(out), cmd.Wait())
+	if err != nil && t.failed == before {
+		t.fail(label + name + " " + strings.Join(args, " "))
+	}
+	return err
+}
+
+// discard lets a command end whose output could not be read.
+func discard(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}

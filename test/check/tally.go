@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+// An event is one line of go test -json.
+type event struct {
+	Action, Package, ImportPath, Test, Output string
+	Elapsed                                   float64
+}
+
+// A test names one test, top-level or not, of a package.
+type test struct{ pkg, name string }
+
+// top is the test that -run has to name to run t.
+func (t test) top() string {
+	name, _, _ := strings.Cut(t.name, "/")
+	return name
+}
+
+// A tally counts tests and keeps what the later stages need of the earlier.
+type tally struct {
+	passed, failed int
+	skipped        map[test]string // and what they said
+	fuzz           map[test]bool
+	failures       []string
+}
+
+func newTally() *tally {
+	return &tally{skipped: map[test]string{}, fuzz: map[test]bool{}}
+}
+
+// one counts a stage that is one test, and returns its error.
+func (t *tally) one(name string, err error) error {
+	if err != nil {
+		t.fail(name)
+		return err
+	}
+	t.passed++
+	return nil
+}
+
+func (t *tally) fail(name string) {
+	t.failed++
+	t.failures = append(t.failures, name)
+}
+
+// read counts the events of one run of go test or testhost test, and prints
+// a line per package and the output of what failed. label tells runs of the
+// same package apart.
+func (t *tally) read(r io.Reader, label string) error {
+	output := map[test]string{}
+	failedIn := map[string]int{}
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			t.readLine(line, label, output, failedIn)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tally) readLine(line []byte, label string, output map[test]string, failedIn map[string]int) {
+	var e event
+	if err := json.Unmarshal(line, &e); err != nil || e.Action == "" {
+		os.Stdout.Write(line) // not of go test: a compiler, testhost
+		return
+	}
+	id := test{e.Package, e.Test}
+	switch {
+	case e.Action == "build-output":
+		fmt.Print(e.Output)
+	case e.Action == "output":
+		output[id] += e.Output
+	case e.Test == "":
+		t.endPackage(e, label, output[id], failedIn[e.Package])
+	default:
+		t.endTest(e, label, output[id], failedIn)
+		delete(output, id)
+	}
+}
+
+func (t *tally) endTest(e event, label, output string, failedIn map[string]int) {
+	id := test{e.Package, e.Test}
+	switch e.Action {
+	case "pass":
+		t.passed++
+		delete(t.skipped, id)
+		if strings.HasPrefix(e.Test, "Fuzz") && id.top() == e.Test {
+			t.fuzz[id] = true
+		}
+	case "fail":
+		failedIn[e.Package]++
+		t.fail(label + e.Package + " " + e.Test)
+		fmt.Print(output)
+	case "skip":
+		t.skipped[id] = strings.TrimSpace(output)
+	}
+}
+
+// endPackage counts a package that failed outside of its tests: it does not
+// compile, or its TestMain gave up.
+func (t *tally) endPackage(e event, label, output string, failedTests int) {
+	switch e.Action {
+	case "pass":
+		fmt.Printf("ok   %s%s %.1f s\n", label, e.Package, e.Elapsed)
+	case "fail":
+		fmt.Printf("%sFAIL %s%s\n", output, label, e.Package)
+		if failedTests == 0 {
+			t.fail(label + e.Package)
+		}
+	}
+}
+
+// close prints the result and returns the exit status. A test that nobody ran
+// is a failure where nobody reads along.
+func (t *tally) close() int {
+	fmt.Println()
+	for _, name := range t.failures {
+		fmt.Println("failed:", name)
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(t.skipped), byName) {
+		fmt.Printf("skipped: %s %s\n\t%s\n", id.pkg, id.name, strings.ReplaceAll(t.skipped[id], "\n", "\n\t"))
+	}
+	if os.Getenv("CI") == "true" {
+		t.failed += len(t.skipped)
+		clear(t.skipped)
+	}
+	if len(t.skipped) > 0 {
+		fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, len(t.skipped))
+	} else {
+		fmt.Printf("%d passed, %d failed\n", t.passed, t.failed)
+	}
+	if t.failed > 0 {
+		return 1
+	}
+	return 0
+}
+
+func byName(a, b test) int {
+	return strings.Compare(a.pkg+" "+a.name, b.pkg+" "+b.name)
+}
