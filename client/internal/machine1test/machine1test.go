@@ -5,15 +5,16 @@ package machine1test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/dbustest"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -22,8 +23,8 @@ import (
 type World struct {
 	Address string // of the bus
 
-	daemon *busDaemon
-	ended  chan struct{}
+	bus   *dbustest.Bus
+	ended chan struct{}
 
 	mu       sync.Mutex
 	machines map[string]Machine
@@ -37,43 +38,38 @@ type World struct {
 	systemd  *dbus.Conn
 }
 
-// New starts a bus with both daemons on it. The host's own machine is there.
-func New() (*World, error) {
-	daemon, err := startBus()
-	if err != nil {
-		return nil, err
-	}
+// New starts a bus with both daemons on it, which end with the test. The
+// host's own machine is there.
+func New(t testing.TB) *World {
+	t.Helper()
+	b := dbustest.New(t)
 	w := &World{
-		Address:  daemon.address,
-		daemon:   daemon,
+		Address:  b.Address,
+		bus:      b,
 		ended:    make(chan struct{}),
 		machines: map[string]Machine{machine1.Host: host()},
 		units:    map[string]Unit{},
 		failures: map[string]*dbus.Error{},
 		hung:     map[string]bool{},
 	}
-	if err := errors.Join(w.StartMachined(), w.startSystemd()); err != nil {
-		w.Close()
-		return nil, err
+	t.Cleanup(w.close)
+	if err := w.StartMachined(); err != nil {
+		t.Fatal(err)
 	}
-	return w, nil
+	if err := w.StartSystemd(); err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
-// Close ends the daemons and the bus.
-func (w *World) Close() {
+func (w *World) close() {
 	close(w.ended)
 	w.StopMachined()
-	w.mu.Lock()
-	systemd := w.systemd
-	w.mu.Unlock()
-	if systemd != nil {
-		systemd.Close()
-	}
-	w.daemon.stop()
+	w.StopSystemd()
 }
 
 // StopBus ends the bus under everybody's feet.
-func (w *World) StopBus() { w.daemon.stop() }
+func (w *World) StopBus() { w.bus.Stop() }
 
 // StartMachined puts a machined on the bus that knows the world's machines.
 func (w *World) StartMachined() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -19,12 +20,15 @@ const (
 	unitInterface  = "org.freedesktop.systemd1.Unit"
 )
 
-func (w *World) startSystemd() error {
+// StartSystemd puts a PID 1 on the bus that knows the world's units.
+func (w *World) StartSystemd() error {
 	conn, err := bus.Dial(context.Background(), w.Address)
 	if err != nil {
 		return err
 	}
+	w.mu.Lock()
 	w.systemd = conn
+	w.mu.Unlock()
 	if err := conn.ExportMethodTable(map[string]any{
 		"Subscribe":        w.subscribe,
 		"StartUnit":        w.startUnit,
@@ -38,6 +42,17 @@ func (w *World) startSystemd() error {
 		return err
 	}
 	return own(conn, systemdName)
+}
+
+// StopSystemd takes PID 1 off the bus.
+func (w *World) StopSystemd() {
+	w.mu.Lock()
+	conn := w.systemd
+	w.systemd = nil
+	w.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
 }
 
 // SetUnit tells PID 1 about a unit.
@@ -102,8 +117,11 @@ func (w *World) startUnit(msg dbus.Message, name, mode string) (dbus.ObjectPath,
 		w.started(name)
 	}
 	job := dbus.ObjectPath(fmt.Sprintf("%s/job/%d", systemdPath, id))
-	if result != "never" {
-		w.systemd.Emit(systemdPath, systemdManager+".JobRemoved", id, job, name, result)
+	w.mu.Lock()
+	conn := w.systemd
+	w.mu.Unlock()
+	if result != "never" && conn != nil {
+		conn.Emit(systemdPath, systemdManager+".JobRemoved", id, job, name, result)
 	}
 	return job, nil
 }
@@ -155,4 +173,13 @@ func (w *World) getOfUnit(msg dbus.Message, iface, property string) (dbus.Varian
 		return dbus.MakeVariant(""), Error("org.freedesktop.DBus.Error.UnknownProperty", "Unknown property %s", property)
 	}
 	return dbus.MakeVariant(value), nil
+}
+
+// AddProcess puts a process into a unit that PID 1 knows.
+func (w *World) AddProcess(unit string, p Process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	u := w.units[unit]
+	u.Processes = append(slices.Clone(u.Processes), p)
+	w.units[unit] = u
 }

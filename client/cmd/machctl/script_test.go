@@ -1,0 +1,177 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/machd/machd/client/internal/machine1test"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"machctl": main, machinectl: main})
+}
+
+// TestScripts runs what machctl promises: each script is a session of somebody
+// who works with the machines of a world of its own.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			w := machine1test.New(env.T().(testing.TB))
+			env.Values[worldKey{}] = w
+			env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", w.Address)
+			env.Setenv("TZ", "UTC")
+			env.Setenv("LC_ALL", "C.UTF-8")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"machine":  scriptMachine,
+			"image":    scriptImage,
+			"unit":     scriptUnit,
+			"process":  scriptProcess,
+			"fail":     scriptFail,
+			"hang":     scriptHang,
+			"machined": scriptMachined,
+			"systemd":  scriptSystemd,
+			"calls":    scriptCalls,
+			"exits":    scriptExits,
+		},
+	})
+}
+
+type worldKey struct{}
+
+func worldOf(ts *testscript.TestScript) *machine1test.World {
+	return ts.Value(worldKey{}).(*machine1test.World)
+}
+
+// machine NAME [KIND…] [PROPERTY=VALUE…] registers a machine: one like c8-ns,
+// or plain (tells nothing and has no network), vm, deaf (ignores its init's
+// signals).
+func scriptMachine(ts *testscript.TestScript, _ bool, args []string) {
+	m := machine1test.C8NS()
+	m.Name = args[0]
+	m.Properties["Unit"] = machine1.ServiceUnit(m.Name)
+	for _, arg := range args[1:] {
+		name, value, isProperty := strings.Cut(arg, "=")
+		switch {
+		case isProperty:
+			m.Properties[name] = parseValue(value)
+		case arg == "plain", arg == "vm":
+			m.OSRelease, m.Addresses, m.UIDShift = nil, nil, 0
+			if arg == "vm" {
+				m.Class, m.Service = "vm", "libvirt-qemu"
+			}
+		case arg == "deaf":
+			m.Deaf = true
+		default:
+			ts.Fatalf("machine: what is %q?", arg)
+		}
+	}
+	worldOf(ts).Add(m)
+}
+
+// image NAME [TYPE] puts an image where machined finds it.
+func scriptImage(ts *testscript.TestScript, _ bool, args []string) {
+	image := machine1test.Image{ListedImage: machine1.ListedImage{Name: args[0], Type: "directory", Usage: ^uint64(0)}}
+	if len(args) > 1 && args[1] == "raw" {
+		image.ListedImage = machine1.ListedImage{
+			Name: args[0], Type: "raw", ReadOnly: true,
+			Created: 1700000000000000, Modified: 1764000000000000, Usage: 1610612736,
+		}
+	}
+	worldOf(ts).AddImage(image)
+}
+
+// unit NAME [job=RESULT] [PROPERTY=VALUE…] tells PID 1 about a unit.
+func scriptUnit(ts *testscript.TestScript, _ bool, args []string) {
+	u := machine1test.Unit{Properties: map[string]any{}}
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		if name == "job" {
+			u.JobResult = value
+			continue
+		}
+		u.Properties[name] = parseValue(value)
+	}
+	worldOf(ts).SetUnit(args[0], u)
+}
+
+// process UNIT CGROUP PID COMMAND puts a process into a unit.
+func scriptProcess(ts *testscript.TestScript, _ bool, args []string) {
+	pid, err := strconv.ParseUint(args[2], 10, 32)
+	ts.Check(err)
+	worldOf(ts).AddProcess(args[0], machine1test.Process{Cgroup: args[1], PID: uint32(pid), Command: args[3]})
+}
+
+// parseValue makes a number of what looks like one.
+func parseValue(text string) any {
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return int32(n)
+	}
+	return text
+}
+
+// fail MEMBER ERROR TEXT makes calls of MEMBER fail. A short ERROR is one of
+// org.freedesktop.DBus.Error.
+func scriptFail(ts *testscript.TestScript, _ bool, args []string) {
+	name := args[1]
+	if !strings.Contains(name, ".") {
+		name = "org.freedesktop.DBus.Error." + name
+	}
+	worldOf(ts).Fail(args[0], dbus.NewError(name, []any{args[2]}))
+}
+
+// hang MEMBER leaves calls of MEMBER without an answer.
+func scriptHang(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).Hang(args[0]) }
+
+// machined stop | start
+func scriptMachined(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "start" {
+		ts.Check(worldOf(ts).StartMachined())
+		return
+	}
+	worldOf(ts).StopMachined()
+}
+
+// systemd stop
+func scriptSystemd(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).StopSystemd() }
+
+// calls prints the calls that the daemons got.
+func scriptCalls(ts *testscript.TestScript, _ bool, _ []string) {
+	fmt.Fprintln(ts.Stdout(), strings.Join(worldOf(ts).Calls(), "\n"))
+}
+
+// exits CODE COMMAND [ARGUMENT…] runs a command that ends with CODE.
+func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("cannot run %s: %v", args[1], err)
+	}
+	if code != want {
+		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), code, want)
+	}
+}
+
+// command is machctl as a process of its own.
+func command(w *machine1test.World, args ...string) *exec.Cmd {
+	cmd := exec.Command("machctl", args...)
+	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+w.Address, "TZ=UTC", "LC_ALL=C.UTF-8", "TERM=xterm", "NO_COLOR=")
+	return cmd
+}
