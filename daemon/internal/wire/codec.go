@@ -155,8 +155,8 @@ var kindCodecs = map[reflect.Kind]Codec{
 	},
 	reflect.String: {
 		signature: "s",
-		encode:    func(e *Encoder, v reflect.Value) { e.String(v.String()) },
-		decode:    func(d *Decoder, v reflect.Value) { v.SetString(d.String()) },
+		encode:    func(e *Encoder, v reflect.Value) { e.Text(v.String()) },
+		decode:    func(d *Decoder, v reflect.Value) { v.SetString(d.Text()) },
 	},
 }
 

@@ -133,8 +133,8 @@ func (d *Decoder) Bool() bool {
 	return v == 1
 }
 
-// String reads an s.
-func (d *Decoder) String() string {
+// Text reads an s.
+func (d *Decoder) Text() string {
 	s := d.str(int(d.Uint32()))
 	if !validText(s) {
 		d.malformed("a string is not valid UTF-8 or contains a zero byte")

@@ -96,13 +96,13 @@ func (e *Encoder) Bool(v bool) {
 	e.Uint32(0)
 }
 
-// String writes an s.
-func (e *Encoder) String(s string) {
+// Text writes an s.
+func (e *Encoder) Text(s string) {
 	if !validText(s) {
 		e.fail(errors.New("a string is not valid UTF-8 or contains a zero byte"))
 		return
 	}
-	e.text(s)
+	e.writeText(s)
 }
 
 // ObjectPath writes an o.
@@ -111,11 +111,11 @@ func (e *Encoder) ObjectPath(p dbus.ObjectPath) {
 		e.fail(fmt.Errorf("%q is no object path", p))
 		return
 	}
-	e.text(string(p))
+	e.writeText(string(p))
 }
 
-// text writes s unless it is too long.
-func (e *Encoder) text(s string) {
+// writeText writes s unless it is too long.
+func (e *Encoder) writeText(s string) {
 	e.Uint32(uint32(len(s)))
 	e.append(s)
 	e.Byte(0)

@@ -89,7 +89,7 @@ func (c *Conn) readHello(serial uint32) error {
 		case m.Signature != "s":
 			return fmt.Errorf("%w: Hello was answered with %q", errMalformed, m.Signature)
 		}
-		c.name = d.String()
+		c.name = d.Text()
 		return d.Close()
 	}
 }

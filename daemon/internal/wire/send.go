@@ -102,7 +102,7 @@ func (c *Conn) sendFailure(h *Header, err error) {
 		return
 	}
 	var e Encoder
-	e.String("cannot pass a descriptor: " + err.Error())
+	e.Text("cannot pass a descriptor: " + err.Error())
 	c.Send(&Header{
 		Type: TypeError, Flags: NoReplyExpected, ReplySerial: h.ReplySerial, Destination: h.Destination,
 		ErrorName: "org.freedesktop.DBus.Error.Failed", Signature: "s",

@@ -1,0 +1,242 @@
+package vtable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/machd/machd/daemon/internal/wire"
+)
+
+// A face is an Interface prepared for serving targets of one type.
+type face struct {
+	name       string
+	target     reflect.Type // nil for the standard interfaces
+	methods    []*method
+	properties []*property
+	signals    []Signal
+	byName     map[string]*method
+	propByName map[string]*property
+	xml        string // introspection
+}
+
+// index makes the look-up maps and refuses a name that is there twice.
+func (f *face) index() error {
+	f.byName = make(map[string]*method, len(f.methods))
+	for _, m := range f.methods {
+		if m == nil {
+			continue
+		}
+		if f.byName[m.name] != nil {
+			return fmt.Errorf("there are two methods %s", m.name)
+		}
+		f.byName[m.name] = m
+	}
+	f.propByName = make(map[string]*property, len(f.properties))
+	for _, p := range f.properties {
+		if p == nil {
+			continue
+		}
+		if f.propByName[p.name] != nil {
+			return fmt.Errorf("there are two properties %s", p.name)
+		}
+		f.propByName[p.name] = p
+	}
+	return nil
+}
+
+// An argument is one argument or result for introspection.
+type argument struct{ name, signature string }
+
+// A method is a row prepared for being called.
+type method struct {
+	iface, name string
+	slow        bool
+	in, out     []argument
+	inSig       string
+	outSig      string
+	// invoke reads the arguments, runs the function and writes the results.
+	// What it writes is only of use when it returns nil.
+	invoke func(x *exchange, target reflect.Value) error
+}
+
+// signatureOf returns the types of args.
+func signatureOf(args []argument) string {
+	var sig string
+	for _, a := range args {
+		sig += a.signature
+	}
+	return sig
+}
+
+func newMethod(iface string, row Method, target reflect.Type) (*method, error) {
+	fn, err := funcOf(row.Func, contextType, callType, target)
+	if err != nil {
+		return nil, err
+	}
+	t := fn.Type()
+	in, err := codecsOf(t.NumIn()-3, func(i int) reflect.Type { return t.In(i + 3) })
+	if err != nil {
+		return nil, err
+	}
+	out, err := codecsOf(t.NumOut()-1, t.Out)
+	if err != nil {
+		return nil, err
+	}
+	m := &method{iface: iface, name: row.Name, slow: row.Slow}
+	if m.in, err = arguments(row.In, in); err != nil {
+		return nil, err
+	}
+	if m.out, err = arguments(row.Out, out); err != nil {
+		return nil, err
+	}
+	m.inSig, m.outSig = signatureOf(m.in), signatureOf(m.out)
+	if len(m.inSig) > 255 || len(m.outSig) > 255 {
+		return nil, errors.New("the signature is too long")
+	}
+	m.invoke = invoker(fn, in, out)
+	return m, nil
+}
+
+// invoker returns a function that calls fn with arguments that it reads by
+// the codecs in, and writes the results by the codecs out.
+func invoker(fn reflect.Value, in, out []*wire.Codec) func(*exchange, reflect.Value) error {
+	arguments := argumentType(fn.Type(), len(in))
+	return func(x *exchange, target reflect.Value) error {
+		x.args = append(x.args[:0], x.ctx, reflect.ValueOf(x.call), target)
+		if len(in) > 0 {
+			values := reflect.New(arguments).Elem()
+			for i, c := range in {
+				c.Decode(&x.decoder, values.Field(i))
+				x.args = append(x.args, values.Field(i))
+			}
+		}
+		if err := x.decoder.Close(); err != nil {
+			return badArguments(err)
+		}
+		results := fn.Call(x.args)
+		if err := results[len(out)]; !err.IsNil() {
+			return err.Interface().(error)
+		}
+		for i, c := range out {
+			c.Encode(&x.encoder, results[i])
+		}
+		return nil
+	}
+}
+
+// argumentType is a struct for the n arguments behind the first three, so
+// that one allocation holds them all.
+func argumentType(fn reflect.Type, n int) reflect.Type {
+	fields := make([]reflect.StructField, n)
+	for i := range fields {
+		fields[i] = reflect.StructField{Name: fmt.Sprintf("A%d", i), Type: fn.In(i + 3)}
+	}
+	return reflect.StructOf(fields)
+}
+
+func codecsOf(n int, typeAt func(int) reflect.Type) ([]*wire.Codec, error) {
+	codecs := make([]*wire.Codec, n)
+	for i := range codecs {
+		c, err := wire.CodecOf(typeAt(i))
+		if err != nil {
+			return nil, err
+		}
+		codecs[i] = c
+	}
+	return codecs, nil
+}
+
+func arguments(names string, codecs []*wire.Codec) ([]argument, error) {
+	list, err := argumentNames(names, len(codecs))
+	if err != nil {
+		return nil, err
+	}
+	args := make([]argument, len(list))
+	for i := range args {
+		args[i] = argument{list[i], codecs[i].Signature()}
+	}
+	return args, nil
+}
+
+// A property is a row prepared for being read and written.
+type property struct {
+	iface, name string
+	emits       Emits
+	hidden      bool
+	codec       *wire.Codec
+	get         reflect.Value
+	set         reflect.Value // invalid if the property is read-only
+}
+
+func newProperty(iface string, row Property, target reflect.Type) (*property, error) {
+	get, err := funcOf(row.Get, contextType, target)
+	if err != nil {
+		return nil, err
+	}
+	t := get.Type()
+	if t.NumIn() != 2 || t.NumOut() != 2 {
+		return nil, fmt.Errorf("%v is no getter", t)
+	}
+	codec, err := wire.CodecOf(t.Out(0))
+	if err != nil {
+		return nil, err
+	}
+	p := &property{iface: iface, name: row.Name, emits: row.Emits, hidden: row.Hidden, codec: codec, get: get}
+	if row.Set == nil {
+		return p, nil
+	}
+	p.set, err = funcOf(row.Set, contextType, target, t.Out(0))
+	if err == nil && (p.set.Type().NumIn() != 3 || p.set.Type().NumOut() != 1) {
+		err = fmt.Errorf("%v is no setter", p.set.Type())
+	}
+	return p, err
+}
+
+// read writes p's value as a variant.
+func (p *property) read(x *exchange, target reflect.Value) error {
+	x.args = append(x.args[:0], x.ctx, target)
+	results := p.get.Call(x.args)
+	if err := results[1]; !err.IsNil() {
+		return err.Interface().(error)
+	}
+	x.encoder.Signature(p.codec.Signature())
+	p.codec.Encode(&x.encoder, results[0])
+	return nil
+}
+
+// write reads a variant and sets p to its value.
+func (p *property) write(x *exchange, target reflect.Value) error {
+	got := x.decoder.Signature()
+	if err := x.decoder.Err(); err != nil {
+		return badArguments(err)
+	}
+	if want := p.codec.Signature(); got != want {
+		return errPropertyType(p.name, got, want)
+	}
+	value := reflect.New(p.get.Type().Out(0)).Elem()
+	p.codec.Decode(&x.decoder, value)
+	if err := x.decoder.Close(); err != nil {
+		return badArguments(err)
+	}
+	result := p.set.Call([]reflect.Value{x.ctx, target, value})[0]
+	if result.IsNil() {
+		return nil
+	}
+	return result.Interface().(error)
+}
+
+// An exchange is one call with what is needed to answer it. It is used again
+// for another call.
+type exchange struct {
+	ctx     reflect.Value // a context.Context
+	call    *Call
+	object  object
+	decoder wire.Decoder
+	encoder wire.Encoder
+	args    []reflect.Value
+}
+
+// context returns the context of the call.
+func (x *exchange) context() context.Context { return x.ctx.Interface().(context.Context) }

@@ -1,0 +1,244 @@
+package vtable
+
+import (
+	"sync"
+	"time"
+
+	"github.com/machd/machd/daemon/internal/wire"
+)
+
+// How much of what was asked may wait or run.
+const (
+	maxLaneCalls = 4096
+	maxLaneBytes = 1 << 20
+	maxLaneFDs   = 64
+	maxLaneSlow  = 16
+	maxBytes     = 8 << 20
+	maxSlow      = 256
+
+	// What every sender is granted even when others have used up the rest: one
+	// who hoards shall not lock out another. The bus bounds the senders.
+	grantedBytes = 16 << 10
+	grantedSlow  = 1
+	hardMaxSlow  = 1024
+)
+
+// A lane is the calls of one sender. They run in order of arrival, except the
+// slow ones, which run beside it.
+type lane struct {
+	sender  string
+	queue   []*wire.Message
+	running bool // a goroutine takes calls from queue
+
+	slow    int        // running slow calls
+	waiting []slowCall // slow calls that may not run yet
+
+	// All calls that have not been answered, slow ones too.
+	calls, bytes, fds int
+}
+
+type slowCall struct {
+	message *wire.Message
+	finish  func()
+}
+
+// lanes is what has been asked and not been answered yet.
+type lanes struct {
+	// serve answers a call, or returns what remains to do for a slow one.
+	serve func(*wire.Message) (rest func())
+
+	mu      sync.Mutex
+	senders map[string]*lane
+	bytes   int
+	slow    int
+	// congested are the lanes where slow calls wait, the one that waits longest
+	// first.
+	congested []*lane
+	busy      int // goroutines
+	stopped   bool
+	idle      chan struct{} // closed when stopped and not busy any more
+}
+
+func newLanes(serve func(*wire.Message) (rest func())) *lanes {
+	return &lanes{serve: serve, senders: make(map[string]*lane), idle: make(chan struct{})}
+}
+
+// accept takes a call over. It returns false, and leaves the message to its
+// caller, if too much is waiting. It never blocks.
+func (ls *lanes) accept(m *wire.Message) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := ls.senders[m.Sender]
+	if l == nil {
+		l = &lane{sender: m.Sender}
+	}
+	if ls.stopped || !ls.mayQueue(l, m) {
+		return false
+	}
+	ls.senders[l.sender] = l
+	ls.account(l, m, +1)
+	l.queue = append(l.queue, m)
+	if !l.running {
+		l.running = true
+		ls.busy++
+		go ls.run(l)
+	}
+	return true
+}
+
+// mayQueue, like all helpers from here on, expects its caller to hold mu.
+func (ls *lanes) mayQueue(l *lane, m *wire.Message) bool {
+	switch {
+	case l.calls >= maxLaneCalls, l.bytes > maxLaneBytes, l.fds+int(m.UnixFDs) > maxLaneFDs:
+		return false
+	}
+	return ls.bytes+m.Size() <= maxBytes || l.bytes+m.Size() <= grantedBytes
+}
+
+func (ls *lanes) account(l *lane, m *wire.Message, sign int) {
+	l.calls += sign
+	l.bytes += sign * m.Size()
+	ls.bytes += sign * m.Size()
+	l.fds += sign * int(m.UnixFDs)
+	if l.calls == 0 {
+		delete(ls.senders, l.sender)
+	}
+}
+
+// run answers the calls of l until there are none.
+func (ls *lanes) run(l *lane) {
+	var done *wire.Message
+	for {
+		m := ls.next(l, done)
+		if m == nil {
+			return
+		}
+		rest := ls.serve(m)
+		if rest == nil {
+			done = m
+			continue
+		}
+		done = nil
+		ls.later(l, slowCall{m, rest})
+	}
+}
+
+// next notes that done, if any, was answered, and returns the next call of l,
+// nil if its goroutine is to end.
+func (ls *lanes) next(l *lane, done *wire.Message) *wire.Message {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if done != nil {
+		ls.account(l, done, -1)
+	}
+	if len(l.queue) == 0 || ls.stopped {
+		l.running = false
+		l.queue = nil
+		ls.goroutineEnds()
+		return nil
+	}
+	m := l.queue[0]
+	l.queue[0] = nil
+	l.queue = l.queue[1:]
+	return m
+}
+
+// later lets a slow call run as soon as it may.
+func (ls *lanes) later(l *lane, c slowCall) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.stopped {
+		c.message.Close()
+		return
+	}
+	l.waiting = append(l.waiting, c)
+	if len(l.waiting) > 1 {
+		return // l is congested already
+	}
+	if !ls.startSlow(l) {
+		ls.congested = append(ls.congested, l)
+	}
+}
+
+func (ls *lanes) mayStart(l *lane) bool {
+	if l.slow < grantedSlow {
+		return ls.slow < hardMaxSlow
+	}
+	return l.slow < maxLaneSlow && ls.slow < maxSlow
+}
+
+// startSlow starts the slow call that l waits for longest, if it may.
+func (ls *lanes) startSlow(l *lane) bool {
+	if !ls.mayStart(l) {
+		return false
+	}
+	c := l.waiting[0]
+	l.waiting[0] = slowCall{}
+	l.waiting = l.waiting[1:]
+	l.slow++
+	ls.slow++
+	ls.busy++
+	go ls.runSlow(l, c)
+	return true
+}
+
+func (ls *lanes) runSlow(l *lane, c slowCall) {
+	c.finish()
+
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.account(l, c.message, -1)
+	l.slow--
+	ls.slow--
+	if !ls.stopped {
+		ls.startCongested()
+	}
+	ls.goroutineEnds()
+}
+
+// startCongested starts one slow call of the first lane that may. A lane that
+// still waits goes to the end, so that the lanes take turns.
+func (ls *lanes) startCongested() {
+	for i, l := range ls.congested {
+		if !ls.startSlow(l) {
+			continue
+		}
+		ls.congested = append(ls.congested[:i], ls.congested[i+1:]...)
+		if len(l.waiting) > 0 {
+			ls.congested = append(ls.congested, l)
+		}
+		return
+	}
+}
+
+func (ls *lanes) goroutineEnds() {
+	ls.busy--
+	if ls.stopped && ls.busy == 0 {
+		close(ls.idle)
+	}
+}
+
+// stop drops the calls that nobody answers yet, and waits for the others, but
+// no longer than d.
+func (ls *lanes) stop(d time.Duration) {
+	ls.mu.Lock()
+	ls.stopped = true
+	for _, l := range ls.senders {
+		for _, m := range l.queue {
+			m.Close()
+		}
+		for _, c := range l.waiting {
+			c.message.Close()
+		}
+		l.queue, l.waiting = nil, nil
+	}
+	if ls.busy == 0 {
+		close(ls.idle)
+	}
+	ls.mu.Unlock()
+
+	select {
+	case <-ls.idle:
+	case <-time.After(d):
+	}
+}

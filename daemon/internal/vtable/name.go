@@ -1,0 +1,137 @@
+package vtable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/machd/machd/daemon/internal/wire"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// What the bus answers to RequestName.
+const namePrimaryOwner = 1
+
+var nameReasons = map[uint32]string{
+	2: "the server only got into the queue behind its owner",
+	3: "another program owns it",
+	4: "this connection owns it already",
+}
+
+// RequestName asks the bus for a name and fails unless this connection is its
+// owner then. flags are the bus's (1 allow replacement, 2 replace, 4 do not
+// queue). It may be called before Run, so that every object is there before
+// the name; if ctx ends in the middle of that the server is of no more use.
+func (s *Server) RequestName(ctx context.Context, name string, flags uint32) error {
+	s.own(name, true)
+	result, err := s.requestName(ctx, name, flags)
+	if err == nil && result != namePrimaryOwner {
+		reason, ok := nameReasons[result]
+		if !ok {
+			reason = fmt.Sprintf("the bus answered %d", result)
+		}
+		err = errors.New(reason)
+	}
+	if err != nil {
+		s.own(name, false)
+		return fmt.Errorf("cannot own the name %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Server) own(name string, owned bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owned[name] = owned
+}
+
+func (s *Server) requestName(ctx context.Context, name string, flags uint32) (uint32, error) {
+	var e wire.Encoder
+	e.Text(name)
+	e.Uint32(flags)
+	if err := e.Err(); err != nil {
+		return 0, err
+	}
+	reply, err := s.callBus(ctx, &wire.Header{Member: "RequestName", Signature: "su"}, e.Bytes())
+	if err != nil {
+		return 0, err
+	}
+	if reply.Signature != "u" {
+		return 0, fmt.Errorf("the bus answered with %q", reply.Signature)
+	}
+	var d wire.Decoder
+	d.Reset(reply)
+	result := d.Uint32()
+	return result, d.Close()
+}
+
+// callBus calls a method of the bus itself.
+func (s *Server) callBus(ctx context.Context, h *wire.Header, body []byte) (*wire.Message, error) {
+	h.Type, h.Serial = wire.TypeCall, s.conn.NextSerial()
+	h.Destination, h.Path, h.Interface = wire.BusName, wire.BusPath, wire.BusInterface
+
+	answer := make(chan *wire.Message, 1)
+	s.mu.Lock()
+	s.pending[h.Serial] = answer
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.pending, h.Serial)
+		s.mu.Unlock()
+	}()
+	s.conn.Send(h, body, nil)
+	reply, err := s.await(ctx, answer)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Type != wire.TypeError {
+		return reply, nil
+	}
+	remote := &machine1.RemoteError{Name: reply.ErrorName}
+	if types, ok := wire.SplitSignature(reply.Signature); ok && len(types) > 0 && types[0] == "s" {
+		var d wire.Decoder
+		d.Reset(reply)
+		remote.Text = d.Text()
+	}
+	return nil, remote
+}
+
+// await waits for an answer. As long as nobody else reads the connection, it
+// does so itself.
+func (s *Server) await(ctx context.Context, answer <-chan *wire.Message) (*wire.Message, error) {
+	if s.reading.TryLock() {
+		defer s.reading.Unlock()
+		return s.readAnswer(ctx, answer)
+	}
+	select {
+	case m := <-answer:
+		return m, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.ended:
+		return nil, machine1.ErrDisconnected
+	}
+}
+
+func (s *Server) readAnswer(ctx context.Context, answer <-chan *wire.Message) (*wire.Message, error) {
+	if err := s.conn.Flush(); err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, s.conn.StopReading)
+	defer stop()
+	for {
+		m, err := s.conn.Read()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			return nil, fmt.Errorf("%w: %w", machine1.ErrDisconnected, err)
+		}
+		s.handle(m)
+		select {
+		case m := <-answer:
+			return m, nil
+		default:
+		}
+	}
+}

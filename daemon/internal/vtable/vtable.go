@@ -1,0 +1,85 @@
+// Package vtable serves objects on a bus from literal tables: it looks the
+// object up, checks the call against its row, decodes, runs the row's
+// function, and replies. Introspection and properties come from the same
+// tables. It must not know what the objects are, nor who may do what to them.
+package vtable
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// An Interface is a D-Bus interface as one literal table. Its rows keep their
+// order in introspection and in GetAll. It must not be changed once it is
+// served.
+type Interface struct {
+	Name       string
+	Methods    []Method
+	Properties []Property
+	Signals    []Signal
+
+	face atomic.Pointer[face] // what Check made of the rows
+}
+
+// A Method is one row for a method. T is the type of the Binding's Target;
+// the D-Bus signatures come from Func's other types.
+type Method struct {
+	Name string
+	// In and Out name the arguments and the results, separated by spaces.
+	// "-" stands for one that has no name.
+	In, Out string
+	// Access is the polkit action, or "". It is data for who prints the
+	// permission matrix; nothing here acts on it.
+	Access string
+	// Slow says that the call may have to wait: for a password, for PID 1, for
+	// a machine. It then runs in a goroutine of its own, and later calls of the
+	// same sender may overtake it.
+	Slow bool
+	// Func is a func(ctx context.Context, c *Call, target T, in…) (out…, error).
+	Func any
+}
+
+// A Property is one row for a property of type V.
+type Property struct {
+	Name  string
+	Emits Emits
+	// Hidden properties answer Get, but show neither in GetAll nor in
+	// introspection.
+	Hidden bool
+	Get    any // func(ctx context.Context, target T) (V, error)
+	Set    any // func(ctx context.Context, target T, value V) error, or nil: read-only
+}
+
+// Emits says whether a property's changes are told by PropertiesChanged.
+type Emits int
+
+// The values of the annotation EmitsChangedSignal; true is the default.
+const (
+	EmitsTrue Emits = iota
+	EmitsConst
+	EmitsFalse
+)
+
+// A Signal is one row for a signal.
+type Signal struct {
+	Name  string
+	Args  string // names, separated by spaces
+	Types string // signature
+}
+
+// A Binding says that an object has an interface. Its functions get Target.
+type Binding struct {
+	Interface *Interface
+	Target    any
+}
+
+// A Tree finds objects. Its methods are called from many goroutines.
+type Tree interface {
+	// Find returns the interfaces of the object at path; none and true for a
+	// node that is only a parent of others.
+	Find(ctx context.Context, c *Call, path dbus.ObjectPath) ([]Binding, bool)
+	// Children names the nodes directly below path, sorted.
+	Children(ctx context.Context, c *Call, path dbus.ObjectPath) []string
+}
