@@ -18,65 +18,50 @@ const (
 	managerPath      = dbus.ObjectPath("/org/freedesktop/systemd1")
 	managerInterface = "org.freedesktop.systemd1.Manager"
 	unitInterface    = "org.freedesktop.systemd1.Unit"
+	jobInterface     = "org.freedesktop.systemd1.Job"
 	propsInterface   = "org.freedesktop.DBus.Properties"
 )
 
-// Errors of PID 1 that mean there is no such unit.
-const (
-	errNoSuchUnit = "org.freedesktop.systemd1.NoSuchUnit"
-	errLoadFailed = "org.freedesktop.systemd1.LoadFailed"
-)
-
 // A Manager talks to PID 1. Its methods may be called at any time; errors of
-// PID 1 are *machine1.RemoteError. Only ctx limits how long a call takes.
+// PID 1 are *machine1.RemoteError, with name and text as they came. Only ctx
+// limits how long a call takes.
 type Manager struct {
 	conn    *dbus.Conn
 	log     *slog.Logger
 	signals chan *dbus.Signal
 	jobs    jobs
-	watch   func(Event)
-	// reloading is true from Reloading(true) to Reloading(false), when PID 1
-	// announces the removal of units that will be back. Run's alone.
-	reloading bool
+	watch   []func(Event)
+
+	// The rest is Run's alone.
+	source source
 }
 
-// Connect asks PID 1 to send signals over conn, which the caller keeps.
+// Connect asks PID 1 to send signals over conn, which is from bus.Dial and
+// stays the caller's. They are kept until Run takes them.
 func Connect(ctx context.Context, conn *dbus.Conn, log *slog.Logger) (*Manager, error) {
 	m := &Manager{
-		conn:    conn,
-		log:     log,
-		signals: make(chan *dbus.Signal),
-		watch:   func(Event) {},
+		conn: conn,
+		log:  log,
+		// The handler of bus.Dial's connections queues without a limit what the
+		// channel does not take: signals neither get lost nor block the reader.
+		signals: make(chan *dbus.Signal, signalBuffer),
+		jobs:    newJobs(),
+		source:  source{subscribed: make(chan error)},
 	}
-	m.jobs.init()
-	// The signals must be there before the matches are, and the matches before
-	// the subscription, or the first signals are missed.
 	conn.Signal(m.signals)
-	for _, match := range matches {
-		if err := conn.AddMatchSignalContext(ctx, match...); err != nil {
-			conn.RemoveSignal(m.signals)
-			return nil, fmt.Errorf("cannot watch units: %w", machine1.FromBus(err))
-		}
-	}
-	if err := m.subscribe(ctx); err != nil {
+	if err := m.listen(ctx); err != nil {
 		conn.RemoveSignal(m.signals)
 		return nil, err
 	}
 	return m, nil
 }
 
-// subscribe makes PID 1 send signals at all. It is bound to this connection
-// and to this incarnation of PID 1.
-func (m *Manager) subscribe(ctx context.Context) error {
-	if err := m.call(ctx, "Subscribe", nil); err != nil {
-		return fmt.Errorf("cannot subscribe to PID 1: %w", err)
-	}
-	return nil
-}
+// signalBuffer spares the handler to move its queue for every signal.
+const signalBuffer = 256
 
 // StartTransient has PID 1 make and start a unit, and returns the job that
 // does so. props go out as they are and in their order; a dbus.UnixFD in them
-// stays the caller's.
+// stays the caller's, who may close it on return.
 func (m *Manager) StartTransient(ctx context.Context, name, mode string, props []machine1.Property) (dbus.ObjectPath, error) {
 	type auxiliary struct {
 		Name  string
@@ -92,7 +77,7 @@ func (m *Manager) StartTransient(ctx context.Context, name, mode string, props [
 func (m *Manager) Stop(ctx context.Context, name, mode string) (dbus.ObjectPath, error) {
 	var job dbus.ObjectPath
 	err := m.call(ctx, "StopUnit", []any{name, mode}, &job)
-	return job, noSuchUnit(name, err)
+	return job, noSuchUnit(err)
 }
 
 // Kill sends a signal to the processes of a unit that whom selects.
@@ -113,33 +98,29 @@ func (m *Manager) Unref(ctx context.Context, name string) error {
 // ActiveState returns the unit's state. machine1.ErrNoSuchUnit says that PID 1
 // does not know the unit; any other error says nothing about it.
 func (m *Manager) ActiveState(ctx context.Context, name string) (string, error) {
+	// The object exists for every name: reading from it would make PID 1 load
+	// the unit, and announce its removal afterwards. So ask first.
 	var path dbus.ObjectPath
 	if err := m.call(ctx, "GetUnit", []any{name}, &path); err != nil {
-		return "", noSuchUnit(name, err)
+		return "", noSuchUnit(err)
 	}
-	var state dbus.Variant
-	err := bus.Call(ctx, m.conn, bus.Target{Name: busName, Path: path},
-		propsInterface+".Get", false, []any{unitInterface, "ActiveState"}, &state)
-	if err != nil {
-		return "", noSuchUnit(name, err)
-	}
-	text, ok := state.Value().(string)
-	if !ok {
-		return "", fmt.Errorf("cannot understand the state of unit %q: it is a %s", name, state.Signature())
-	}
-	return text, nil
+	state, err := m.property(ctx, path, unitInterface, "ActiveState")
+	return state, noSuchUnit(err)
 }
 
-// JobExists reports whether the job still waits or runs.
+// JobExists reports whether the job still waits or runs. With an error it may.
+//
+// Reference: machined-dbus.c, manager_job_is_active.
 func (m *Manager) JobExists(ctx context.Context, job dbus.ObjectPath) (bool, error) {
-	var state dbus.Variant
-	err := bus.Call(ctx, m.conn, bus.Target{Name: busName, Path: job},
-		propsInterface+".Get", false, []any{"org.freedesktop.systemd1.Job", "State"}, &state)
+	_, err := m.property(ctx, job, jobInterface, "State")
+	if err == nil {
+		return true, nil
+	}
 	switch machine1.ErrorName(err) {
 	case "org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.systemd1.NoSuchJob":
 		return false, nil
 	}
-	return err == nil, err
+	return false, err
 }
 
 func (m *Manager) call(ctx context.Context, member string, in []any, out ...any) error {
@@ -147,13 +128,24 @@ func (m *Manager) call(ctx context.Context, member string, in []any, out ...any)
 		managerInterface+"."+member, false, in, out...)
 }
 
-func noSuchUnit(name string, err error) error {
-	if err == nil {
-		return nil
+func (m *Manager) property(ctx context.Context, path dbus.ObjectPath, iface, name string) (string, error) {
+	var value dbus.Variant
+	err := bus.Call(ctx, m.conn, bus.Target{Name: busName, Path: path},
+		propsInterface+".Get", false, []any{iface, name}, &value)
+	if err != nil {
+		return "", err
 	}
-	switch machine1.ErrorName(err) {
-	case errNoSuchUnit, errLoadFailed, "org.freedesktop.DBus.Error.UnknownObject":
-		return fmt.Errorf("unit %q: %w", name, machine1.ErrNoSuchUnit)
+	text, ok := value.Value().(string)
+	if !ok {
+		return "", fmt.Errorf("cannot understand %s of %s: it is a %s", name, path, value.Signature())
+	}
+	return text, nil
+}
+
+// noSuchUnit makes a machine1.ErrNoSuchUnit of an error that means it.
+func noSuchUnit(err error) error {
+	if machine1.ErrorName(err) == "org.freedesktop.systemd1.LoadFailed" {
+		return fmt.Errorf("%w: %w", machine1.ErrNoSuchUnit, err)
 	}
 	return err
 }
