@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -109,6 +110,8 @@ func watch(t *testing.T) *watcher {
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	must(t, conn.AddMatchSignal(dbus.WithMatchInterface(machine1.ManagerInterface)))
+	must(t, conn.AddMatchSignal(dbus.WithMatchInterface("org.freedesktop.DBus"), dbus.WithMatchMember("NameOwnerChanged"),
+		dbus.WithMatchArg(0, machine1.BusName)))
 	w := &watcher{conn, make(chan *dbus.Signal, 1000)}
 	conn.Signal(w.signals)
 	return w
@@ -117,20 +120,38 @@ func watch(t *testing.T) *watcher {
 // await returns when the signal for this machine has come.
 func (w *watcher) await(t *testing.T, member, name string) {
 	t.Helper()
-	want := fmt.Sprintf("%s.%s(%s, %s)", machine1.ManagerInterface, member, name, machine1.MachinePath(name))
+	w.awaitSignal(t, machine1.ManagerInterface+"."+member, name, machine1.MachinePath(name))
+}
+
+// awaitLoss returns when the bus has seen that the daemon is gone. A call sent
+// before would still go to its connection.
+func (w *watcher) awaitLoss(t *testing.T, owner string) {
+	t.Helper()
+	w.awaitSignal(t, "org.freedesktop.DBus.NameOwnerChanged", machine1.BusName, owner, "")
+}
+
+func (w *watcher) awaitSignal(t *testing.T, name string, body ...any) {
+	t.Helper()
 	var came []string
 	for timeout := time.After(patience); ; {
 		select {
 		case s := <-w.signals:
-			got := fmt.Sprintf("%s(%v, %v)", s.Name, s.Body[0], s.Body[1])
-			if got == want {
+			if s.Name == name && reflect.DeepEqual(s.Body, body) {
 				return
 			}
-			came = append(came, got)
+			came = append(came, fmt.Sprint(s.Name, s.Body))
 		case <-timeout:
-			t.Fatalf("%s did not come, but %q", want, came)
+			t.Fatalf("%s%v did not come, but %q", name, body, came)
 		}
 	}
+}
+
+// owner returns the unique name of the daemon.
+func (w *watcher) owner(t *testing.T) string {
+	t.Helper()
+	var owner string
+	must(t, w.conn.BusObject().CallWithContext(t.Context(), "org.freedesktop.DBus.GetNameOwner", 0, machine1.BusName).Store(&owner))
+	return owner
 }
 
 // call calls a method of the Manager.

@@ -32,7 +32,9 @@ func TestKillKeepsTheMachine(t *testing.T) {
 		run(t, "systemctl", "reset-failed", "systemd-machined.service")
 	}
 	for range kills {
+		owner := w.owner(t)
 		run(t, "systemctl", "kill", "--signal=KILL", "systemd-machined.service")
+		w.awaitLoss(t, owner)
 		if diff := cmp.Diff(before, run(t, "machinectl", "show", name)); diff != "" {
 			t.Fatalf("machinectl show (-before +after):\n%s", diff)
 		}
