@@ -11,6 +11,9 @@ import (
 	"github.com/machd/machd/client"
 )
 
+// minCommandWidth is how much of a command line is shown on any terminal.
+const minCommandWidth = 20
+
 // A treeStyle is how to draw a tree.
 type treeStyle struct {
 	indent   string
@@ -97,5 +100,5 @@ func (s treeStyle) fit(text string, used int) string {
 	if s.width == 0 {
 		return text
 	}
-	return runewidth.Truncate(text, max(s.width-used, runewidth.StringWidth(s.ellipsis)), s.ellipsis)
+	return runewidth.Truncate(text, max(s.width-used, minCommandWidth), s.ellipsis)
 }

@@ -17,11 +17,10 @@ import (
 )
 
 // processIndent is how far a process tree stands from the left, and
-// processMargin what it leaves of a terminal's width.
+// processMargin is its width on a terminal.
 const (
-	processIndent   = "\t\t  "
-	processMargin   = 18
-	minProcessWidth = 10
+	processIndent = "\t\t  "
+	processMargin = 18
 )
 
 // status shows each machine as a block for people.
@@ -88,7 +87,7 @@ func identityRows(b *block, m client.Machine) {
 	} else {
 		b.row("Class", string(m.Class))
 	}
-	if m.UID != 0 {
+	if m.UID != 0 && m.UID != ^uint32(0) {
 		b.row("UID", strconv.FormatUint(uint64(m.UID), 10))
 	}
 	if m.RootDirectory != "" {
@@ -170,7 +169,7 @@ func (a *app) processTree(ctx context.Context, m client.Machine) string {
 	}
 	width := 0
 	if a.ui.isTerminal() && !a.full && !a.all {
-		width = max(a.ui.width-processMargin, minProcessWidth)
+		width = max(a.ui.width-processMargin, 1)
 	}
 	return drawProcesses(cgroup, processes, treeStyle{indent: processIndent, unicode: a.ui.unicode, width: width, ellipsis: a.ui.ellipsis, pid: a.pidStyle})
 }
