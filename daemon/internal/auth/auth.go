@@ -4,10 +4,8 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 
 	"github.com/godbus/dbus/v5"
@@ -20,53 +18,21 @@ import (
 
 // A Caller is a process that asks for something.
 type Caller struct {
-	// UID is the effective UID, as the kernel or the bus daemon told it.
+	// UID is the effective UID that it connected with, as the kernel or the
+	// bus daemon told it.
 	UID uint32
-	// PIDFD is the process itself. Close closes it.
+	// PIDFD is the process itself, nil if it has gone. Close closes it.
 	PIDFD *proc.PIDFD
 
 	sender string // its unique name, if it calls over the bus
 }
 
 // Close releases what the Caller holds.
-func (c Caller) Close() {
-	if c.PIDFD != nil {
-		c.PIDFD.Close()
-	}
-}
+func (c Caller) Close() { c.PIDFD.Close() }
 
 // Privileged reports whether nobody needs to be asked about c: it runs as the
 // user that the daemon runs as, root for the system's.
 func (c Caller) Privileged() bool { return c.UID == uint32(os.Geteuid()) }
-
-// PeerCaller returns who is at the other end of a connection. Its process is
-// the one that connected, which the kernel pinned then.
-func PeerCaller(conn *net.UnixConn) (Caller, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return Caller{}, err
-	}
-	var creds *unix.Ucred
-	var credsErr, pidfdErr error
-	pidfd := -1
-	if err := raw.Control(func(fd uintptr) {
-		creds, credsErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-		pidfd, pidfdErr = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
-	}); err != nil {
-		return Caller{}, err
-	}
-	if err := errors.Join(credsErr, pidfdErr); err != nil {
-		if pidfdErr == nil {
-			unix.Close(pidfd)
-		}
-		return Caller{}, fmt.Errorf("cannot tell who calls: %w", err)
-	}
-	process, err := proc.FromFD(pidfd)
-	if err != nil {
-		return Caller{}, err
-	}
-	return Caller{UID: creds.Uid, PIDFD: process}, nil
-}
 
 // An Authority answers who a sender is and what he may do.
 type Authority struct {
@@ -74,7 +40,8 @@ type Authority struct {
 	log  *slog.Logger
 }
 
-// New returns an Authority that asks over conn, which the caller keeps.
+// New returns an Authority that asks over conn, which is from bus.Dial and
+// stays the caller's.
 func New(conn *dbus.Conn, log *slog.Logger) *Authority {
 	return &Authority{conn: conn, log: log}
 }
@@ -82,37 +49,40 @@ func New(conn *dbus.Conn, log *slog.Logger) *Authority {
 // busDaemon is the bus itself, which vouches for its clients.
 var busDaemon = bus.Target{Name: "org.freedesktop.DBus", Path: "/org/freedesktop/DBus"}
 
-// BusCaller returns the process behind a unique name. Nothing is cached:
-// unique names are given out again after the bus restarts.
+// BusCaller returns who has the unique name sender. The error is a
+// machine1.RemoteError if nobody has it any more. Nothing is cached: unique
+// names are given out again after the bus restarts.
 func (a *Authority) BusCaller(ctx context.Context, sender string) (Caller, error) {
 	var credentials map[string]dbus.Variant
-	err := bus.Call(ctx, a.conn, busDaemon, "org.freedesktop.DBus.GetConnectionCredentials", false, []any{sender}, &credentials)
+	err := bus.Call(ctx, a.conn, busDaemon, busDaemon.Name+".GetConnectionCredentials", false, []any{sender}, &credentials)
 	if err != nil {
 		return Caller{}, fmt.Errorf("cannot tell who %s is: %w", sender, err)
 	}
-	c := Caller{sender: sender}
-	pid, pidfd := uint32(0), dbus.UnixFD(-1)
-	// Whatever is missing stays as it is and is noticed below.
-	hasUID := store(credentials, "UnixUserID", &c.UID)
-	hasPID := store(credentials, "ProcessID", &pid)
-	hasFD := store(credentials, "ProcessFD", &pidfd)
-
-	switch {
-	case hasFD:
-		c.PIDFD, err = proc.FromFD(int(pidfd))
-	case hasPID:
-		c.PIDFD, err = a.pin(ctx, sender, pid)
-	default:
-		err = errors.New("the bus does not tell its process")
-	}
-	if err != nil {
-		return Caller{}, fmt.Errorf("cannot tell who %s is: %w", sender, err)
-	}
-	if !hasUID {
+	c := Caller{sender: sender, PIDFD: a.process(ctx, sender, credentials)}
+	uid, ok := credentials["UnixUserID"].Value().(uint32)
+	if !ok {
 		c.Close()
-		return Caller{}, fmt.Errorf("cannot tell who %s is: the bus does not tell its user", sender)
+		return Caller{}, machine1.Errorf(machine1.ErrAccessDenied,
+			"access denied: the bus does not tell whose connection %s is", sender)
 	}
+	c.UID = uid
 	return c, nil
+}
+
+// process pins the process of sender by what the bus says, which is a
+// descriptor if the bus is new enough.
+func (a *Authority) process(ctx context.Context, sender string, credentials map[string]dbus.Variant) (process *proc.PIDFD) {
+	var err error = unix.ESRCH
+	if fd, ok := credentials["ProcessFD"].Value().(dbus.UnixFD); ok {
+		process, err = proc.FromFD(int(fd))
+	} else if pid, ok := credentials["ProcessID"].Value().(uint32); ok && pid != 0 {
+		process, err = a.pin(ctx, sender, pid)
+	}
+	if err != nil {
+		a.log.Debug("a caller's process is not known", "sender", sender, "error", err)
+		return nil
+	}
+	return process
 }
 
 // pin opens the process pid of sender. If the sender is still connected
@@ -122,9 +92,9 @@ func (a *Authority) pin(ctx context.Context, sender string, pid uint32) (*proc.P
 	if err != nil {
 		return nil, err
 	}
-	var again uint32
-	err = bus.Call(ctx, a.conn, busDaemon, "org.freedesktop.DBus.GetConnectionUnixProcessID", false, []any{sender}, &again)
-	if err == nil && again != pid {
+	var connected bool
+	err = bus.Call(ctx, a.conn, busDaemon, busDaemon.Name+".NameHasOwner", false, []any{sender}, &connected)
+	if err == nil && !connected {
 		err = unix.ESRCH
 	}
 	if err != nil {
@@ -133,52 +103,3 @@ func (a *Authority) pin(ctx context.Context, sender string, pid uint32) (*proc.P
 	}
 	return process, nil
 }
-
-func store(from map[string]dbus.Variant, key string, to any) bool {
-	v, ok := from[key]
-	return ok && v.Store(to) == nil
-}
-
-// leaves returns a context that ends when sender leaves the bus, and what
-// releases it.
-func (a *Authority) leaves(ctx context.Context, sender string) (context.Context, context.CancelFunc, error) {
-	match := []dbus.MatchOption{
-		dbus.WithMatchSender(busDaemon.Name),
-		dbus.WithMatchInterface("org.freedesktop.DBus"),
-		dbus.WithMatchMember("NameOwnerChanged"),
-		dbus.WithMatchArg(0, sender),
-	}
-	signals := make(chan *dbus.Signal)
-	a.conn.Signal(signals)
-	if err := a.conn.AddMatchSignalContext(ctx, match...); err != nil {
-		a.conn.RemoveSignal(signals)
-		return nil, nil, fmt.Errorf("cannot watch %s: %w", sender, machine1.FromBus(err))
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case s, ok := <-signals:
-				if !ok {
-					cancel(errCallerLeft)
-					return
-				}
-				if s.Name == "org.freedesktop.DBus.NameOwnerChanged" && len(s.Body) == 3 && s.Body[0] == sender {
-					cancel(errCallerLeft)
-					return
-				}
-			}
-		}
-	}()
-	return ctx, func() {
-		cancel(nil)
-		a.conn.RemoveSignal(signals)
-		if err := a.conn.RemoveMatchSignal(match...); err != nil {
-			a.log.Debug("cannot remove a match", "error", err)
-		}
-	}, nil
-}
-
-var errCallerLeft = fmt.Errorf("the caller has left the bus: %w", machine1.ErrDisconnected)
