@@ -178,6 +178,8 @@ func text(_ context.Context, _ *vtable.Call, _ *world, kind string) (string, err
 	switch kind {
 	case "invalid":
 		return "\xff", nil
+	case "big":
+		return strings.Repeat("x", 1<<20), nil
 	case "huge":
 		return strings.Repeat("x", 32<<20), nil
 	}
@@ -207,6 +209,8 @@ func (w *world) Find(_ context.Context, _ *vtable.Call, path dbus.ObjectPath) ([
 		return nil, true
 	case rootPath:
 		return []vtable.Binding{{Interface: &worldInterface, Target: w}}, true
+	case wrongPath:
+		return []vtable.Binding{{Interface: &thingInterface, Target: w}}, true
 	case rootPath + "/panic":
 		panic("as asked for")
 	}

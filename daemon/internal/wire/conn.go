@@ -46,7 +46,7 @@ type Message struct {
 	// Incomplete says that descriptors got lost on the way.
 	Incomplete bool
 
-	size int
+	header int // length of the header
 }
 
 // Close closes the descriptors that came with m.
@@ -56,7 +56,7 @@ func (m *Message) Close() {
 }
 
 // Size returns how many bytes m's header and body take.
-func (m *Message) Size() int { return m.size }
+func (m *Message) Size() int { return m.header + len(m.Body) }
 
 // Dial connects to the bus at address, a D-Bus address list, authenticates as
 // this process's user, and says Hello.
@@ -134,12 +134,11 @@ func (c *Conn) readMessage(f frame) (*Message, error) {
 		return nil, err
 	}
 	c.advance(f.header)
-	m := &Message{Header: h, size: f.header}
+	m := &Message{Header: h, header: f.header}
 	if m.Oversized = f.body > MaxBody; m.Oversized {
 		err = c.discard(f.body)
 	} else if f.body > 0 {
 		m.Body = make([]byte, f.body)
-		m.size += f.body
 		err = c.readFull(m.Body)
 	}
 	if err != nil {
