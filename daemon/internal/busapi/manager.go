@@ -224,4 +224,3 @@ func poolPath(context.Context, *API) (string, error) { return machine1.PoolPath,
 
 // unknownBytes stands for a size that only a btrfs quota would tell.
 func unknownBytes(context.Context, *API) (uint64, error) { return math.MaxUint64, nil }
-
