@@ -39,10 +39,12 @@ var stages = []stage{
 	{"the book's session, systemd-machined 257", command("bin/testhost", "demo", "--stock")},
 	{"the book's session, machd on 257", command("bin/testhost", "demo")},
 	{"the book's session, machd on 262", command("bin/testhost", "demo", "--forky")},
-	{"booted tests, systemd-machined 257", bootedTests("--stock")},
-	{"booted tests, systemd-machined 262", bootedTests("--stock", "--forky")},
-	{"booted tests, machd on 257", bootedTests()},
-	{"booted tests, machd on 262", bootedTests("--forky")},
+	{"booted tests, systemd-machined 257", testsIn(bootedTree, "--stock")},
+	{"booted tests, systemd-machined 262", testsIn(bootedTree, "--stock", "--forky")},
+	{"booted tests, machd on 257", testsIn(bootedTree)},
+	{"booted tests, machd on 262", testsIn(bootedTree, "--forky")},
+	{"virtual machines, systemd-machined 257", testsIn(vmTree, "--vm", "--stock")},
+	{"virtual machines, machd on 257", testsIn(vmTree, "--vm")},
 }
 
 func main() {

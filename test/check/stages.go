@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// bootedPackages have tests for a booted host only.
+	// These have tests for a booted host only, the latter for one with libvirt.
 	bootedPackages = "./test/booted/..."
+	vmPackage      = "./test/vm"
 	// fuzzTime is a smoke test. A real search is go test -fuzz without it.
 	fuzzTime = "3s"
 )
@@ -25,7 +26,7 @@ func unitTests(ctx context.Context, t *tally) error {
 		return t.one("go list", fmt.Errorf("cannot list the packages: %w", err))
 	}
 	packages := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool {
-		return strings.Contains(path+"/", "/test/booted/")
+		return strings.Contains(path+"/", "/test/booted/") || strings.HasSuffix(path, "/test/vm")
 	})
 	return t.stream(ctx, "", "go", append([]string{"test", "-race", "-shuffle=on", "-json"}, packages...)...)
 }
@@ -59,10 +60,11 @@ func skippedTests(ctx context.Context, t *tally) error {
 	return errors.Join(errs...)
 }
 
-func bootedTests(options ...string) func(context.Context, *tally) error {
+// testsIn is a stage of the tests of one tree, in a host with these options.
+func testsIn(tree string, options ...string) func(context.Context, *tally) error {
 	return func(ctx context.Context, t *tally) error {
 		label := strings.Join(append(options, ""), " ")
-		args := append(append([]string{"test", "--json"}, options...), bootedPackages)
+		args := append(append([]string{"test", "--json"}, options...), "./"+tree+"/...")
 		return t.stream(ctx, label, "bin/testhost", args...)
 	}
 }
