@@ -14,8 +14,8 @@ import (
 
 const (
 	// These have tests for a booted host only, the latter for one with libvirt.
-	bootedPackages = "./test/booted/..."
-	vmPackage      = "./test/vm"
+	bootedTree = "test/booted"
+	vmTree     = "test/vm"
 	// fuzzTime is a smoke test. A real search is go test -fuzz without it.
 	fuzzTime = "3s"
 )
@@ -26,7 +26,7 @@ func unitTests(ctx context.Context, t *tally) error {
 		return t.one("go list", fmt.Errorf("cannot list the packages: %w", err))
 	}
 	packages := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool {
-		return strings.Contains(path+"/", "/test/booted/") || strings.HasSuffix(path, "/test/vm")
+		return strings.Contains(path+"/", "/"+bootedTree+"/") || strings.Contains(path+"/", "/"+vmTree+"/")
 	})
 	return t.stream(ctx, "", "go", append([]string{"test", "-race", "-shuffle=on", "-json"}, packages...)...)
 }
