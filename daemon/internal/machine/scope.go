@@ -19,8 +19,9 @@ const (
 	scopeTasksMax = uint64(16384)
 
 	// scopeGoneTimeout is how long a scope of an earlier machine may take to
-	// go.
-	scopeGoneTimeout = 5 * time.Second
+	// go. PID 1 needs milliseconds; a scope that is there to stay, somebody
+	// else's, delays the refusal by it.
+	scopeGoneTimeout = 2 * time.Second
 )
 
 // scopeProperties returns what PID 1 is told about the scope of m, whose leader
