@@ -38,12 +38,14 @@ bin/machctl:
 bin/testhost:
 	$(GO) build -o $@ ./test/testhost
 
-# Only what `make` has built is installed: root need not have Go.
+# Only what `make` has built is installed: root need not have Go. The units
+# name the programs where PREFIX puts them.
 install:
 	@for f in $(FILES); do \
-		mode=$${f%%:*}; rest=$${f#*:}; \
-		test -e "$${rest%%:*}" || { echo "$${rest%%:*} is missing: run make first" >&2; exit 1; }; \
-		install -D -m "$$mode" "$${rest%%:*}" "$(DESTDIR)$${rest#*:}" || exit 1; \
+		mode=$${f%%:*}; rest=$${f#*:}; from=$${rest%%:*}; to="$(DESTDIR)$${rest#*:}"; \
+		test -e "$$from" || { echo "$$from is missing: run make first" >&2; exit 1; }; \
+		install -D -m "$$mode" "$$from" "$$to" || exit 1; \
+		case "$$from" in *.service) sed -i "s,=/usr/libexec/,=$(LIBEXECDIR)/,; s,=/usr/bin/,=$(BINDIR)/," "$$to" || exit 1;; esac; \
 	done
 
 uninstall:

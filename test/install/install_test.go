@@ -1,0 +1,88 @@
+// Package install tests what make install installs and make uninstall removes.
+package install
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const checkout = "../.."
+
+func run(t *testing.T, target, destination string, variables ...string) {
+	t.Helper()
+	argv := append([]string{"-s", "-C", checkout, target, "DESTDIR=" + destination}, variables...)
+	if out, err := exec.CommandContext(t.Context(), "make", argv...).CombinedOutput(); err != nil {
+		t.Fatalf("make %s: %v\n%s", strings.Join(argv, " "), err, out)
+	}
+}
+
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			found = append(found, strings.TrimPrefix(path, dir))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestUninstallRemovesWhatInstallInstalled(t *testing.T) {
+	run(t, "all", "")
+	for _, prefix := range []string{"/usr", "/usr/local"} {
+		dir := t.TempDir()
+		other := filepath.Join(dir, prefix, "lib/systemd/system/systemd-machined.service")
+		if err := os.MkdirAll(filepath.Dir(other), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(other, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		before := files(t, dir)
+		run(t, "install", dir, "PREFIX="+prefix)
+		installed := files(t, dir)
+		for _, want := range []string{"libexec/machd", "bin/machctl", "lib/systemd/system/machd.service", "lib/systemd/system/machd.socket",
+			"share/dbus-1/system.d/org.machd.machine1.conf", "share/polkit-1/actions/machd.policy"} {
+			if !slices.Contains(installed, filepath.Join(prefix, want)) {
+				t.Errorf("%s is not installed under %s, but %q", want, prefix, installed)
+			}
+		}
+		unit, err := os.ReadFile(filepath.Join(dir, prefix, "lib/systemd/system/machd.service"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(unit), "\nExecStart="+prefix+"/libexec/machd\n") {
+			t.Errorf("machd.service does not start the installed machd:\n%s", unit)
+		}
+		run(t, "uninstall", dir, "PREFIX="+prefix)
+		if diff := cmp.Diff(before, files(t, dir)); diff != "" {
+			t.Errorf("left behind (-before +after):\n%s", diff)
+		}
+	}
+}
+
+// Names of the systemd packages begin so, and would be overwritten.
+func TestNoInstalledNameIsOneOfSystemd(t *testing.T) {
+	run(t, "all", "")
+	dir := t.TempDir()
+	run(t, "install", dir, "PREFIX=/usr")
+	for _, path := range files(t, dir) {
+		name := filepath.Base(path)
+		for _, theirs := range []string{"systemd-", "org.freedesktop.", "io.systemd.", "dbus-org."} {
+			if strings.HasPrefix(name, theirs) {
+				t.Errorf("%s may be a file of systemd", path)
+			}
+		}
+	}
+}
