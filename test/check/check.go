@@ -33,6 +33,7 @@ var stages = []stage{
 	{"go vet", command("go", "vet", "./...")},
 	{"staticcheck", command("go", "tool", "staticcheck", "./...")},
 	{"make", command("make", "-s", "all", "bin/testhost")},
+	{"file trees of the hosts", command("bin/testhost", "build")},
 	{"tests", unitTests},
 	{"fuzz targets", fuzzTargets},
 	{"tests that need a booted systemd", skippedTests},

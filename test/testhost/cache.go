@@ -42,7 +42,14 @@ func openCache() (cache, error) {
 // prepare makes sure that all a host of these roots needs is on this machine.
 func (c cache) prepare(ctx context.Context, roots ...root) error {
 	log := &prefixer{w: os.Stderr, prefix: "testhost: "}
-	if err := need.Programs(ctx, log, "mmdebstrap", "systemd-nspawn", "nsenter", "make"); err != nil {
+	programs := []string{"systemd-nspawn", "nsenter"}
+	for _, r := range roots {
+		if !c.built(r) {
+			programs = append(programs, "mmdebstrap")
+			break
+		}
+	}
+	if err := need.Programs(ctx, log, programs...); err != nil {
 		return err
 	}
 	return c.ensure(ctx, log, roots...)

@@ -88,7 +88,7 @@ func (c cache) newHost() (host, io.Closer, error) {
 	}
 	defer all.Close()
 
-	h, err := c.hostNamed("h" + strconv.Itoa(os.Getpid()))
+	h, err := c.hostNamed(hostName(os.Getpid()))
 	if err != nil {
 		return host{}, nil, err
 	}
@@ -103,6 +103,9 @@ func (c cache) newHost() (host, io.Closer, error) {
 	}
 	return h, lock, h.makeGroup()
 }
+
+// hostName: the tool with this PID has one host at a time.
+func hostName(pid int) string { return "h" + strconv.Itoa(pid) }
 
 func (c cache) hostNamed(name string) (host, error) {
 	base, err := cgroupMount()

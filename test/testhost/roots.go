@@ -98,6 +98,11 @@ func (r root) id() string {
 
 func (c cache) root(r root) string { return filepath.Join(c.dir, "roots", r.id()) }
 
+func (c cache) built(r root) bool {
+	_, err := os.Stat(c.root(r))
+	return err == nil
+}
+
 // ensure builds those of the roots that are missing, side by side.
 func (c cache) ensure(ctx context.Context, log io.Writer, roots ...root) error {
 	if err := os.MkdirAll(filepath.Join(c.dir, "roots"), 0o755); err != nil {
@@ -106,7 +111,7 @@ func (c cache) ensure(ctx context.Context, log io.Writer, roots ...root) error {
 	errs := make([]error, len(roots))
 	var wg sync.WaitGroup
 	for i, r := range roots {
-		if _, err := os.Stat(c.root(r)); err == nil {
+		if c.built(r) {
 			continue
 		}
 		wg.Go(func() { errs[i] = c.request(ctx, log, r) })
@@ -128,7 +133,7 @@ func (c cache) request(ctx context.Context, log io.Writer, r root) error {
 		return err
 	}
 	defer lock.Close()
-	if _, err := os.Stat(c.root(r)); err == nil {
+	if c.built(r) {
 		return nil
 	}
 	out := &prefixer{w: log, prefix: "  " + r.name + ": "}

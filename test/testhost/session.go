@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/machd/machd/test/need"
 )
 
 // options are the choices of the commands that boot a host.
@@ -29,12 +31,14 @@ func (l *list) Set(value string) error { *l = append(*l, value); return nil }
 const filesInside = "/opt/machd-test"
 
 const welcome = `
-A booted systemd in a container; nothing you do here outlives it. machd has the place of systemd-machined.
+A booted systemd in a container; nothing you do here outlives it. %s
 /var/lib/machines has c8-ns (Debian 13; root's password is c8) and tiny (no systemd). Try:
 
-  machctl start c8-ns        machctl               machctl show c8-ns
-  machctl login c8-ns        ^] ^] ^] leaves       machctl stop c8-ns
-  systemctl status machd     journalctl -u machd   machinectl list (the stock client, the same machines)
+  %[2]s start c8-ns      and see it in: %[2]s
+  %[2]s login c8-ns      ^] ^] ^] leaves it
+  %[2]s show c8-ns
+  %[2]s stop c8-ns
+  systemctl status systemd-machined
 
 exit ends the host.
 
@@ -76,6 +80,9 @@ func (c cache) session(ctx context.Context, command string, args []string) (int,
 		return 1, err
 	}
 	if s.Machd != machdAbsent {
+		if err := need.Programs(ctx, os.Stderr, "make"); err != nil {
+			return 1, err
+		}
 		if err := program(ctx, s.Repo, "make", "-s", "all"); err != nil {
 			return 1, err
 		}
@@ -120,9 +127,9 @@ func (s *spec) runSteps(argv []string) error {
 }
 
 func (s *spec) shellSteps(o options) {
-	text := welcome
+	text := fmt.Sprintf(welcome, "machd has the place of systemd-machined.", "machctl")
 	if o.stock {
-		text = strings.ReplaceAll(strings.Replace(text, " machd has the place of systemd-machined.", "", 1), "machctl", "machinectl")
+		text = fmt.Sprintf(welcome, "systemd-machined is in its place.", "machinectl")
 	}
 	s.Quiet = true // a shell ends with the status of the last command typed
 	s.Steps = []step{{Argv: []string{"/bin/bash", "--login"}, Dir: "/root", Env: []string{"HOME=/root"}, PTY: true, Welcome: text}}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTally(t *testing.T) {
+	t.Parallel()
+	const a, b = `"Package":"a"`, `"Package":"b"`
+	for name, c := range map[string]struct {
+		events         []string
+		passed, failed int
+		skipped        map[test]string
+	}{
+		"a passed test, its subtest and its package": {
+			events: []string{`{"Action":"pass",` + a + `,"Test":"T/s"}`, `{"Action":"pass",` + a + `,"Test":"T"}`, `{"Action":"pass",` + a + `}`},
+			passed: 2,
+		},
+		"the package of a failed test is no second failure": {
+			events: []string{`{"Action":"fail",` + a + `,"Test":"T"}`, `{"Action":"fail",` + a + `}`},
+			failed: 1,
+		},
+		"a package that does not compile is a failure": {
+			events: []string{`{"ImportPath":"a","Action":"build-output","Output":""}`, `{"Action":"fail",` + a + `,"FailedBuild":"a"}`},
+			failed: 1,
+		},
+		"a skipped test that runs later has passed": {
+			events: []string{`{"Action":"skip",` + a + `,"Test":"T"}`, `{"Action":"pass",` + a + `,"Test":"T"}`},
+			passed: 1,
+		},
+		"a skipped test keeps its reason": {
+			events: []string{`{"Action":"output",` + b + `,"Test":"T","Output":" no root\n"}`, `{"Action":"skip",` + b + `,"Test":"T"}`},
+			skipped: map[test]string{
+				{"b", "T"}: "no root",
+			},
+		},
+		"what is no event is passed on": {events: []string{"testhost: hello"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := newTally()
+			if err := got.read(strings.NewReader(strings.Join(c.events, "\n")), ""); err != nil {
+				t.Fatal(err)
+			}
+			if got.passed != c.passed || got.failed != c.failed {
+				t.Errorf("got %d passed, %d failed, want %d and %d", got.passed, got.failed, c.passed, c.failed)
+			}
+			if len(got.skipped)+len(c.skipped) > 0 {
+				if diff := cmp.Diff(c.skipped, got.skipped, cmp.AllowUnexported(test{})); diff != "" {
+					t.Errorf("skipped (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
