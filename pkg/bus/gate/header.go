@@ -1,0 +1,96 @@
+package gate
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	fixedHeader = 16      // bytes before the fields
+	maxHeader   = 1 << 20 // bytes, more than any sensible header has
+	maxMessage  = 1 << 27 // bytes, the limit of D-Bus
+)
+
+// errProtocol says that the bus does not speak D-Bus.
+var errProtocol = errors.New("the bus sent what is no D-Bus message")
+
+// A frame is how long the parts of a message are, in bytes.
+type frame struct {
+	order  binary.ByteOrder
+	header int // with its padding
+	body   int
+}
+
+// parseFrame reads the first 16 bytes of a message.
+func parseFrame(b []byte) (frame, error) {
+	var f frame
+	switch b[0] {
+	case 'l':
+		f.order = binary.LittleEndian
+	case 'B':
+		f.order = binary.BigEndian
+	default:
+		return f, errProtocol
+	}
+	body, fields := uint64(f.order.Uint32(b[4:])), uint64(f.order.Uint32(b[12:]))
+	if fixedHeader+fields+7+body > maxMessage {
+		return f, errProtocol
+	}
+	f.header, f.body = align(fixedHeader+int(fields), 8), int(body)
+	return f, nil
+}
+
+func align(n, to int) int { return (n + to - 1) / to * to }
+
+// A header is what the gate looks at.
+type header struct {
+	kind        dbus.Type
+	sender      string
+	destination string
+	fds         int
+}
+
+// passes reports whether a client can have asked for the message. The bus
+// delivers replies only to those who have called, and broadcasts only to those
+// who have a match; but it delivers everything that has a destination. No
+// signal that we wait for has descriptors.
+func (h header) passes() bool {
+	switch h.kind {
+	case dbus.TypeMethodReply, dbus.TypeError:
+		return true
+	case dbus.TypeSignal:
+		return h.fds == 0 && (h.destination == "" || h.sender == busName)
+	}
+	return false
+}
+
+const busName = "org.freedesktop.DBus"
+
+// parseHeader reads the header of a message, which the bus has checked, up to
+// its body.
+func parseHeader(f frame, b []byte) (header, error) {
+	h := header{kind: dbus.Type(b[1])}
+	end := fixedHeader + int(f.order.Uint32(b[12:]))
+	c := cursor{b: b[:end], pos: fixedHeader, order: f.order}
+	for c.pos < end && !c.broken {
+		c.align(8)
+		field := dbus.HeaderField(c.byte())
+		signature := c.short()
+		switch {
+		case field == dbus.FieldSender && signature == "s":
+			h.sender = c.string()
+		case field == dbus.FieldDestination && signature == "s":
+			h.destination = c.string()
+		case field == dbus.FieldUnixFDs && signature == "u":
+			h.fds = int(c.uint32())
+		default:
+			c.skip(signature)
+		}
+	}
+	if c.broken {
+		return h, errProtocol
+	}
+	return h, nil
+}
