@@ -7,39 +7,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
 )
-
-// matches are what PID 1 and the bus are to send us.
-var matches = [][]dbus.MatchOption{
-	managerSignal("JobRemoved"),
-	managerSignal("UnitRemoved"),
-	managerSignal("Reloading"),
-	{
-		dbus.WithMatchSender(busName),
-		dbus.WithMatchPathNamespace(unitPaths),
-		dbus.WithMatchInterface(propsInterface),
-		dbus.WithMatchMember("PropertiesChanged"),
-	},
-	{
-		dbus.WithMatchSender(busDaemon.Name),
-		dbus.WithMatchInterface(busDaemon.Name),
-		dbus.WithMatchMember("NameOwnerChanged"),
-		dbus.WithMatchArg(0, busName),
-	},
-}
-
-func managerSignal(member string) []dbus.MatchOption {
-	return []dbus.MatchOption{
-		dbus.WithMatchSender(busName),
-		dbus.WithMatchObjectPath(managerPath),
-		dbus.WithMatchInterface(managerInterface),
-		dbus.WithMatchMember(member),
-	}
-}
-
-var busDaemon = bus.Target{Name: "org.freedesktop.DBus", Path: "/org/freedesktop/DBus"}
 
 // source is what Run knows of where the signals come from.
 type source struct {
@@ -53,31 +22,6 @@ type source struct {
 	deaf bool
 	// subscribed tells how subscribing again went.
 	subscribed chan error
-}
-
-// listen begins to receive signals: first the matches, then the subscription,
-// or the first signals would be missed.
-func (m *Manager) listen(ctx context.Context) error {
-	for _, match := range matches {
-		if err := m.conn.AddMatchSignalContext(ctx, match...); err != nil {
-			return fmt.Errorf("cannot watch units: %w", machine1.FromBus(err))
-		}
-	}
-	err := bus.Call(ctx, m.conn, busDaemon, busDaemon.Name+".GetNameOwner", false, []any{busName}, &m.source.owner)
-	if err != nil {
-		return fmt.Errorf("cannot find PID 1 on the bus: %w", err)
-	}
-	return m.subscribe(ctx)
-}
-
-// subscribe makes PID 1 send signals at all. It remembers who has subscribed
-// when it executes itself anew.
-func (m *Manager) subscribe(ctx context.Context) error {
-	err := m.call(ctx, "Subscribe", nil)
-	if err == nil || machine1.ErrorName(err) == "org.freedesktop.systemd1.AlreadySubscribed" {
-		return nil
-	}
-	return fmt.Errorf("cannot subscribe to PID 1: %w", err)
 }
 
 // Watch has fn called for every event, in order, from Run's goroutine. It must

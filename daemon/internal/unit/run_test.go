@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -187,11 +188,56 @@ func TestARefusedSubscriptionIsTriedAgainAfterTheReload(t *testing.T) {
 	}
 }
 
-func TestConnectNeedsPID1(t *testing.T) {
+func TestConnectWaitsForPID1(t *testing.T) {
 	t.Parallel()
 	b := dbustest.New(t)
-	if _, err := unit.Connect(t.Context(), b.Dial(), nil); !errors.Is(err, machine1.ErrServiceUnknown) {
-		t.Errorf("Connect without PID 1: %v", err)
+	pid1 := newUnnamedPID1(t, b)
+	waiting := make(logged, 1)
+	connected := make(chan error, 1)
+	conn := b.Dial()
+	go func() {
+		_, err := unit.Connect(t.Context(), conn, slog.New(slog.NewTextHandler(waiting, nil)))
+		connected <- err
+	}()
+	<-waiting
+	pid1.takeName()
+	if err := <-connected; err != nil || pid1.subscriptions() != 1 {
+		t.Errorf("Connect: %v, after %d subscriptions", err, pid1.subscriptions())
+	}
+}
+
+// logged gets what is logged.
+type logged chan string
+
+func (l logged) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+func TestConnectEndsWithItsContextOrConnection(t *testing.T) {
+	t.Parallel()
+	b := dbustest.New(t)
+	for name, c := range map[string]struct {
+		end  func(cancel context.CancelFunc, conn *dbus.Conn)
+		want error
+	}{
+		"the context":    {func(cancel context.CancelFunc, _ *dbus.Conn) { cancel() }, context.Canceled},
+		"the connection": {func(_ context.CancelFunc, conn *dbus.Conn) { conn.Close() }, machine1.ErrDisconnected},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		waiting := make(logged, 1)
+		connected := make(chan error, 1)
+		conn := b.Dial()
+		go func() {
+			_, err := unit.Connect(ctx, conn, slog.New(slog.NewTextHandler(waiting, nil)))
+			connected <- err
+		}()
+		<-waiting
+		c.end(cancel, conn)
+		if err := <-connected; !errors.Is(err, c.want) {
+			t.Errorf("%s ended: Connect: %v, want %v", name, err, c.want)
+		}
 	}
 }
 

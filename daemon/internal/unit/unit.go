@@ -37,7 +37,8 @@ type Manager struct {
 }
 
 // Connect asks PID 1 to send signals over conn, which is from bus.Dial and
-// stays the caller's. They are kept until Run takes them.
+// stays the caller's. They are kept until Run takes them. If PID 1 is not on
+// the bus yet, Connect waits for it.
 func Connect(ctx context.Context, conn *dbus.Conn, log *slog.Logger) (*Manager, error) {
 	m := &Manager{
 		conn: conn,
