@@ -42,10 +42,13 @@ func init() { runtime.LockOSThread() }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintf(os.Stderr, "machd: %v\n", err)
-		os.Exit(1)
+	err := run(ctx, os.Args[1:])
+	if err == nil || errors.Is(err, flag.ErrHelp) || ctx.Err() != nil {
+		// What breaks once we were told to end is no failure.
+		return
 	}
+	fmt.Fprintf(os.Stderr, "machd: %v\n", err)
+	os.Exit(1)
 }
 
 func run(ctx context.Context, args []string) error {
