@@ -84,8 +84,18 @@ func godbusCall(t testing.TB, order binary.ByteOrder, serial uint32, to string, 
 		},
 		Body: body,
 	}
-	if len(body) > 0 {
-		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(body...))
+	return marshalGodbus(t, m, serial, order)
+}
+
+// marshalGodbus returns m as godbus writes it, little-endian by default.
+func marshalGodbus(t testing.TB, m *dbus.Message, serial uint32, orders ...binary.ByteOrder) []byte {
+	t.Helper()
+	order := binary.ByteOrder(binary.LittleEndian)
+	if len(orders) > 0 {
+		order = orders[0]
+	}
+	if len(m.Body) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(m.Body...))
 	}
 	var buf bytes.Buffer
 	if err := m.EncodeTo(&buf, order); err != nil {

@@ -145,12 +145,12 @@ func (d *Decoder) Text() string {
 
 // ObjectPath reads an o.
 func (d *Decoder) ObjectPath() dbus.ObjectPath {
-	p := dbus.ObjectPath(d.str(int(d.Uint32())))
-	if d.err == nil && !p.IsValid() {
+	p := d.str(int(d.Uint32()))
+	if d.err == nil && !validPath(p) {
 		d.malformed("invalid object path")
 		return ""
 	}
-	return p
+	return dbus.ObjectPath(p)
 }
 
 // Signature reads a g.

@@ -27,7 +27,7 @@ type Encoder struct {
 
 // Reset forgets what has been written, but keeps the memory.
 func (e *Encoder) Reset() {
-	if cap(e.buf) > segmentSize {
+	if cap(e.buf) > maxSpare {
 		e.buf = nil
 	}
 	e.buf, e.fds, e.err = e.buf[:0], nil, nil
@@ -60,7 +60,9 @@ func (e *Encoder) fail(err error) {
 func (e *Encoder) full() bool { return len(e.buf) > MaxReply }
 
 func (e *Encoder) align(n int) {
-	e.buf = append(e.buf, zeros[:-len(e.buf)&(n-1)]...)
+	if pad := -len(e.buf) & (n - 1); pad > 0 {
+		e.buf = append(e.buf, zeros[:pad]...)
+	}
 }
 
 // Byte writes a y.
@@ -107,7 +109,7 @@ func (e *Encoder) Text(s string) {
 
 // ObjectPath writes an o.
 func (e *Encoder) ObjectPath(p dbus.ObjectPath) {
-	if !p.IsValid() {
+	if !validPath(string(p)) {
 		e.fail(fmt.Errorf("%q is no object path", p))
 		return
 	}
@@ -116,9 +118,13 @@ func (e *Encoder) ObjectPath(p dbus.ObjectPath) {
 
 // writeText writes s unless it is too long.
 func (e *Encoder) writeText(s string) {
-	e.Uint32(uint32(len(s)))
-	e.append(s)
-	e.Byte(0)
+	if len(s) > MaxReply {
+		e.fail(fmt.Errorf("%w: a string is longer than %d bytes", ErrLimit, MaxReply))
+		return
+	}
+	e.align(4)
+	buf := binary.LittleEndian.AppendUint32(e.buf, uint32(len(s)))
+	e.buf = append(append(buf, s...), 0)
 }
 
 // Signature writes a g.
@@ -127,17 +133,8 @@ func (e *Encoder) Signature(sig string) {
 		e.fail(fmt.Errorf("%q is no signature", sig))
 		return
 	}
-	e.Byte(byte(len(sig)))
-	e.append(sig)
-	e.Byte(0)
-}
-
-func (e *Encoder) append(s string) {
-	if len(s) > MaxReply {
-		s = ""
-		e.fail(fmt.Errorf("%w: a string is longer than %d bytes", ErrLimit, MaxReply))
-	}
-	e.buf = append(e.buf, s...)
+	buf := append(e.buf, byte(len(sig)))
+	e.buf = append(append(buf, sig...), 0)
 }
 
 // UnixFD writes an h. The descriptor is the message's from now on.

@@ -35,6 +35,26 @@ func ValidMember(name string) bool {
 	return true
 }
 
+// validPath reports whether p can be an object path: "/", or elements of
+// letters, digits and '_', a '/' before each.
+func validPath(p string) bool {
+	if p == "/" {
+		return true
+	}
+	if p == "" || p[0] != '/' || p[len(p)-1] == '/' {
+		return false
+	}
+	for i := 1; i < len(p); i++ {
+		switch c := p[i]; {
+		case c == '_', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '/' && p[i-1] != '/':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // SplitSignature returns the complete types that sig is made of, and false if
 // it is not valid.
 func SplitSignature(sig string) ([]string, bool) {

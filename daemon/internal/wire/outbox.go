@@ -5,6 +5,8 @@ import "sync"
 const (
 	// segmentSize is how much is written at once, in bytes.
 	segmentSize = 64 << 10
+	// maxSpare is the biggest buffer that is kept for another message.
+	maxSpare = 256 << 10
 	// crowded is how many bytes may wait before Wait blocks.
 	crowded = 8 << 20
 )
@@ -94,7 +96,7 @@ func (o *outbox) written(s segment) {
 	if was > crowded && o.bytes <= crowded {
 		o.room.Broadcast()
 	}
-	if cap(s.data) <= segmentSize && cap(s.data) > cap(o.spare) {
+	if cap(s.data) <= maxSpare && cap(s.data) > cap(o.spare) {
 		o.spare = s.data[:0]
 	}
 }
