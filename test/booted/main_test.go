@@ -4,40 +4,79 @@
 //
 //	testhost test [--stock] [--forky] ./test/booted/...
 //
-// What they expect of both daemons is what systemd-machined does: a test that
-// fails there is wrong.
+// A test's name says where it is run: TestMachd… where machd is in its place,
+// Test257… and Test262… with that version of systemd, TestMachd262… with both,
+// every other test everywhere. What is expected everywhere is what
+// systemd-machined does: a test that fails there is wrong.
+//
+// Tests that replace, stop or kill the daemon, PID 1's state or polkit have the
+// host for themselves: they do not call t.Parallel.
 package booted
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 )
 
-// The kinds of host, from MACHD_TEST_HOST.
-const (
-	stock = "stock" // systemd-machined is in its place
-	machd = "machd" // machd is
-)
+// host is what these tests run on.
+var host struct {
+	machd   bool // it owns org.freedesktop.machine1, and systemd-machined is installed too
+	version int  // of systemd: 257, 262
+}
 
 func TestMain(m *testing.M) {
-	if kind := os.Getenv("MACHD_TEST_HOST"); kind != stock && kind != machd {
+	flag.Parse()
+	if kind := os.Getenv("MACHD_TEST_HOST"); kind == "" {
 		fmt.Println("these tests need a booted host: run testhost test ./test/booted/...")
 		if os.Getenv("MACHD_TEST_STRICT") == "1" {
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "cannot prepare the tests:", err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
-// onlyWithMachd is for what systemd-machined cannot do. The other run of the
-// same test judges, so this one is no skip.
-func onlyWithMachd(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv("MACHD_TEST_HOST") == machd {
-		return true
+// prepare looks at the host and leaves out the tests that are for another one.
+func prepare() error {
+	owner, err := daemonNow()
+	if err != nil {
+		return err
 	}
-	t.Log("tried with machd only")
-	return false
+	host.machd = owner == machd
+	out, err := exec.Command("systemctl", "show", "--property=Version", "--value").Output()
+	if err != nil {
+		return err
+	}
+	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), ".")
+	version, _, _ = strings.Cut(version, " ")
+	host.version, err = strconv.Atoi(version)
+	return errors.Join(err, flag.Set("test.skip", notForHere()))
+}
+
+// notForHere is a pattern of the tests for other hosts, and of those that the
+// user wants to skip.
+func notForHere() string {
+	var skip []string
+	if own := flag.Lookup("test.skip").Value.String(); own != "" {
+		skip = append(skip, own)
+	}
+	if !host.machd {
+		skip = append(skip, "^TestMachd")
+	}
+	for _, version := range []int{257, 262} {
+		if version != host.version {
+			skip = append(skip, fmt.Sprintf("^Test(Machd)?%d", version))
+		}
+	}
+	return strings.Join(skip, "|")
 }

@@ -11,12 +11,6 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-func register(t *testing.T, w *watcher, name string, p process) {
-	t.Helper()
-	var path string
-	must(t, w.call(t, "RegisterMachine", []any{name, []byte{}, "tester", "container", uint32(p.pid), "/"}, &path))
-}
-
 func TestRegisteredMachineIsListedAndShownUntilItsProcessEnds(t *testing.T) {
 	t.Parallel()
 	const name = "reg-shown"

@@ -1,90 +1,194 @@
 package booted
 
 import (
+	"fmt"
+	"maps"
 	"os"
-	"strings"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/machd/machd/test/terminal"
 )
 
-// These tests stop the daemon, so they run before the parallel ones.
+// A scene is machines of every kind, with somebody at work in one of them.
+type scene struct {
+	w      *watcher
+	shell  *terminal.Terminal
+	rounds int
+	before map[string]map[string]any
+}
 
-func TestRestartKeepsTheMachine(t *testing.T) {
-	const name = "swap-restart"
-	w, p := watch(t), startProcess(t, name)
-	register(t, w, name, p)
-	before := run(t, "machinectl", "show", name)
-	run(t, "systemctl", "restart", "systemd-machined.service")
-	if diff := cmp.Diff(before, run(t, "machinectl", "show", name)); diff != "" {
-		t.Errorf("machinectl show (-before +after):\n%s", diff)
+// newScene has a container in a service of its own, one started by hand in a
+// scope, and a process registered in its service. The names begin with prefix.
+func newScene(t *testing.T, prefix string) *scene {
+	t.Helper()
+	s := &scene{w: watch(t)}
+	startGuest(t, prefix+"-service")
+	startByHand(t, s.w, prefix+"-scope")
+	register(t, s.w, prefix+"-process", startProcess(t, prefix))
+	s.shell = openTerminal(t, "machinectl", "shell", prefix+"-service")
+	talk(t, s.shell, [2]string{`root@\S+:~# `, ""})
+	s.remember(t)
+	return s
+}
+
+func (s *scene) remember(t *testing.T) {
+	t.Helper()
+	s.before = s.w.snapshot(t)
+	s.w.seen(t, "MachineNew")
+}
+
+// wantUnchanged checks that nothing was lost, invented or changed, and that the
+// shell goes on. after says what has happened.
+func (s *scene) wantUnchanged(t *testing.T, after string) {
+	t.Helper()
+	if diff := cmp.Diff(s.before, s.w.snapshot(t)); diff != "" {
+		t.Fatalf("%s: machines (-before +after):\n%s", after, diff)
+	}
+	if gone := s.w.seen(t, "MachineRemoved"); len(gone) > 0 {
+		t.Errorf("%s: it was said that %q are gone", after, gone)
+	}
+	s.rounds++
+	talk(t, s.shell, [2]string{"", fmt.Sprintf("echo round $((%d + %d))\n", s.rounds, s.rounds)},
+		[2]string{fmt.Sprintf(`\nround %d\n`, 2*s.rounds), ""})
+}
+
+// wantFiles checks that there is one state file for each machine, and nothing
+// but links besides.
+func (s *scene) wantFiles(t *testing.T) {
+	t.Helper()
+	files := stateFiles(t)
+	maps.DeleteFunc(files, func(_, target string) bool { return target != "" })
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(s.before)), slices.Sorted(maps.Keys(files))); diff != "" {
+		t.Errorf("state files (-machines +files):\n%s", diff)
 	}
 }
 
-func TestKillKeepsTheMachine(t *testing.T) {
-	const name = "swap-kill"
-	w, p := watch(t), startProcess(t, name)
-	register(t, w, name, p)
-	before := run(t, "machinectl", "show", name)
-	kills := 10
-	if os.Getenv("MACHD_TEST_HOST") == stock {
-		kills = 1 // PID 1 starts it five times in ten seconds, then no more
-		run(t, "systemctl", "reset-failed", "systemd-machined.service")
+// leave ends the shell as a user does.
+func (s *scene) leave(t *testing.T) {
+	t.Helper()
+	must(t, s.shell.Type("exit\n"))
+	must(t, s.shell.Wait())
+}
+
+func TestMachdSwapKeepsEverything(t *testing.T) {
+	useStock(t)
+	s := newScene(t, "swap")
+	for i := range 5 {
+		useMachd(t)
+		s.wantUnchanged(t, fmt.Sprintf("swap %d to machd", i))
+		s.wantFiles(t)
+		useStock(t)
+		s.wantUnchanged(t, fmt.Sprintf("swap %d to systemd-machined", i))
+		s.wantFiles(t)
 	}
-	for range kills {
-		owner := w.owner(t)
-		run(t, "systemctl", "kill", "--signal=KILL", "systemd-machined.service")
-		w.awaitLoss(t, owner)
-		if diff := cmp.Diff(before, run(t, "machinectl", "show", name)); diff != "" {
-			t.Fatalf("machinectl show (-before +after):\n%s", diff)
-		}
+	s.leave(t)
+	failures := observe(t, "journalctl", "-q", "-o", "cat", "-u", "machd.service", "-g", "Failed with result")
+	if failures.Stdout != "" {
+		t.Errorf("machd did not end well:\n%s", failures.Stdout)
 	}
 }
 
-func TestMachinesSurviveTheSwapInBothDirections(t *testing.T) {
-	if !onlyWithMachd(t) {
-		return
-	}
-	const name = "swap-both"
-	startGuest(t, name)
-	before := essential(run(t, "machinectl", "show", name))
-	owner := func() string {
-		t.Helper()
-		return run(t, "systemctl", "show", "-P", "ExecStart", "systemd-machined.service")
-	}
-	if got := owner(); !strings.Contains(got, "/usr/libexec/machd") {
-		t.Fatalf("machd is not in place: %s", got)
-	}
-
+// PID 1 refuses to load two units with one bus name, so a failed machd must not
+// stay loaded.
+func TestMachdFailedGivesWay(t *testing.T) {
+	const dropIn = "/run/systemd/system/machd.service.d/test.conf"
+	must(t, os.MkdirAll(filepath.Dir(dropIn), 0o755))
+	must(t, os.WriteFile(dropIn, []byte("[Service]\nRestart=no\n"), 0o644))
+	run(t, "systemctl", "daemon-reload")
 	t.Cleanup(func() {
-		attempt(t, "systemctl", "enable", "machd.service", "machd.socket")
-		attempt(t, "systemctl", "restart", "machd.socket", "machd.service")
+		os.RemoveAll(filepath.Dir(dropIn))
+		run(t, "systemctl", "daemon-reload")
 	})
-	run(t, "systemctl", "disable", "--now", "machd.service", "machd.socket")
-	if got := essential(run(t, "machinectl", "show", name)); got != before {
-		t.Errorf("systemd-machined shows\n%s\nwant\n%s", got, before)
+	watch(t).kill(t)
+	eventually(t, "machd fails", unitIs(t, "machd.service", "failed"))
+	useStock(t)
+}
+
+// systemd-machined ends a machine whose leader is dead when it starts, machd
+// does not: another process of it may be the one that counts.
+func TestMachdSwapKeepsWhatOutlivesItsLeader(t *testing.T) {
+	useStock(t)
+	w := watch(t)
+	startOutlived(t, w, "swap-outlived")
+	before := w.snapshot(t)
+	for range 3 {
+		useMachd(t) // the second and third time a restart
+		after := w.snapshot(t)
+		if diff := cmp.Diff(before, after, ignoreLeader); diff != "" {
+			t.Fatalf("machines (-before +after):\n%s", diff)
+		}
 	}
-	if got := owner(); !strings.Contains(got, "systemd-machined") {
-		t.Errorf("systemd-machined is not back: %s", got)
-	}
-	run(t, "systemctl", "enable", "machd.service")
-	run(t, "systemctl", "restart", "machd.socket", "machd.service")
-	if got := essential(run(t, "machinectl", "show", name)); got != before {
-		t.Errorf("machd shows\n%s\nwant\n%s", got, before)
-	}
-	if got := owner(); !strings.Contains(got, "/usr/libexec/machd") {
-		t.Errorf("machd is not back: %s", got)
+	run(t, "machinectl", "terminate", "swap-outlived")
+	w.await(t, "MachineRemoved", "swap-outlived")
+}
+
+// ignoreLeader leaves out the number of a dead process: no daemon knows it
+// after its start.
+var ignoreLeader = cmp.FilterPath(func(p cmp.Path) bool {
+	key, ok := p.Last().(cmp.MapIndex)
+	return ok && key.Key().String() == "Leader"
+}, cmp.Ignore())
+
+// A machine whose end nobody saw is gone, whoever starts next.
+func TestMachdSwapForgetsTheDead(t *testing.T) {
+	for _, next := range []func(*testing.T){useMachd, useStock, useMachd} {
+		w := watch(t)
+		startByHand(t, w, "swap-dead")
+		register(t, w, "swap-dead-process", startProcess(t, "swap-dead"))
+		leader, scope := w.properties(t, "swap-dead")["Leader"], w.properties(t, "swap-dead")["Unit"].(string)
+		run(t, "systemctl", "stop", theService)
+		run(t, "systemctl", "stop", "swap-dead-process.service")
+		run(t, "kill", "-9", fmt.Sprint(leader))
+		eventually(t, "the scope ends", unitIs(t, scope, "inactive"))
+		next(t)
+		if got := w.list(t); len(got) > 0 {
+			t.Errorf("there are still %q", got)
+		}
+		if files := stateFiles(t); len(files) > 0 {
+			t.Errorf("there are still the files %v", files)
+		}
 	}
 }
 
-// essential is what both daemons of any version show of a machine.
-func essential(show string) string {
-	var kept []string
-	for line := range strings.Lines(show + "\n") {
-		switch key, _, _ := strings.Cut(line, "="); key {
-		case "Name", "Id", "Timestamp", "TimestampMonotonic", "Service", "Unit", "Leader", "Class", "RootDirectory", "State":
-			kept = append(kept, line)
-		}
+func TestRestartKeepsEverything(t *testing.T) {
+	s := newScene(t, "restart")
+	for i := range 3 {
+		run(t, "systemctl", "restart", theService)
+		s.wantUnchanged(t, fmt.Sprintf("restart %d", i))
+		s.wantFiles(t)
 	}
-	return strings.Join(kept, "")
+	s.leave(t)
+}
+
+// While PID 1 reloads, its signals tell of units that come and go.
+func TestReloadOfPID1KeepsEverything(t *testing.T) {
+	s := newScene(t, "reload")
+	daemon := pid(t)
+	for _, verb := range []string{"daemon-reload", "daemon-reexec", "daemon-reload", "daemon-reexec"} {
+		run(t, "systemctl", verb)
+		s.wantUnchanged(t, verb)
+		s.wantFiles(t)
+	}
+	if now := pid(t); now != daemon {
+		t.Errorf("the daemon is process %d, was %d", now, daemon)
+	}
+	// It still hears PID 1.
+	run(t, "systemctl", "stop", "reload-process.service")
+	s.w.await(t, "MachineRemoved", "reload-process")
+	s.leave(t)
+}
+
+func TestKillKeepsEverything(t *testing.T) {
+	s := newScene(t, "kill")
+	run(t, "systemctl", "reset-failed", theService)
+	for i := range 3 { // PID 1 starts systemd-machined five times in ten seconds, then no more
+		s.w.kill(t)
+		s.wantUnchanged(t, fmt.Sprintf("kill %d", i))
+		s.wantFiles(t)
+	}
+	s.leave(t)
 }
