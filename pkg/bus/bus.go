@@ -10,6 +10,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/pkg/bus/gate"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -28,9 +29,7 @@ func SystemAddress() string {
 // and says Hello. Signals are delivered in the order in which they arrive.
 // The connection ends with ctx.
 func Dial(ctx context.Context, address string) (*dbus.Conn, error) {
-	conn, err := dbus.Dial(address,
-		dbus.WithContext(ctx),
-		dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	conn, err := gate.Dial(ctx, address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the bus at %s: %w", address, err)
 	}

@@ -17,8 +17,6 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-
-	"github.com/machd/machd/pkg/bus"
 )
 
 // startTimeout bounds how long the daemon may take to listen.
@@ -57,10 +55,11 @@ func NewSystem(t testing.TB, policyFiles ...string) *Bus {
 	return start(t, systemConfig+includes.String())
 }
 
-// Dial connects to the bus until the test ends.
+// Dial connects to the bus until the test ends. It is a connection of godbus
+// as it is, on which a test may also serve objects.
 func (b *Bus) Dial() *dbus.Conn {
 	b.t.Helper()
-	conn, err := bus.Dial(b.t.Context(), b.Address)
+	conn, err := dbus.Connect(b.Address, dbus.WithContext(b.t.Context()), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -4,7 +4,6 @@
 package machine1test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/dbustest"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -73,7 +71,7 @@ func (w *World) StopBus() { w.bus.Stop() }
 
 // StartMachined puts a machined on the bus that knows the world's machines.
 func (w *World) StartMachined() error {
-	conn, err := bus.Dial(context.Background(), w.Address)
+	conn, err := dbus.Connect(w.Address)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package machine1test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -22,7 +20,7 @@ const (
 
 // StartSystemd puts a PID 1 on the bus that knows the world's units.
 func (w *World) StartSystemd() error {
-	conn, err := bus.Dial(context.Background(), w.Address)
+	conn, err := dbus.Connect(w.Address)
 	if err != nil {
 		return err
 	}
