@@ -1,0 +1,289 @@
+package booted
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxMemory = 30 << 10 // KiB
+	maxDelay  = time.Second
+
+	floodOfDescriptors = 2000
+	floodOfCalls       = 5000
+)
+
+// hostileUsers are who attacks: the bus policy lets root send more.
+var hostileUsers = []string{"root", "nobody"}
+
+// Whatever comes with a call that nobody understands is closed.
+func TestMachdLosesNoDescriptors(t *testing.T) {
+	daemon := pid(t)
+	before := descriptors(t, daemon)
+	for _, user := range hostileUsers {
+		b := dialRaw(t, user)
+		sendMalformed(t, b)
+		must(t, b.ping(floodOfDescriptors+10))
+	}
+	eventually(t, "the descriptors are closed", func() error {
+		if now := descriptors(t, daemon); now > before {
+			return fmt.Errorf("it has %d, had %d", now, before)
+		}
+		return nil
+	})
+	if now := pid(t); now != daemon {
+		t.Errorf("the daemon is process %d now", now)
+	}
+}
+
+// malformed are calls with two descriptors each that the body, if it is of use,
+// refers to.
+func malformed() []rawCall {
+	var none, indices, set builder
+	none.number(0)
+	indices.number(8)
+	indices.number(0)
+	indices.number(1)
+	set.text("org.freedesktop.machine1.Manager")
+	set.text("PoolPath")
+	set.signature("h")
+	set.number(1)
+	call := toManager
+	at := func(path string) rawCall {
+		c := call("Terminate", "h", none.b)
+		c.path, c.iface = path, "org.freedesktop.machine1.Machine"
+		return c
+	}
+	of := func(iface, member, signature string, body []byte) rawCall {
+		c := call(member, signature, body)
+		c.iface = iface
+		return c
+	}
+	return []rawCall{
+		call("NoSuchMethod", "h", none.b),
+		call("GetMachine", "h", none.b),
+		call("ListMachines", "ah", indices.b),
+		call("RegisterMachine", "ah", indices.b),
+		call("CreateMachine", "h", none.b),
+		call("OpenMachinePTY", "h", none.b),
+		call("GetMachine", "", nil),
+		of("no.such.Interface", "ListMachines", "h", none.b),
+		of("org.freedesktop.DBus.Properties", "Set", "ssv", set.b),
+		of("org.freedesktop.DBus.Properties", "Get", "h", none.b),
+		of("org.freedesktop.DBus.Introspectable", "Introspect", "h", none.b),
+		of("org.freedesktop.DBus.Peer", "NoSuchMethod", "h", none.b),
+		at("/org/freedesktop/machine1/machine/nobody"),
+		at("/org/freedesktop/machine1/machine/_2ehost"),
+		at("/org/freedesktop/machine1/image/nobody"),
+		at("/no/such/object"),
+		call("NoSuchMethod", "ayh", append(withLength(make([]byte, 256<<10)), none.b...)),
+	}
+}
+
+func sendMalformed(t *testing.T, b *rawBus) {
+	t.Helper()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	must(t, err)
+	defer null.Close()
+	rights := unix.UnixRights(int(null.Fd()), int(null.Fd()))
+	calls := malformed()
+	const batch = 50
+	for serial := uint32(2); serial < floodOfDescriptors+2; serial++ {
+		c := calls[int(serial)%len(calls)]
+		c.serial, c.fds = serial, 2
+		message := c.bytes()
+		n, _, err := b.WriteMsgUnix(message, rights, nil)
+		must(t, err)
+		_, err = b.Write(message[n:])
+		must(t, err)
+		if (serial-1)%batch == 0 {
+			must(t, b.answered(serial+1-batch, serial, errorMessage))
+		}
+	}
+}
+
+func descriptors(t *testing.T, pid int) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	must(t, err)
+	return len(entries)
+}
+
+// A message that is not understood costs no more than its bytes, and neither
+// delays nor disconnects anybody else.
+func TestMachdStaysSmallAndQuick(t *testing.T) {
+	many := bytes.Repeat([]byte{1, 'y', 0, 1}, 8<<20)
+	var groups builder
+	groups.number(10)
+	groups.align(8)
+	groups.signature("s")
+	groups.text("x")
+	for _, user := range hostileUsers {
+		for _, trial := range []struct {
+			name  string
+			calls int
+			call  rawCall
+		}{
+			{"32 MB of variants", 1, toManager("GetMachine", "av", withLength(many))},
+			{"32 MB of scope properties", 1, toManager("CreateMachine", "sayssusa(sv)", manyProperties())},
+			{"5,000 calls in flight", floodOfCalls, toManager("ListMachines", "", nil)},
+			{"5,000 refused calls in flight", floodOfCalls, toManager("NoSuchMethod", "", nil)},
+			{"1,000 slow calls in flight", floodOfCalls / 5, toManager("GetMachineOSRelease", "s", stringOf(".host"))},
+			{"a map by signatures", 1, toManager("GetMachine", "a{gs}", groups.b)},
+		} {
+			t.Run(user+" sends "+trial.name, func(t *testing.T) { flood(t, user, trial.call, trial.calls) })
+		}
+	}
+}
+
+func withLength(elements []byte) []byte {
+	var b builder
+	b.number(uint32(len(elements)))
+	return append(b.b, elements...)
+}
+
+func stringOf(s string) []byte {
+	var b builder
+	b.text(s)
+	return b.b
+}
+
+// manyProperties are the arguments of CreateMachine with two million scope
+// properties.
+func manyProperties() []byte {
+	var b builder
+	b.text("hostile")
+	b.number(0) // id
+	b.text("")
+	b.text("container")
+	b.number(uint32(os.Getpid()))
+	b.text("")
+	one := []byte{0, 0, 0, 0, 0, 1, 'y', 0, 7, 0, 0, 0, 0, 0, 0, 0} // ("", <7>)
+	all := bytes.Repeat(one, 2<<20)
+	all = all[:len(all)-7] // an array ends with its last value
+	b.number(uint32(len(all)))
+	b.align(8)
+	return append(b.b, all...)
+}
+
+// flood sends a call many times without reading an answer, while others go on
+// asking and the daemon's memory is measured.
+func flood(t *testing.T, user string, c rawCall, times int) {
+	daemon := pid(t)
+	b := dialRaw(t, user)
+	message := c.bytes()
+
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	delays := make([]time.Duration, len(calm))
+	for i, c := range calm {
+		b := dialRaw(t, c.user)
+		others.Go(func() {
+			var err error
+			if delays[i], err = longestDelay(b, stop, c.calls); err != nil {
+				t.Errorf("%s, %s: %v", c.user, c.what, err)
+			}
+		})
+	}
+	peak := peakMemory(t, daemon, func() {
+		kinds, err := b.sendAndDrain(message, times)
+		t.Logf("%d replies, %d errors", kinds[replyMessage], kinds[errorMessage])
+		if err != nil {
+			t.Errorf("the bus has thrown us out: %v", err)
+		}
+	})
+	close(stop)
+	others.Wait()
+	for i, c := range calm {
+		t.Logf("%s waited for %s at most %s", c.user, c.what, delays[i])
+		if delays[i] > delays[0]+maxDelay {
+			t.Errorf("that is too long")
+		}
+	}
+	t.Logf("peak %d KiB", peak)
+	if peak > maxMemory {
+		t.Errorf("the daemon took %d KiB", peak)
+	}
+	if now := pid(t); now != daemon {
+		t.Errorf("the daemon is process %d now", now)
+	}
+}
+
+// sendAndDrain sends a message many times and only then reads the answers. It
+// counts them by type.
+func (b *rawBus) sendAndDrain(message []byte, times int) (kinds map[byte]int, err error) {
+	kinds = map[byte]int{}
+	for serial := range times {
+		binary.LittleEndian.PutUint32(message[8:], uint32(serial+2))
+		if _, err := b.Write(message); err != nil {
+			return kinds, err
+		}
+	}
+	if err := b.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return kinds, err
+	}
+	for range times {
+		r, err := b.read()
+		if err != nil {
+			return kinds, err
+		}
+		kinds[r.kind]++
+	}
+	return kinds, nil
+}
+
+// calm is who goes on working meanwhile. The first tells how much of the delay
+// is the bus's own: dbus-broker counts eight million variants with one thread.
+var calm = []struct {
+	user, what string
+	calls      []rawCall
+}{
+	{"root", "the bus", []rawCall{{destination: busDriver.Name, path: string(busDriver.Path), iface: busDriver.Name, member: "GetId"}}},
+	{"root", "the daemon", []rawCall{toManager("ListMachines", "", nil), toManager("GetMachineAddresses", "s", stringOf(".host"))}},
+	{"nobody", "the daemon", []rawCall{toManager("ListMachines", "", nil), toManager("GetMachineAddresses", "s", stringOf(".host"))}},
+}
+
+// longestDelay makes calls until stop is closed and returns how long the
+// slowest answer took.
+func longestDelay(b *rawBus, stop <-chan struct{}, calls []rawCall) (longest time.Duration, err error) {
+	for serial := uint32(2); ; serial++ {
+		start := time.Now()
+		if err := b.ask(calls[int(serial)%len(calls)], serial); err != nil {
+			return longest, err
+		}
+		longest = max(longest, time.Since(start))
+		select {
+		case <-stop:
+			return longest, nil
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// peakMemory returns the most memory, in KiB, that a process had resident
+// while fn ran.
+func peakMemory(t *testing.T, pid int, fn func()) int {
+	t.Helper()
+	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)) // resets VmHWM
+	fn()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(t, err)
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			peak, err := strconv.Atoi(strings.Fields(rest)[0])
+			must(t, err)
+			return peak
+		}
+	}
+	t.Fatal("the kernel does not tell VmHWM")
+	return 0
+}
