@@ -73,7 +73,8 @@ func (d *dispatcher) isStandard(iface string) bool {
 }
 
 // serve answers m, except if that may take long: then it returns the function
-// that does. Either way m is closed and forgotten in the end.
+// that does. Either way m is closed and forgotten in the end. The answer is
+// queued only.
 func (d *dispatcher) serve(m *wire.Message) (rest func()) {
 	d.conn.Wait()
 	x := d.exchanges.Get().(*exchange)
@@ -196,7 +197,7 @@ func (d *dispatcher) finish(x *exchange, row *method, err error) {
 	case m.Flags&wire.NoReplyExpected != 0:
 		wire.CloseAll(x.encoder.FDs())
 	default:
-		d.conn.Send(&wire.Header{
+		d.conn.Queue(&wire.Header{
 			Type: wire.TypeReply, Flags: wire.NoReplyExpected,
 			ReplySerial: m.Serial, Destination: m.Sender, Signature: row.outSig,
 		}, x.encoder.Bytes(), x.encoder.FDs())
@@ -210,7 +211,7 @@ func (d *dispatcher) finish(x *exchange, row *method, err error) {
 	d.exchanges.Put(x)
 }
 
-// refuse replies with err.
+// refuse replies with err. The answer is queued only.
 func (d *dispatcher) refuse(m *wire.Message, err error) {
 	if m.Flags&wire.NoReplyExpected != 0 {
 		return
@@ -222,7 +223,7 @@ func (d *dispatcher) refuse(m *wire.Message, err error) {
 	}
 	var e wire.Encoder
 	e.Text(errorText(err))
-	d.conn.Send(&wire.Header{
+	d.conn.Queue(&wire.Header{
 		Type: wire.TypeError, Flags: wire.NoReplyExpected,
 		ReplySerial: m.Serial, Destination: m.Sender, ErrorName: name, Signature: "s",
 	}, e.Bytes(), nil)

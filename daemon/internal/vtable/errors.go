@@ -53,6 +53,7 @@ var (
 	errOversized  = fmt.Errorf("%w: the arguments are longer than %d bytes", machine1.ErrLimitsExceeded, wire.MaxBody)
 	errIncomplete = fmt.Errorf("%w: descriptors got lost on the way", machine1.ErrLimitsExceeded)
 	errCrowded    = fmt.Errorf("%w: too many calls are waiting already", machine1.ErrLimitsExceeded)
+	errStopped    = errors.New("the service ends")
 	errPanicked   = errors.New("internal error")
 )
 

@@ -46,6 +46,7 @@ type slowCall struct {
 type lanes struct {
 	// serve answers a call, or returns what remains to do for a slow one.
 	serve func(*wire.Message) (rest func())
+	out   flusher
 
 	mu      sync.Mutex
 	senders map[string]*lane
@@ -59,21 +60,31 @@ type lanes struct {
 	idle      chan struct{} // closed when stopped and not busy any more
 }
 
-func newLanes(serve func(*wire.Message) (rest func())) *lanes {
-	return &lanes{serve: serve, senders: make(map[string]*lane), idle: make(chan struct{})}
+// A flusher sends the answers that have been queued; *wire.Conn is one.
+type flusher interface {
+	TryFlush() // in this goroutine, as far as possible
+	Wake()     // in another one
 }
 
-// accept takes a call over. It returns false, and leaves the message to its
-// caller, if too much is waiting. It never blocks.
-func (ls *lanes) accept(m *wire.Message) bool {
+func newLanes(serve func(*wire.Message) (rest func()), out flusher) *lanes {
+	return &lanes{serve: serve, out: out, senders: make(map[string]*lane), idle: make(chan struct{})}
+}
+
+// accept takes a call over. It leaves the message to its caller, and returns
+// errCrowded or errStopped, if too much is waiting or after the end. It never
+// blocks.
+func (ls *lanes) accept(m *wire.Message) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := ls.senders[m.Sender]
 	if l == nil {
 		l = &lane{sender: m.Sender}
 	}
-	if ls.stopped || !ls.mayQueue(l, m) {
-		return false
+	if ls.stopped {
+		return errStopped
+	}
+	if !ls.mayQueue(l, m) {
+		return errCrowded
 	}
 	ls.senders[l.sender] = l
 	ls.account(l, m, +1)
@@ -83,7 +94,7 @@ func (ls *lanes) accept(m *wire.Message) bool {
 		ls.busy++
 		go ls.run(l)
 	}
-	return true
+	return nil
 }
 
 // mayQueue, like all helpers from here on, expects its caller to hold mu.
@@ -105,22 +116,20 @@ func (ls *lanes) account(l *lane, m *wire.Message, sign int) {
 	}
 }
 
-// run answers the calls of l until there are none.
+// run answers the calls of l until there are none. The last answer is written
+// right here, which spares waking the writer; the others must not wait for it.
 func (ls *lanes) run(l *lane) {
-	var done *wire.Message
-	for {
-		m := ls.next(l, done)
-		if m == nil {
-			return
+	for m := ls.next(l, nil); m != nil; {
+		done := m
+		if rest := ls.serve(m); rest != nil {
+			ls.later(l, slowCall{m, rest})
+			done = nil
 		}
-		rest := ls.serve(m)
-		if rest == nil {
-			done = m
-			continue
+		if m = ls.next(l, done); m != nil {
+			ls.out.Wake()
 		}
-		done = nil
-		ls.later(l, slowCall{m, rest})
 	}
+	ls.out.TryFlush()
 }
 
 // next notes that done, if any, was answered, and returns the next call of l,
@@ -184,6 +193,7 @@ func (ls *lanes) startSlow(l *lane) bool {
 
 func (ls *lanes) runSlow(l *lane, c slowCall) {
 	c.finish()
+	ls.out.TryFlush()
 
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

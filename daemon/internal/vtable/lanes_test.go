@@ -1,6 +1,7 @@
 package vtable
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -31,9 +32,14 @@ func newCrowd(slow bool) *crowd {
 			c.mu.Unlock()
 			<-c.slow
 		}
-	})
+	}, nowhere{})
 	return c
 }
+
+type nowhere struct{}
+
+func (nowhere) TryFlush() {}
+func (nowhere) Wake()     {}
 
 func (c *crowd) running(sender string) int {
 	c.mu.Lock()
@@ -61,7 +67,7 @@ func await(t *testing.T, what string, ok func() bool) {
 func (c *crowd) fill(sender string, bytes int, fds uint32) int {
 	for n := 0; ; n++ {
 		m := &wire.Message{Header: wire.Header{Sender: sender, UnixFDs: fds}, Body: make([]byte, bytes)}
-		if !c.accept(m) {
+		if err := c.accept(m); err != nil {
 			return n
 		}
 	}
@@ -174,8 +180,8 @@ func TestStoppingDropsWhatWaits(t *testing.T) {
 		if n := c.running("a"); n > maxLaneSlow {
 			t.Errorf("%d calls have run", n)
 		}
-		if c.accept(&wire.Message{Header: wire.Header{Sender: "a"}}) {
-			t.Error("a call was accepted after the end")
+		if err := c.accept(&wire.Message{Header: wire.Header{Sender: "a"}}); !errors.Is(err, errStopped) {
+			t.Errorf("got %v after the end", err)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (s *Server) readAnswer(ctx context.Context, answer <-chan *wire.Message) (*
 	if err := s.conn.Flush(); err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, s.conn.StopReading)
+	stop := context.AfterFunc(ctx, s.conn.Stop)
 	defer stop()
 	for {
 		m, err := s.conn.Read()

@@ -71,7 +71,7 @@ func Dial(ctx context.Context, address string, cfg Config) (*Server, error) {
 		pending:    make(map[uint32]chan *wire.Message),
 		owned:      make(map[string]bool),
 	}
-	s.lanes = newLanes(s.dispatcher.serve)
+	s.lanes = newLanes(s.dispatcher.serve, conn)
 	s.encoders.New = func() any { return new(wire.Encoder) }
 	return s, nil
 }
@@ -106,13 +106,28 @@ func (s *Server) Run(ctx context.Context) error {
 		err = fmt.Errorf("the name %s was lost to another program", name)
 	}
 	cancel()
-	s.conn.StopReading()
 	s.lanes.stop(drainTime)
-	s.conn.StopWriting(drainTime)
 	stopWriting()
-	wg.Wait()
+	s.drain(&wg)
 	s.Close()
 	return err
+}
+
+// drain lets the writer write what is queued, but not for ever, and ends the
+// reader.
+func (s *Server) drain(io *sync.WaitGroup) {
+	written := make(chan struct{})
+	go func() {
+		s.conn.Flush()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(drainTime):
+	}
+	s.conn.Stop()
+	<-written
+	io.Wait()
 }
 
 // serve begins to answer calls, those first that came before.
@@ -179,21 +194,34 @@ func (s *Server) answer(m *wire.Message) {
 	}
 }
 
-// accept takes a call over, or refuses it.
+// accept takes a call over, or refuses it. At the end it does neither: the bus
+// tells the caller when we are gone.
 func (s *Server) accept(m *wire.Message) {
-	if !s.serving && len(s.early) < maxEarly {
-		s.early = append(s.early, m)
+	if !s.serving {
+		s.acceptEarly(m)
 		return
 	}
-	if s.serving && s.lanes.accept(m) {
+	err := s.lanes.accept(m)
+	if err == nil {
+		return
+	}
+	m.Close()
+	if errors.Is(err, errCrowded) {
+		s.dispatcher.refuse(m, err)
+		s.conn.Wake()
+		s.conn.Wait() // refusals must not pile up, either
+	}
+}
+
+// acceptEarly keeps a call until Run.
+func (s *Server) acceptEarly(m *wire.Message) {
+	if len(s.early) < maxEarly {
+		s.early = append(s.early, m)
 		return
 	}
 	m.Close()
 	s.dispatcher.refuse(m, errCrowded)
-	if s.serving {
-		// Refusals must not pile up, either.
-		s.conn.Wait()
-	}
+	s.conn.Wake()
 }
 
 func (s *Server) checkNameLost(m *wire.Message) {

@@ -1,37 +1,25 @@
 package wire
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 )
 
-// dialSocket connects to the first address of the list that answers. Only
-// sockets of this host can pass descriptors, so only unix: addresses count.
-func dialSocket(ctx context.Context, addresses string) (*net.UnixConn, error) {
-	var errs []error
+// socketNames returns the sockets that a bus address list names, as package
+// net spells them: abstract ones begin with '@'.
+func socketNames(addresses string) ([]string, error) {
+	var names []string
 	for address := range strings.SplitSeq(addresses, ";") {
 		name, err := socketName(address)
 		if err != nil {
-			errs = append(errs, err)
-			continue
+			return nil, err
 		}
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "unix", name)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		return conn.(*net.UnixConn), nil
+		names = append(names, name)
 	}
-	return nil, fmt.Errorf("cannot connect to the bus at %s: %w", addresses, errors.Join(errs...))
+	return names, nil
 }
 
-// socketName returns the socket that a bus address names, as package net
-// spells it: abstract ones begin with '@'.
 func socketName(address string) (string, error) {
 	params, ok := strings.CutPrefix(address, "unix:")
 	if !ok {

@@ -3,11 +3,8 @@ package wire
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +15,7 @@ const bufferSize = 64 << 10
 // A Conn is a connection to a bus. One goroutine reads, one writes; anyone
 // may send.
 type Conn struct {
-	sock   *net.UnixConn
+	sock   *socket
 	name   string
 	serial atomic.Uint32
 	out    outbox
@@ -66,8 +63,7 @@ func Dial(ctx context.Context, address string) (*Conn, error) {
 		return nil, err
 	}
 	c := newConn(sock)
-	// A deadline in the past ends whatever the greeting waits for.
-	stop := context.AfterFunc(ctx, func() { sock.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, c.Stop)
 	err = c.greet()
 	if !stop() && err == nil {
 		err = ctx.Err()
@@ -79,7 +75,7 @@ func Dial(ctx context.Context, address string) (*Conn, error) {
 	return c, nil
 }
 
-func newConn(sock *net.UnixConn) *Conn {
+func newConn(sock *socket) *Conn {
 	c := &Conn{
 		sock: sock,
 		buf:  make([]byte, bufferSize),
@@ -92,15 +88,22 @@ func newConn(sock *net.UnixConn) *Conn {
 // Name returns the unique name that the bus gave us.
 func (c *Conn) Name() string { return c.name }
 
-// StopReading makes Read return an error from now on.
-func (c *Conn) StopReading() { c.sock.SetReadDeadline(time.Unix(1, 0)) }
+// Stop makes whoever reads, writes or waits for room return, and drops what is
+// queued.
+func (c *Conn) Stop() {
+	c.sock.stop()
+	c.out.close()
+}
 
 // Close closes the connection. What is queued is lost, and every descriptor
 // closed. Nobody may be reading any more.
 func (c *Conn) Close() error {
-	c.out.close()
+	c.Stop()
 	c.fds.close()
-	return c.sock.Close()
+	// Whoever still writes fails now; nobody begins to.
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.sock.close()
 }
 
 // Read returns the next message, which the caller owns. A message whose
@@ -207,12 +210,9 @@ func (c *Conn) discard(n int) error {
 
 // receive reads into dst. There are ahead bytes between pos and what is read.
 func (c *Conn) receive(dst []byte, ahead uint64) (int, error) {
-	n, oobn, flags, _, err := c.sock.ReadMsgUnix(dst, c.oob)
+	n, oobn, flags, err := c.sock.receive(dst, c.oob)
 	if oobn > 0 || flags&unix.MSG_CTRUNC != 0 {
 		c.fds.receive(c.oob[:oobn], flags, c.pos+ahead+uint64(n))
-	}
-	if err == nil && n == 0 {
-		err = io.EOF
 	}
 	return n, err
 }

@@ -291,7 +291,7 @@ func TestLostDescriptorsDoNotShiftTheOthers(t *testing.T) {
 func TestMessagesAreWrittenInOrderWithTheirDescriptors(t *testing.T) {
 	t.Parallel()
 	c, bus := pair(t)
-	other := newConn(bus)
+	other := connOn(t, bus)
 	fds := numbered(t, 1)
 	const count = 3000
 	go func() {
@@ -341,7 +341,7 @@ func TestADescriptorThatCannotBePassedBecomesAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[uint32]Type{}
-	for other := newConn(bus); len(got) < 2; {
+	for other := connOn(t, bus); len(got) < 2; {
 		m, err := other.Read()
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,9 @@
 package wire
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 const (
 	// segmentSize is how much is written at once, in bytes.
@@ -15,6 +18,7 @@ const (
 // its own.
 type segment struct {
 	data   []byte
+	sent   int // how much of data has been written
 	fds    []int
 	header Header // of the message that passes fds
 }
@@ -53,7 +57,10 @@ func (o *outbox) push(h *Header, body []byte, fds []int) {
 	}
 	o.bytes += len(s.data) - before
 	o.mu.Unlock()
+}
 
+// wake wakes who waits for something to write.
+func (o *outbox) wake() {
 	select {
 	case o.added <- struct{}{}:
 	default:
@@ -78,13 +85,28 @@ func (o *outbox) last(n int, alone bool) *segment {
 	return &o.segments[len(o.segments)-1]
 }
 
-// take removes the segments.
-func (o *outbox) take() []segment {
+// take removes the first segment.
+func (o *outbox) take() (segment, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	segments := o.segments
-	o.segments = nil
-	return segments
+	if len(o.segments) == 0 {
+		return segment{}, false
+	}
+	s := o.segments[0]
+	o.segments[0] = segment{}
+	o.segments = o.segments[1:]
+	return s, true
+}
+
+// putBack makes s the first segment again: the bus took only a part of it.
+func (o *outbox) putBack(s segment) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		CloseAll(s.fds)
+		return
+	}
+	o.segments = slices.Insert(o.segments, 0, s)
 }
 
 // written notes that s has left, and keeps its memory for another one.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,12 +21,22 @@ func (c *Conn) NextSerial() uint32 {
 // there is none and how many descriptors there are. The descriptors are
 // closed once they are sent, or when they cannot be. body may be reused.
 func (c *Conn) Send(h *Header, body []byte, fds []int) {
+	c.Queue(h, body, fds)
+	c.Wake()
+}
+
+// Queue is Send for who is going to call TryFlush or Wake: it wakes nobody to
+// write.
+func (c *Conn) Queue(h *Header, body []byte, fds []int) {
 	if h.Serial == 0 {
 		h.Serial = c.NextSerial()
 	}
 	h.UnixFDs = uint32(len(fds))
 	c.out.push(h, body, fds)
 }
+
+// Wake makes Write look at what is queued.
+func (c *Conn) Wake() { c.out.wake() }
 
 // Wait waits while so much is queued that more of it should not be made. It
 // returns at once when the connection has been closed.
@@ -47,46 +56,57 @@ func (c *Conn) Write(ctx context.Context) error {
 	}
 }
 
-// StopWriting makes Write fail unless it is done within d.
-func (c *Conn) StopWriting(d time.Duration) { c.sock.SetWriteDeadline(time.Now().Add(d)) }
-
 // Flush writes what is queued now.
 func (c *Conn) Flush() error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	return c.flush(true)
+}
+
+// TryFlush writes what is queued as far as that is possible at once, and
+// leaves the rest, and every error, to Write. It spares waking that one.
+func (c *Conn) TryFlush() {
+	if c.writing.TryLock() {
+		err := c.flush(false)
+		c.writing.Unlock()
+		if err == nil {
+			return
+		}
+	}
+	c.Wake()
+}
+
+// flush writes what is queued. If it may not wait it returns EAGAIN when it
+// would have to. The caller holds writing.
+func (c *Conn) flush(wait bool) error {
 	for {
-		segments := c.out.take()
-		if len(segments) == 0 {
+		s, ok := c.out.take()
+		if !ok {
 			return nil
 		}
-		for i, s := range segments {
-			if err := c.writeSegment(s); err != nil {
-				for _, unsent := range segments[i+1:] {
-					CloseAll(unsent.fds)
-				}
-				return fmt.Errorf("cannot write to the bus: %w", err)
-			}
-			c.out.written(s)
+		if err := c.writeSegment(&s, wait); err != nil {
+			c.out.putBack(s)
+			return fmt.Errorf("cannot write to the bus: %w", err)
 		}
+		c.out.written(s)
 	}
 }
 
-func (c *Conn) writeSegment(s segment) error {
-	defer CloseAll(s.fds)
-	data := s.data
-	if len(s.fds) > 0 {
-		n, _, err := c.sock.WriteMsgUnix(data, unix.UnixRights(s.fds...), nil)
-		if unsendable(err) {
+func (c *Conn) writeSegment(s *segment, wait bool) error {
+	for s.sent < len(s.data) {
+		n, err := c.sock.send(s.data[s.sent:], s.fds, wait)
+		if len(s.fds) > 0 && unsendable(err) {
 			c.sendFailure(&s.header, err)
-			return nil
+			n, err = len(s.data), nil
 		}
 		if err != nil {
 			return err
 		}
-		data = data[n:]
+		s.sent += n
+		CloseAll(s.fds)
+		s.fds = nil
 	}
-	_, err := c.sock.Write(data)
-	return err
+	return nil
 }
 
 // unsendable reports whether err is about the descriptors, so that nothing
@@ -103,7 +123,7 @@ func (c *Conn) sendFailure(h *Header, err error) {
 	}
 	var e Encoder
 	e.Text("cannot pass a descriptor: " + err.Error())
-	c.Send(&Header{
+	c.Queue(&Header{
 		Type: TypeError, Flags: NoReplyExpected, ReplySerial: h.ReplySerial, Destination: h.Destination,
 		ErrorName: "org.freedesktop.DBus.Error.Failed", Signature: "s",
 	}, e.Bytes(), nil)

@@ -29,9 +29,21 @@ func pair(t testing.TB) (*Conn, *net.UnixConn) {
 		}
 		ends[i] = conn.(*net.UnixConn)
 	}
-	c := newConn(ends[0])
-	t.Cleanup(func() { c.Close(); ends[1].Close() })
+	c := connOn(t, ends[0])
+	t.Cleanup(func() { ends[1].Close() })
 	return c, ends[1]
+}
+
+// connOn returns a connection that has taken sock over.
+func connOn(t testing.TB, sock *net.UnixConn) *Conn {
+	t.Helper()
+	s, err := newSocket(sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newConn(s)
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // marshal returns a call with the given body as godbus writes it.

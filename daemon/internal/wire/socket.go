@@ -1,0 +1,98 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// A socket is used with blocking system calls. A thread that waits in one
+// costs less than Go's poller, which wakes three more for every message; the
+// price is that shutdown is the only way to end such a wait.
+type socket struct {
+	file *os.File
+	fd   int
+}
+
+// dialSocket connects to the first address of the list that answers. Only
+// sockets of this host can pass descriptors, so only unix: addresses count.
+func dialSocket(ctx context.Context, addresses string) (*socket, error) {
+	names, err := socketNames(addresses)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, name := range names {
+		var dialer net.Dialer
+		conn, err := dialer.DialContext(ctx, "unix", name)
+		if err == nil {
+			return newSocket(conn.(*net.UnixConn))
+		}
+		errs = append(errs, err)
+	}
+	return nil, fmt.Errorf("cannot connect to the bus at %s: %w", addresses, errors.Join(errs...))
+}
+
+// newSocket takes conn over.
+func newSocket(conn *net.UnixConn) (*socket, error) {
+	defer conn.Close()
+	file, err := conn.File()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{file: file, fd: int(file.Fd())}, nil // Fd makes it blocking
+}
+
+// receive waits for something to read.
+func (s *socket) receive(p, oob []byte) (n, oobn, flags int, err error) {
+	// Let those run here that what was read before has made ready: once this
+	// thread waits, it takes a while until another one looks after them.
+	runtime.Gosched()
+	for {
+		n, oobn, flags, _, err = unix.Recvmsg(s.fd, p, oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err == nil && n == 0 {
+			err = io.EOF
+		}
+		return max(n, 0), oobn, flags, err
+	}
+}
+
+// send writes what the bus takes of p, and passes fds with the first byte. If
+// wait is not set and the bus takes nothing, it returns EAGAIN.
+func (s *socket) send(p []byte, fds []int, wait bool) (int, error) {
+	flags := unix.MSG_NOSIGNAL
+	if !wait {
+		flags |= unix.MSG_DONTWAIT
+	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	for {
+		n, err := unix.SendmsgN(s.fd, p, oob, nil, flags)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// stop makes receive report the end and send fail, those that wait already
+// too.
+func (s *socket) stop() {
+	// Control keeps the number from being another file's by then.
+	if raw, err := s.file.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}
+
+// close closes the socket. Nobody may be using it.
+func (s *socket) close() error { return s.file.Close() }
