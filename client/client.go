@@ -85,8 +85,18 @@ var (
 	systemd  = bus.Target{Name: systemdName, Path: systemdPath}
 )
 
-// ask calls a method of the machine manager that changes nothing.
+// ask calls a method of the machine manager that changes nothing. If the
+// daemon ends over it, the one that follows is asked again.
 func (c *Client) ask(ctx context.Context, member string, in []any, out ...any) error {
+	err := c.tell(ctx, member, in, out...)
+	if errors.Is(err, machine1.ErrNoReply) {
+		return c.tell(ctx, member, in, out...)
+	}
+	return err
+}
+
+// tell calls a method of the machine manager, once.
+func (c *Client) tell(ctx context.Context, member string, in []any, out ...any) error {
 	return c.call(ctx, machined, machine1.ManagerInterface+"."+member, in, out...)
 }
 

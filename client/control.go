@@ -24,7 +24,7 @@ const signalPowerOff = unix.Signal(38)
 // Kill sends a signal to processes of the machine. An empty whom means
 // WhomAll.
 func (c *Client) Kill(ctx context.Context, name, whom string, signal unix.Signal) error {
-	if err := c.ask(ctx, "KillMachine", []any{name, whom, int32(signal)}); err != nil {
+	if err := c.tell(ctx, "KillMachine", []any{name, whom, int32(signal)}); err != nil {
 		return fmt.Errorf("cannot kill %q: %w", name, err)
 	}
 	return nil
@@ -33,7 +33,7 @@ func (c *Client) Kill(ctx context.Context, name, whom string, signal unix.Signal
 // PowerOff asks the machine's init to shut down and does not wait for it: see
 // WatchGone. An init that is not systemd may ignore that.
 func (c *Client) PowerOff(ctx context.Context, name string) error {
-	if err := c.ask(ctx, "KillMachine", []any{name, WhomLeader, int32(signalPowerOff)}); err != nil {
+	if err := c.tell(ctx, "KillMachine", []any{name, WhomLeader, int32(signalPowerOff)}); err != nil {
 		return fmt.Errorf("cannot stop %q: %w", name, err)
 	}
 	return nil
@@ -41,7 +41,7 @@ func (c *Client) PowerOff(ctx context.Context, name string) error {
 
 // Reboot asks the machine's init to shut down and start again.
 func (c *Client) Reboot(ctx context.Context, name string) error {
-	if err := c.ask(ctx, "KillMachine", []any{name, WhomLeader, int32(unix.SIGINT)}); err != nil {
+	if err := c.tell(ctx, "KillMachine", []any{name, WhomLeader, int32(unix.SIGINT)}); err != nil {
 		return fmt.Errorf("cannot reboot %q: %w", name, err)
 	}
 	return nil
@@ -49,7 +49,7 @@ func (c *Client) Reboot(ctx context.Context, name string) error {
 
 // Terminate ends the machine without asking its init, by stopping its unit.
 func (c *Client) Terminate(ctx context.Context, name string) error {
-	if err := c.ask(ctx, "TerminateMachine", []any{name}); err != nil {
+	if err := c.tell(ctx, "TerminateMachine", []any{name}); err != nil {
 		return fmt.Errorf("cannot terminate %q: %w", name, err)
 	}
 	return nil
@@ -82,7 +82,7 @@ func (c *Client) Register(ctx context.Context, r Registration) error {
 		member, in = "RegisterMachineWithNetwork", append(in, r.NetworkInterfaces)
 	}
 	var path dbus.ObjectPath
-	if err := c.ask(ctx, member, in, &path); err != nil {
+	if err := c.tell(ctx, member, in, &path); err != nil {
 		return fmt.Errorf("cannot register %q: %w", r.Name, err)
 	}
 	return nil
@@ -98,7 +98,7 @@ func (c *Client) Create(ctx context.Context, r Registration, scope []machine1.Pr
 		scope = []machine1.Property{}
 	}
 	var path dbus.ObjectPath
-	if err := c.ask(ctx, "CreateMachineWithNetwork", append(r.arguments(), r.NetworkInterfaces, scope), &path); err != nil {
+	if err := c.tell(ctx, "CreateMachineWithNetwork", append(r.arguments(), r.NetworkInterfaces, scope), &path); err != nil {
 		return fmt.Errorf("cannot create %q: %w", r.Name, err)
 	}
 	return nil
@@ -106,7 +106,7 @@ func (c *Client) Create(ctx context.Context, r Registration, scope []machine1.Pr
 
 // Unregister makes the daemon forget the machine, and stops nothing.
 func (c *Client) Unregister(ctx context.Context, name string) error {
-	if err := c.ask(ctx, "UnregisterMachine", []any{name}); err != nil {
+	if err := c.tell(ctx, "UnregisterMachine", []any{name}); err != nil {
 		return fmt.Errorf("cannot unregister %q: %w", name, err)
 	}
 	return nil

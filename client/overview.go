@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -66,22 +67,29 @@ func (c *Client) detail(ctx context.Context, d *ListedDetail, patience time.Dura
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
-	ask := func(member string, out any) func() error {
-		call, err := bus.Go(ctx, c.conn, machined, machine1.ManagerInterface+"."+member, false, []any{d.Name})
-		return func() error {
-			if err == nil {
-				err = bus.Wait(ctx, call, out)
-			}
-			if ctx.Err() != nil && err != nil {
-				return errSilent
-			}
-			return c.explain(ctx, machine1.BusName, err)
-		}
-	}
 	var rows []machine1.Address
-	osRelease := ask("GetMachineOSRelease", &d.OSRelease)
-	addresses := ask("GetMachineAddresses", &rows)
+	osRelease := c.askLater(ctx, "GetMachineOSRelease", d.Name, &d.OSRelease)
+	addresses := c.askLater(ctx, "GetMachineAddresses", d.Name, &rows)
 	d.OSError = osRelease()
 	d.AddressError = addresses()
 	d.Addresses = addrs(rows)
+}
+
+// askLater sends a question now; the function it returns waits for the answer.
+func (c *Client) askLater(ctx context.Context, member, name string, out any) func() error {
+	member = machine1.ManagerInterface + "." + member
+	in := []any{name}
+	call, err := bus.Go(ctx, c.conn, machined, member, false, in)
+	return func() error {
+		if err == nil {
+			err = c.explain(ctx, machine1.BusName, bus.Wait(ctx, call, out))
+		}
+		if errors.Is(err, machine1.ErrNoReply) {
+			err = c.explain(ctx, machine1.BusName, bus.Call(ctx, c.conn, machined, member, false, in, out))
+		}
+		if err != nil && ctx.Err() != nil {
+			return errSilent
+		}
+		return err
+	}
 }

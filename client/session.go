@@ -50,7 +50,7 @@ func (c *Client) OpenShell(ctx context.Context, name string, command Command) (*
 func (c *Client) open(ctx context.Context, member, name string, more ...any) (*Session, error) {
 	var fd dbus.UnixFD
 	var path string
-	if err := c.ask(ctx, member, append([]any{name}, more...), &fd, &path); err != nil {
+	if err := c.tell(ctx, member, append([]any{name}, more...), &fd, &path); err != nil {
 		return nil, fmt.Errorf("cannot open a terminal in %q: %w", name, err)
 	}
 	unix.CloseOnExec(int(fd))

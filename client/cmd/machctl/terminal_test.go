@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A terminal is a pseudo-terminal with machctl on it.
 type terminal struct {
@@ -133,7 +133,7 @@ func (tm *terminal) modes() unix.Termios {
 }
 
 // getty is a machine's side of a login: a prompt, and after "exit" the next
-// one on the terminal opened anew.
+// one on the terminal opened anew, until "halt".
 func getty(slave *os.File) {
 	name := slave.Name()
 	for {
@@ -145,6 +145,10 @@ func getty(slave *os.File) {
 				return
 			}
 			word := strings.TrimSpace(string(line[:n]))
+			if word == "halt" {
+				slave.Close()
+				return
+			}
 			if word == "exit" {
 				break
 			}
@@ -275,7 +279,7 @@ func TestASessionOutlivesTheDaemon(t *testing.T) {
 	tm.typed("exit\n")
 	tm.await("exit\r\nc8-ns login: ")
 	w.Remove("c8-ns")
-	tm.typed("\x1d\x1d\x1d")
+	tm.typed("halt\n")
 	tm.exits(0)
 	tm.await("Machine c8-ns terminated.")
 }
@@ -319,11 +323,11 @@ func TestAShellOnATerminal(t *testing.T) {
 	t.Parallel()
 	w := machine1test.New(t)
 	w.Add(machine1test.C8NS())
-	tm := runOnTerminal(t, w, 80, "shell", "c8-ns", "/bin/sh", "-c", "stty size; read x; echo got $x $TERM; printf unfinished")
-	tm.await("24 80")
+	tm := runOnTerminal(t, w, 80, "shell", "c8-ns", "/bin/sh", "-c", "echo ready; read x; stty size; echo got $x $TERM; printf unfinished")
+	tm.await("ready")
 	tm.typed("this\n")
 	tm.exits(0)
-	tm.await("got this xterm\r\nunfinished\r\nConnection to machine c8-ns terminated.\r\n")
+	tm.await("24 80\r\ngot this xterm\r\nunfinished\r\nConnection to machine c8-ns terminated.\r\n")
 }
 
 func TestAShellFollowsTheSizeOfTheTerminal(t *testing.T) {

@@ -30,6 +30,7 @@ type World struct {
 	units    map[string]Unit
 	jobs     uint32
 	calls    []string
+	called   *sync.Cond // on mu, when calls has grown
 	failures map[string]*dbus.Error
 	hung     map[string]bool
 	machined *dbus.Conn
@@ -50,6 +51,7 @@ func New(t testing.TB) *World {
 		failures: map[string]*dbus.Error{},
 		hung:     map[string]bool{},
 	}
+	w.called = sync.NewCond(&w.mu)
 	t.Cleanup(w.close)
 	if err := w.StartMachined(); err != nil {
 		t.Fatal(err)
@@ -84,6 +86,19 @@ func (w *World) StartMachined() error {
 	return own(conn, machine1.BusName)
 }
 
+// ReplaceMachined lets a new machined take over, as a restart does, and ends
+// the old one with the calls that it has not answered.
+func (w *World) ReplaceMachined() error {
+	w.mu.Lock()
+	old := w.machined
+	w.hung = map[string]bool{}
+	w.mu.Unlock()
+	if err := w.StartMachined(); err != nil {
+		return err
+	}
+	return old.Close()
+}
+
 // StopMachined takes machined off the bus, without a signal to anybody.
 func (w *World) StopMachined() {
 	w.mu.Lock()
@@ -95,15 +110,13 @@ func (w *World) StopMachined() {
 	}
 }
 
+// own takes the name from a predecessor that the bus still believes in.
 func own(conn *dbus.Conn, name string) error {
-	reply, err := conn.RequestName(name, dbus.NameFlagDoNotQueue)
-	if err != nil {
-		return err
+	reply, err := conn.RequestName(name, dbus.NameFlagAllowReplacement|dbus.NameFlagReplaceExisting)
+	if err == nil && reply != dbus.RequestNameReplyPrimaryOwner {
+		err = fmt.Errorf("%s is owned by somebody else", name)
 	}
-	if reply != dbus.RequestNameReplyPrimaryOwner {
-		return fmt.Errorf("%s is owned by somebody else", name)
-	}
-	return nil
+	return err
 }
 
 // Fail makes every call of member end with the error, until Fail is called
@@ -133,6 +146,16 @@ func (w *World) Calls() []string {
 	return slices.Clone(w.calls)
 }
 
+// AwaitCall waits until a call was made that begins with prefix.
+func (w *World) AwaitCall(prefix string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	called := func(line string) bool { return strings.HasPrefix(line, prefix) }
+	for !slices.ContainsFunc(w.calls, called) {
+		w.called.Wait()
+	}
+}
+
 // enter records a call and decides whether it fails or never returns.
 func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
 	member, _ := msg.Headers[dbus.FieldMember].Value().(string)
@@ -150,6 +173,7 @@ func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
 
 	w.mu.Lock()
 	w.calls = append(w.calls, line)
+	w.called.Broadcast()
 	hang := false
 	var failure *dbus.Error
 	for _, key := range keys {

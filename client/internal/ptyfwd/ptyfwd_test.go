@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A pair is a pseudo-terminal with both ends.
 type pair struct{ master, slave *os.File }

@@ -1,0 +1,450 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/client/internal/machine1test"
+	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+func connect(t *testing.T, options ...client.Option) (*machine1test.World, *client.Client) {
+	t.Helper()
+	w := machine1test.New(t)
+	return w, dial(t, w, options...)
+}
+
+func dial(t *testing.T, w *machine1test.World, options ...client.Option) *client.Client {
+	t.Helper()
+	c, err := client.Dial(t.Context(), w.Address, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	got, err := c.Machine(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := client.Machine{
+		Name: "c8-ns", ID: [16]byte{0x8b, 0x1d, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14},
+		Class: machine1.ClassContainer, Service: "systemd-nspawn", State: machine1.StateRunning,
+		Since: time.UnixMicro(1795536687000000), SinceMonotonic: 1661234567 * time.Microsecond,
+		Unit: "systemd-nspawn@c8-ns.service", Leader: 31698, RootDirectory: "/var/lib/machines/c8-ns",
+		NetworkInterfaces: []int32{},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestPropertiesComeInTheServersOrderAndUnknownOnesLast(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	m := machine1test.C8NS()
+	m.Properties["Zeta"], m.Properties["Alpha"] = "", ""
+	w.Add(m)
+	properties, err := c.MachineProperties(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range properties {
+		got = append(got, p.Name)
+	}
+	want := "Name Id Timestamp TimestampMonotonic Service Unit Leader Class RootDirectory NetworkInterfaces State Alpha Zeta"
+	if strings.Join(got, " ") != want {
+		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
+	}
+}
+
+func TestErrorsKeepTheirKind(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	ctx := t.Context()
+	w.AddImage(machine1test.Image{ListedImage: machine1.ListedImage{Name: "web"}})
+	w.Fail("TerminateMachine", machine1test.Error("org.freedesktop.DBus.Error.AccessDenied", "Access denied"))
+	w.Fail("OpenMachineLogin", machine1test.Error("org.freedesktop.DBus.Error.FileNotFound", "There is no system bus in container x."))
+	noImage := c.HasImage(ctx, "nope")
+	_, noMachine := c.Machine(ctx, "nope")
+	_, noBus := c.OpenLogin(ctx, "nope")
+	for _, row := range []struct {
+		err, want error
+		text      string
+	}{
+		{noImage, machine1.ErrNoSuchImage, `cannot find image "nope": No image 'nope' known`},
+		{noMachine, machine1.ErrNoSuchMachine, `cannot find "nope": No machine 'nope' known`},
+		{c.Kill(ctx, "nope", client.WhomAll, syscall.SIGTERM), machine1.ErrNoSuchMachine, `cannot kill "nope": No machine 'nope' known`},
+		{c.Kill(ctx, ".host", "", syscall.SIGTERM), machine1.ErrNotSupported, `cannot kill ".host": Operation not supported`},
+		{c.Terminate(ctx, "nope"), machine1.ErrAccessDenied, `cannot terminate "nope": Access denied`},
+		{noBus, machine1.ErrFileNotFound, `cannot open a terminal in "nope": There is no system bus in container x.`},
+		{c.Start(ctx, "nope"), machine1.ErrNoSuchImage, `cannot start "nope": No image 'nope' known`},
+		{c.Start(ctx, "a_b"), machine1.ErrInvalidArgs, `cannot start "a_b": not a machine name: invalid arguments`},
+		{c.HasImage(ctx, "web"), nil, ""},
+	} {
+		if !errors.Is(row.err, row.want) {
+			t.Errorf("%v is not %v", row.err, row.want)
+		}
+		if row.err != nil && row.err.Error() != row.text {
+			t.Errorf("text %q, want %q", row.err, row.text)
+		}
+	}
+}
+
+func TestOnlyAnInteractiveClientLetsTheUserBeAsked(t *testing.T) {
+	t.Parallel()
+	w, plain := connect(t)
+	interactive := dial(t, w, client.Interactive())
+	plain.Kill(t.Context(), ".host", client.WhomAll, 1)
+	interactive.Kill(t.Context(), ".host", client.WhomAll, 2)
+	interactive.Overview(t.Context(), []machine1.ListedMachine{{Name: ".host"}}, time.Minute)
+	want := map[string]bool{
+		"KillMachine .host all 1": true, "KillMachine .host all 2 interactive": true,
+		"GetMachineOSRelease .host": true, "GetMachineAddresses .host": true,
+	}
+	got := map[string]bool{}
+	for _, call := range w.Calls() {
+		got[call] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestAnOverviewOfAThousandMachines(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	for i := range 1000 {
+		m := machine1test.C8NS()
+		m.Name = fmt.Sprintf("m%03d", i)
+		w.Add(m)
+	}
+	machines, err := c.List(t.Context())
+	if err != nil || len(machines) != 1001 {
+		t.Fatalf("%d machines, %v", len(machines), err)
+	}
+	start := time.Now()
+	for _, d := range c.Overview(t.Context(), machines, time.Minute) {
+		if d.OSError != nil || d.AddressError != nil || d.OSRelease["ID"] != "centos" || len(d.Addresses) == 0 {
+			t.Fatalf("%s: %+v", d.Name, d)
+		}
+	}
+	t.Logf("asked in %v", time.Since(start))
+}
+
+func TestAHungMachineCostsItsOwnValuesOnly(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	w.Hang("GetMachineOSRelease c8-ns")
+	machines := []machine1.ListedMachine{{Name: "c8-ns"}, {Name: ".host"}}
+	d := c.Overview(t.Context(), machines, time.Second/2)
+	if !errors.Is(d[0].OSError, machine1.ErrTimeout) || len(d[0].Addresses) != 2 {
+		t.Errorf("the hung machine: %+v", d[0])
+	}
+	if d[1].OSError != nil || d[1].AddressError != nil {
+		t.Errorf("the other machine: %+v", d[1])
+	}
+}
+
+func TestADaemonThatAnswersNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Hang("GetMachineOSRelease")
+	w.Hang("GetMachineAddresses")
+	machines := make([]machine1.ListedMachine, 1000)
+	start := time.Now()
+	for _, d := range c.Overview(t.Context(), machines, time.Second/5) {
+		if !errors.Is(d.OSError, machine1.ErrTimeout) || !errors.Is(d.AddressError, machine1.ErrTimeout) {
+			t.Fatalf("%+v", d)
+		}
+	}
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestAQuestionIsAskedAgainWhenTheDaemonIsReplaced(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Hang("ListMachines")
+	listed := make(chan error, 1)
+	go func() {
+		_, err := c.List(t.Context())
+		listed <- err
+	}()
+	w.AwaitCall("ListMachines")
+	if err := w.ReplaceMachined(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-listed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnOrderIsNotRepeatedWhenTheDaemonIsReplaced(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	w.Hang("TerminateMachine")
+	ended := make(chan error, 1)
+	go func() { ended <- c.Terminate(t.Context(), "c8-ns") }()
+	w.AwaitCall("TerminateMachine")
+	if err := w.ReplaceMachined(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, machine1.ErrNoReply) {
+		t.Errorf("got %v, want ErrNoReply", err)
+	}
+	if _, ok := w.Machine("c8-ns"); !ok {
+		t.Error("the machine was terminated")
+	}
+}
+
+func TestWhatIsNotThereIsUnavailable(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.StopMachined()
+	if _, err := c.List(t.Context()); !errors.Is(err, machine1.ErrServiceUnknown) {
+		t.Errorf("without a daemon: %v", err)
+	}
+	w.StopBus()
+	if _, err := c.List(t.Context()); !errors.Is(err, machine1.ErrDisconnected) {
+		t.Errorf("without a bus: %v", err)
+	}
+	if _, err := client.Dial(t.Context(), w.Address); !errors.Is(err, machine1.ErrDisconnected) || !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("connecting without a bus: %v", err)
+	}
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Hang("ListMachines")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.List(ctx); !errors.Is(err, machine1.ErrTimeout) {
+		t.Errorf("got %v, want ErrTimeout", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.List(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want Canceled", err)
+	}
+}
+
+func TestStart(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	for _, name := range []string{"good", "broken", "stuck"} {
+		w.AddImage(machine1test.Image{ListedImage: machine1.ListedImage{Name: name}})
+	}
+	w.SetUnit("systemd-nspawn@broken.service", machine1test.Unit{JobResult: "failed", Properties: map[string]any{
+		"Result": "exit-code", "ExecMainCode": int32(1), "ExecMainStatus": int32(1), "InvocationID": []byte{0xab, 0xcd},
+	}})
+	w.SetUnit("systemd-nspawn@stuck.service", machine1test.Unit{JobResult: "never"})
+
+	if err := c.Start(t.Context(), "good"); err != nil {
+		t.Error(err)
+	}
+	if err := c.Start(t.Context(), "good"); !errors.Is(err, client.ErrRunning) || !errors.Is(err, machine1.ErrMachineExists) {
+		t.Errorf("a second start: %v", err)
+	}
+	var failed *client.StartError
+	want := client.StartError{
+		Name: "broken", Unit: "systemd-nspawn@broken.service", Job: "failed",
+		Result: "exit-code", ExitCode: 1, ExitStatus: 1, Invocation: "abcd",
+	}
+	if err := c.Start(t.Context(), "broken"); !errors.As(err, &failed) || *failed != want || !errors.Is(err, machine1.ErrJobFailed) {
+		t.Errorf("a failed start: %#v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := c.Start(ctx, "stuck"); !errors.Is(err, machine1.ErrTimeout) {
+		t.Errorf("a start that does not end: %v", err)
+	}
+}
+
+func TestGoneWaitsForMachineAndUnit(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	unit := "systemd-nspawn@c8-ns.service"
+	gone, err := c.WatchGone(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	m, err := c.Machine(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.AndUnit(m)
+	if err := c.PowerOff(t.Context(), "c8-ns"); err != nil {
+		t.Fatal(err)
+	}
+	w.SetUnit(unit, machine1test.Unit{Properties: map[string]any{"ActiveState": "deactivating"}})
+	ended := make(chan error, 1)
+	go func() { ended <- gone.Wait(t.Context()) }()
+	w.AwaitCall("Get org.freedesktop.systemd1.Unit ActiveState")
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait for the unit: %v", err)
+	default:
+	}
+	w.SetUnitState(unit, "inactive")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGoneSeesThroughARestart(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	gone, err := c.WatchGone(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	w.StopMachined()
+	w.Remove("c8-ns") // with nobody there to say so
+	if err := w.StartMachined(); err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGoneBelievesOnlyTheDaemon(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	gone, err := c.WatchGone(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	liar, err := bus.Dial(t.Context(), w.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer liar.Close()
+	// A signal to everybody, and one to every connection there can be.
+	liar.Emit(machine1.ObjectPath, machine1.ManagerInterface+".MachineRemoved", "c8-ns", machine1.MachinePath("c8-ns"))
+	for i := range 10 {
+		liar.Send(&dbus.Message{Type: dbus.TypeSignal, Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldDestination: dbus.MakeVariant(fmt.Sprintf(":1.%d", i)),
+			dbus.FieldPath:        dbus.MakeVariant(machine1.ObjectPath),
+			dbus.FieldInterface:   dbus.MakeVariant(machine1.ManagerInterface),
+			dbus.FieldMember:      dbus.MakeVariant("MachineRemoved"),
+			dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf("", machine1.ObjectPath)),
+		}, Body: []any{"c8-ns", machine1.MachinePath("c8-ns")}}, nil)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := gone.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it believes a stranger: %v", err)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	s, err := c.OpenShell(t.Context(), "c8-ns", client.Command{Path: "/bin/echo", Args: []string{"echo", "out"}, Env: []string{"A=B"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if text, err := io.ReadAll(s.Terminal); string(text) != "out\r\n" || !errors.Is(err, syscall.EIO) {
+		t.Errorf("got %q, %v", text, err)
+	}
+	p, err := c.OpenPTY(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(p.Path, "/dev/pts/") {
+		t.Errorf("path %q", p.Path)
+	}
+	p.Close()
+}
+
+func TestRegistering(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	ctx := t.Context()
+	r := client.Registration{Name: "mine", Service: "test", Class: machine1.ClassContainer, Leader: 42, RootDirectory: "/"}
+	if err := c.Register(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Register(ctx, r); !errors.Is(err, machine1.ErrMachineExists) {
+		t.Errorf("a second registration: %v", err)
+	}
+	if err := c.Unregister(ctx, "mine"); err != nil {
+		t.Error(err)
+	}
+	if err := c.Create(ctx, r, []machine1.Property{{Name: "Slice", Value: dbus.MakeVariant("machine.slice")}}); err != nil {
+		t.Error(err)
+	}
+	if m, ok := w.Machine("mine"); !ok || m.Properties["Leader"] != uint32(42) {
+		t.Errorf("got %+v, %v", m, ok)
+	}
+}
+
+func TestImages(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.AddImage(machine1test.Image{ListedImage: machine1.ListedImage{Name: "web", Type: "raw", ReadOnly: true, Created: 1, Usage: 5}, Properties: map[string]any{"Limit": uint64(9)}})
+	w.AddImage(machine1test.Image{ListedImage: machine1.ListedImage{Name: "a", Type: "directory", Usage: client.Unknown}})
+	images, err := c.Images(t.Context())
+	want := []client.Image{
+		{Name: "a", Type: "directory", Usage: client.Unknown, Limit: client.Unknown},
+		{Name: "web", Type: "raw", ReadOnly: true, Created: time.UnixMicro(1), Usage: 5, Limit: client.Unknown},
+	}
+	if diff := cmp.Diff(want, images); err != nil || diff != "" {
+		t.Errorf("%v, want -, got +:\n%s", err, diff)
+	}
+	image, err := c.Image(t.Context(), "web")
+	want[1].Path, want[1].Limit = "/var/lib/machines/web", 9
+	if diff := cmp.Diff(want[1], image); err != nil || diff != "" {
+		t.Errorf("%v, want -, got +:\n%s", err, diff)
+	}
+}
+
+func TestAddressesThatAreNoneAreLeftOut(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	got, err := c.Addresses(t.Context(), ".host")
+	want := []netip.Addr{netip.MustParseAddr("192.168.122.231"), netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("fe80::5054:ff:fe12:1")}
+	if err != nil || !equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	m := machine1test.C8NS()
+	m.Addresses = nil
+	w.Add(m)
+	if _, err := c.Addresses(t.Context(), "c8-ns"); !errors.Is(err, machine1.ErrNoPrivateNetworking) {
+		t.Errorf("got %v, want ErrNoPrivateNetworking", err)
+	}
+}
+
+func equal(a, b []netip.Addr) bool { return fmt.Sprint(a) == fmt.Sprint(b) }

@@ -1,0 +1,72 @@
+package table_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mattn/go-runewidth"
+
+	"github.com/machd/machd/client/internal/table"
+)
+
+func machines() *table.Table {
+	return &table.Table{
+		Headers: []string{"NAME", "SIZE", "ADDRESSES"},
+		Right:   []bool{false, true, false},
+		Rows: [][]table.Cell{
+			{{Text: "web"}, {Text: "1.5G"}, {Text: "10.0.0.1\nfe80::1"}},
+			{{Text: "日本"}, {}, {Text: "-", Style: "90"}},
+		},
+	}
+}
+
+func TestDraw(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		layout table.Layout
+		want   string
+	}{
+		"as wide as needed": {
+			table.Layout{Header: true, Ellipsis: "…"},
+			"NAME SIZE ADDRESSES\nweb  1.5G 10.0.0.1\n          fe80::1\n日本      -\n",
+		},
+		"without a header columns are as wide as their cells": {
+			table.Layout{},
+			"web  1.5G 10.0.0.1\n          fe80::1\n日本      -\n",
+		},
+		"with colour": {
+			table.Layout{Header: true, Colour: true},
+			"\x1b[4mNAME\x1b[0m \x1b[4mSIZE\x1b[0m \x1b[4mADDRESSES\x1b[0m\nweb  1.5G 10.0.0.1\n          fe80::1\n日本      \x1b[90m-\x1b[0m\n",
+		},
+		"narrow": {
+			table.Layout{Header: true, Width: 14, Ellipsis: "…"},
+			"NAME SIZE ADD…\nweb  1.5G 10.…\n          fe8…\n日本      -\n",
+		},
+		"narrower than possible": {
+			table.Layout{Header: true, Width: 3, Ellipsis: "..."},
+			". . .\n. . .\n    .\n.   -\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(c.want, machines().Draw(c.layout)); diff != "" {
+				t.Errorf("want -, got +:\n%s", diff)
+			}
+		})
+	}
+}
+
+func FuzzNoLineIsWiderThanTheTable(f *testing.F) {
+	f.Add("a", "some longer text", "日本語\nsecond", 12)
+	f.Add("", "", "", 5)
+	f.Fuzz(func(t *testing.T, a, b, c string, width int) {
+		width = 5 + max(width, -width)%200
+		tb := &table.Table{Headers: []string{"A", "B", "C"}, Rows: [][]table.Cell{{{Text: a}, {Text: b}, {Text: c}}}}
+		for line := range strings.SplitSeq(tb.Draw(table.Layout{Width: width, Header: true, Ellipsis: "…"}), "\n") {
+			if got := runewidth.StringWidth(line); got > width {
+				t.Errorf("%d columns wide instead of %d: %q", got, width, line)
+			}
+		}
+	})
+}
