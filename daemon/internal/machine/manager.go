@@ -118,7 +118,7 @@ func (m *Manager) find(name string) (Machine, error) {
 // began is what follows Add: the log line, and the watch over the leader.
 func (m *Manager) began(added Machine) {
 	m.log.Info("New machine "+added.Name+".",
-		"MESSAGE_ID", messageMachineStart, "machine", added.Name, "leader", added.leader.pid)
+		"MESSAGE_ID", messageMachineStart, "name", added.Name, "leader", added.leader.pid)
 	if added.Leader == nil {
 		return
 	}
@@ -138,7 +138,7 @@ func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
 		return
 	}
 	m.log.Info("Machine "+last.Name+" terminated.",
-		"MESSAGE_ID", messageMachineStop, "machine", last.Name, "leader", last.leader.pid)
+		"MESSAGE_ID", messageMachineStop, "name", last.Name, "leader", last.leader.pid)
 	closeProcesses(last.Leader, last.Supervisor)
 	if last.referenced {
 		m.unref(ctx, last.Unit)
