@@ -51,9 +51,11 @@ func (k *keeper) boot(ctx context.Context) error {
 	if err := nspawn.Start(); err != nil {
 		return err
 	}
+	k.ended = make(chan struct{})
 	go func() {
 		nspawn.Wait()
 		notify.Close()
+		close(k.ended)
 	}()
 	if err := k.awaitReady(notify); err != nil {
 		output, _ := os.ReadFile(console.Name())

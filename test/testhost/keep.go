@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +18,9 @@ import (
 // systems, boots the host and runs the steps. It has nothing to clean up.
 type keeper struct {
 	spec
-	leader int // the host's init, in our PID name space
+	leader int           // the host's init, in our PID name space
+	ended  chan struct{} // closed when the host has ended
+	steps  int           // how many were run
 }
 
 func keep(ctx context.Context, dir string) (int, error) {
@@ -107,48 +108,6 @@ func (k *keeper) install(ctx context.Context) error {
 	return nil
 }
 
-// run runs one step and returns its exit status.
-func (k *keeper) run(ctx context.Context, s step) (int, error) {
-	fmt.Print(s.Welcome)
-	if s.PTY {
-		return k.runOnPTY(ctx, s)
-	}
-	cmd := k.service(ctx, s, "--pipe")
-	if s.Stdin {
-		cmd.Stdin = os.Stdin
-	}
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if s.Filter == nil {
-		return exitStatus(cmd.Run())
-	}
-	filter := exec.CommandContext(ctx, s.Filter[0], s.Filter[1:]...)
-	filter.Stdout, filter.Stderr = os.Stdout, os.Stderr
-	in, err := filter.StdinPipe()
-	if err != nil {
-		return 1, err
-	}
-	cmd.Stdout, cmd.Stderr = in, in
-	if err := filter.Start(); err != nil {
-		return 1, err
-	}
-	status, err := exitStatus(cmd.Run())
-	in.Close()
-	return status, errors.Join(err, filter.Wait())
-}
-
-// service returns the command that runs s as a service of the host.
-// A bare nsenter would keep our cgroup, and be part of no unit inside.
-func (k *keeper) service(ctx context.Context, s step, options ...string) *exec.Cmd {
-	args := append([]string{"--quiet", "--wait", "--collect", "--service-type=exec"}, options...)
-	for _, variable := range s.Env {
-		args = append(args, "--setenv="+variable)
-	}
-	if s.Dir != "" {
-		args = append(args, "--working-directory="+s.Dir)
-	}
-	return k.inside(ctx, "systemd-run", append(append(args, "--"), s.Argv...)...)
-}
-
 // inside returns a command in all name spaces of the host.
 func (k *keeper) inside(ctx context.Context, program string, args ...string) *exec.Cmd {
 	enter := []string{"--target", strconv.Itoa(k.leader), "--all", "--wd=/", "--", program}
@@ -173,12 +132,4 @@ func (k *keeper) saveJournal(ctx context.Context) {
 func lastLines(text string, n int) string {
 	lines := strings.SplitAfter(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n-1):], "")
-}
-
-func exitStatus(err error) (int, error) {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return max(exit.ExitCode(), 1), nil
-	}
-	return 0, err
 }

@@ -131,3 +131,35 @@ func reused(t *testing.T, c cache) bool {
 	}
 	return len(hosts) > 0
 }
+
+func TestTheStatusSurvivesARestartOfTheBus(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), tool(t), "run", "--stock", "--quiet", "--", "sh", "-c",
+		"systemctl restart dbus-broker; systemctl is-active dbus-broker; sleep 0.5; echo end; exit 9")
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 9 {
+		t.Errorf("got %v, want exit status 9", err)
+	}
+	if want := "active\nend\n"; string(out) != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+}
+
+func TestACommandThatIsNotThereFails(t *testing.T) {
+	t.Parallel()
+	err := exec.CommandContext(t.Context(), tool(t), "run", "--stock", "--quiet", "--", "no-such-command").Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Errorf("got %v, want a failure", err)
+	}
+}
+
+func TestACommandThatIsKilledFails(t *testing.T) {
+	t.Parallel()
+	err := exec.CommandContext(t.Context(), tool(t), "run", "--stock", "--quiet", "--", "sh", "-c", "kill -9 $$").Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		t.Errorf("got %v, want a failure", err)
+	}
+}
