@@ -25,11 +25,11 @@ type registry struct{ machines []machine1.ListedMachine }
 type machineObject struct {
 	name string
 	id   [16]byte
-	more [300]byte // a Machine is not small
+	_    [300]byte // a Machine is not small
 }
 
-func text1(get func(machineObject) string) func(context.Context, machineObject) (string, error) {
-	return func(_ context.Context, m machineObject) (string, error) { return get(m), nil }
+func text1(get func(machineObject) string) any {
+	return vtable.Getter(func(_ context.Context, m machineObject) (string, error) { return get(m), nil })
 }
 
 var registryInterface = vtable.Interface{
@@ -57,11 +57,11 @@ var machineInterface = func() *vtable.Interface {
 	for n := range 4 {
 		i.Properties = append(i.Properties, vtable.Property{
 			Name: fmt.Sprint("Number", n), Emits: vtable.EmitsConst,
-			Get: func(context.Context, machineObject) (uint64, error) { return 7, nil },
+			Get: vtable.Getter(func(context.Context, machineObject) (uint64, error) { return 7, nil }),
 		})
 	}
 	i.Properties = append(i.Properties, vtable.Property{
-		Name: "Id", Get: func(_ context.Context, m machineObject) ([]byte, error) { return m.id[:], nil },
+		Name: "Id", Get: vtable.Getter(func(_ context.Context, m machineObject) ([]byte, error) { return m.id[:], nil }),
 	})
 	return i
 }()

@@ -35,7 +35,6 @@ func TestBadRowsAreRefused(t *testing.T) {
 		"no call":                     {Name: "M", Func: getter},
 		"another target":              {Name: "M", Func: func(context.Context, *vtable.Call, string) error { return nil }},
 		"no error":                    {Name: "M", Func: func(context.Context, *vtable.Call, int) {}},
-		"an error that is not last":   {Name: "M", Out: "a", Func: func(context.Context, *vtable.Call, int) (error, string) { return nil, "" }},
 		"variadic":                    {Name: "M", In: "a", Func: func(context.Context, *vtable.Call, int, ...string) error { return nil }},
 		"a type that has no size":     {Name: "M", In: "a", Func: func(context.Context, *vtable.Call, int, int) error { return nil }},
 		"an any":                      {Name: "M", Out: "a", Func: func(context.Context, *vtable.Call, int) (any, error) { return nil, nil }},
@@ -52,12 +51,14 @@ func TestBadRowsAreRefused(t *testing.T) {
 		}
 	}
 	properties := map[string]vtable.Property{
-		"no getter":                       {Name: "P"},
-		"a getter that takes a call":      {Name: "P", Get: good},
-		"a getter that gives two":         {Name: "P", Get: func(context.Context, int) (string, string, error) { return "", "", nil }},
-		"a setter of another type":        {Name: "P", Get: getter, Set: func(context.Context, int, uint32) error { return nil }},
-		"a setter that returns something": {Name: "P", Get: getter, Set: func(context.Context, int, string) (int32, error) { return 0, nil }},
-		"a type that is none":             {Name: "P", Get: func(context.Context, int) (error, error) { return nil, nil }},
+		"no getter":                            {Name: "P"},
+		"a getter that takes a call":           {Name: "P", Get: good},
+		"a getter that gives two":              {Name: "P", Get: func(context.Context, int) (string, string, error) { return "", "", nil }},
+		"a setter of another type":             {Name: "P", Get: getter, Set: func(context.Context, int, uint32) error { return nil }},
+		"a setter that returns something":      {Name: "P", Get: getter, Set: func(context.Context, int, string) (int32, error) { return 0, nil }},
+		"a fast getter of another target":      {Name: "P", Get: vtable.Getter(func(context.Context, string) (string, error) { return "", nil })},
+		"a fast getter of a type that is none": {Name: "P", Get: vtable.Getter(func(context.Context, int) (int, error) { return 0, nil })},
+		"a type that is none":                  {Name: "P", Get: func(context.Context, int) (error, error) { return nil, nil }},
 	}
 	for name, row := range properties {
 		i := vtable.Interface{Name: "a.b", Properties: []vtable.Property{row}}

@@ -31,6 +31,9 @@ func TestPropertiesAreReadAndWritten(t *testing.T) {
 	if diff := cmp.Diff([][]any{{"a", dbus.ObjectPath("/a")}}, get(worldName, "Alpha")); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff(get(worldName, "Alpha"), get(worldName, "Rows")); diff != "" {
+		t.Error(diff)
+	}
 	if got := get(worldName, "Secret"); got != uint32(42) {
 		t.Errorf("a hidden property: got %v", got)
 	}

@@ -48,8 +48,12 @@ type Property struct {
 	// Hidden properties answer Get, but show neither in GetAll nor in
 	// introspection.
 	Hidden bool
-	Get    any // func(ctx context.Context, target T) (V, error)
-	Set    any // func(ctx context.Context, target T, value V) error, or nil: read-only
+	// Get is a func(ctx context.Context, target T) (V, error), or what Getter
+	// makes of one.
+	Get any
+	// Set is a func(ctx context.Context, target T, value V) error, or nil:
+	// read-only.
+	Set any
 }
 
 // Emits says whether a property's changes are told by PropertiesChanged.

@@ -85,6 +85,7 @@ var worldInterface = vtable.Interface{
 		{Name: "Zeta", Emits: vtable.EmitsConst, Get: func(context.Context, *world) (string, error) { return "z", nil }},
 		{Name: "Alpha", Get: func(context.Context, *world) ([]row, error) { return []row{{"a", "/a"}}, nil }},
 		{Name: "Secret", Emits: vtable.EmitsConst, Hidden: true, Get: func(context.Context, *world) (uint32, error) { return 42, nil }},
+		{Name: "Rows", Emits: vtable.EmitsConst, Hidden: true, Get: vtable.Getter(func(context.Context, *world) ([]row, error) { return []row{{"a", "/a"}}, nil })},
 		{Name: "Level", Emits: vtable.EmitsFalse, Get: getLevel, Set: setLevel},
 	},
 	Signals: []vtable.Signal{{Name: "Counted", Args: "n", Types: "u"}},
@@ -96,8 +97,8 @@ var thingInterface = vtable.Interface{
 		{Name: "Name", Out: "name", Func: func(_ context.Context, _ *vtable.Call, t thing) (string, error) { return t.name, nil }},
 	},
 	Properties: []vtable.Property{
-		{Name: "Name", Emits: vtable.EmitsConst, Get: func(_ context.Context, t thing) (string, error) { return t.name, nil }},
-		{Name: "Broken", Hidden: true, Get: func(context.Context, thing) (string, error) { return "", errors.New("broken") }},
+		{Name: "Name", Emits: vtable.EmitsConst, Get: vtable.Getter(func(_ context.Context, t thing) (string, error) { return t.name, nil })},
+		{Name: "Broken", Hidden: true, Get: vtable.Getter(func(context.Context, thing) (string, error) { return "", errors.New("broken") })},
 	},
 }
 

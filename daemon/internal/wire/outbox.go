@@ -20,7 +20,7 @@ type segment struct {
 	data   []byte
 	sent   int // how much of data has been written
 	fds    []int
-	header Header // of the message that passes fds
+	header *Header // of the message that passes fds
 }
 
 // An outbox is the messages that wait to be written, in order and without
@@ -31,7 +31,8 @@ type outbox struct {
 	mu       sync.Mutex
 	room     sync.Cond // the outbox is not crowded any more
 	segments []segment
-	bytes    int // of the segments and of those being written
+	first    [1]segment // memory for the usual case: one at a time
+	bytes    int        // of the segments and of those being written
 	spare    []byte
 	closed   bool
 }
@@ -53,7 +54,8 @@ func (o *outbox) push(h *Header, body []byte, fds []int) {
 	before := len(s.data)
 	s.data = append(h.append(s.data, len(body)), body...)
 	if len(fds) > 0 {
-		s.fds, s.header = fds, *h
+		header := *h
+		s.fds, s.header = fds, &header
 	}
 	o.bytes += len(s.data) - before
 	o.mu.Unlock()
@@ -94,7 +96,9 @@ func (o *outbox) take() (segment, bool) {
 	}
 	s := o.segments[0]
 	o.segments[0] = segment{}
-	o.segments = o.segments[1:]
+	if o.segments = o.segments[1:]; len(o.segments) == 0 {
+		o.segments = o.first[:0]
+	}
 	return s, true
 }
 

@@ -96,7 +96,7 @@ func (c *Conn) writeSegment(s *segment, wait bool) error {
 	for s.sent < len(s.data) {
 		n, err := c.sock.send(s.data[s.sent:], s.fds, wait)
 		if len(s.fds) > 0 && unsendable(err) {
-			c.sendFailure(&s.header, err)
+			c.sendFailure(s.header, err)
 			n, err = len(s.data), nil
 		}
 		if err != nil {
