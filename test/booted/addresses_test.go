@@ -16,7 +16,7 @@ import (
 func TestAddressesOfANetworkNamespace(t *testing.T) {
 	t.Parallel()
 	const name = "own-network"
-	p := startProcess(t, name, "--property=PrivateNetwork=yes")
+	p := startProcess(t, name, "--property=PrivateNetwork=yes", "--service-type=exec")
 	inside := func(argv ...string) {
 		t.Helper()
 		run(t, append([]string{"nsenter", "--net", "--target", strconv.Itoa(p.pid), "ip"}, argv...)...)
