@@ -43,6 +43,9 @@ func run(args []string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.ui.failed
+	}
 	a.agent.Stop()
 	if a.client != nil {
 		_ = a.client.Close()

@@ -38,7 +38,7 @@ func (a *app) rootCommand() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 	}
 	cobra.EnableCommandSorting = false
-	a.addFlags(root.PersistentFlags(), a.stock)
+	a.addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef("%s", err) })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.ui.print(helpText(cmd)) })
 	root.SetHelpCommand(a.helpCommand())

@@ -43,7 +43,7 @@ type options struct {
 	timeout       durationFlag
 }
 
-func (o *options) addFlags(f *pflag.FlagSet, stock bool) {
+func (o *options) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.BoolP("help", "h", false, "Show help")
 	f.BoolVar(&o.version, "version", false, "Show the version")
@@ -62,7 +62,7 @@ func (o *options) addFlags(f *pflag.FlagSet, stock bool) {
 	f.StringVar(&o.uid, "uid", "", "Run the shell as this `USER`")
 	f.StringArrayVarP(&o.environment, "setenv", "E", nil, "Set `VAR[=VALUE]` for the shell")
 	f.Var(&o.timeout, "timeout", "Wait as long as `TIME`, such as 30s or 5m")
-	f.BoolVar(&o.noWait, "no-wait", stock, "Return at once")
+	f.BoolVar(&o.noWait, "no-wait", false, "Return at once")
 	f.BoolVar(&o.noAskPassword, "no-ask-password", false, "Do not ask for passwords")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Say less")
 	o.maxAddresses.n = 1
@@ -92,8 +92,17 @@ func abbreviations(f *pflag.FlagSet) func(*pflag.FlagSet, string) pflag.Normaliz
 	}
 }
 
+// outputs are the formats of log lines; lists know the JSON ones.
+var outputs = []string{
+	"short", "short-full", "short-iso", "short-iso-precise", "short-precise", "short-monotonic", "short-delta", "short-unix",
+	"verbose", "export", "json", "json-pretty", "json-sse", "json-seq", "cat", "with-unit",
+}
+
 // check refuses values that parse but mean nothing, before anything is done.
 func (o *options) check() error {
+	if o.output != "" && !slices.Contains(outputs, o.output) {
+		return usagef("--output: there is no format %q, only %s", o.output, strings.Join(outputs, ", "))
+	}
 	for i, assignment := range o.environment {
 		name, _, assigned := strings.Cut(assignment, "=")
 		if !validVariable(name) {

@@ -23,7 +23,7 @@ func (a *app) login(ctx context.Context, args []string) error {
 	switch {
 	case a.uid != "" || len(a.environment) > 0:
 		return usagef("login: --uid and --setenv are for shell: a login asks who you are")
-	case !a.ui.isTerminal():
+	case !a.ui.isTerminal() && !a.stock:
 		return &hintedError{
 			usagef("login: the output is not a terminal, and a login prompt is for one"),
 			fmt.Sprintf(`"machctl shell %s COMMAND" runs a command, wherever its output goes`, name),

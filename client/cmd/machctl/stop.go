@@ -77,7 +77,7 @@ func (a *app) tell(ctx context.Context, names []string, call machineCall) error 
 
 // end tells machines to end and then waits for all of them together.
 func (a *app) end(ctx context.Context, names []string, call machineCall, overdue string) error {
-	if a.noWait {
+	if a.noWait || a.stock {
 		return a.tell(ctx, names, call)
 	}
 	timeout := a.timeout.or(stopTimeout)

@@ -32,6 +32,7 @@ type ui struct {
 	width    int // of the terminal, 0 if it is none
 	ellipsis string
 	unicode  bool
+	failed   error // why a result could not be printed
 }
 
 func newUI(out, err *os.File, o *options) *ui {
@@ -66,7 +67,11 @@ func utf8Locale() bool {
 func (u *ui) isTerminal() bool { return u.width > 0 }
 
 // print prints a result.
-func (u *ui) print(text string) { fmt.Fprint(u.out, text) }
+func (u *ui) print(text string) {
+	if _, err := fmt.Fprint(u.out, text); err != nil && u.failed == nil {
+		u.failed = fmt.Errorf("cannot print the result: %w", err)
+	}
+}
 
 // say tells a person what goes on, as it is.
 func (u *ui) say(text string) {
