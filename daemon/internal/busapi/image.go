@@ -27,6 +27,6 @@ var imageInterface = vtable.Interface{
 	},
 }
 
-func ofImage[V string | bool | uint64](get func(image.Image) V) func(context.Context, image.Image) (V, error) {
-	return func(_ context.Context, i image.Image) (V, error) { return get(i), nil }
+func ofImage[V string | bool | uint64](get func(image.Image) V) any {
+	return vtable.Getter(func(_ context.Context, i image.Image) (V, error) { return get(i), nil })
 }

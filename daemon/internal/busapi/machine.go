@@ -65,12 +65,12 @@ var machineInterface = vtable.Interface{
 	},
 }
 
-func text(get func(machine.Machine) string) func(context.Context, machineObject) (string, error) {
-	return func(_ context.Context, o machineObject) (string, error) { return get(o.machine), nil }
+func text(get func(machine.Machine) string) any {
+	return vtable.Getter(func(_ context.Context, o machineObject) (string, error) { return get(o.machine), nil })
 }
 
-func number[N uint32 | uint64](get func(machine.Machine) N) func(context.Context, machineObject) (N, error) {
-	return func(_ context.Context, o machineObject) (N, error) { return get(o.machine), nil }
+func number[N uint32 | uint64](get func(machine.Machine) N) any {
+	return vtable.Getter(func(_ context.Context, o machineObject) (N, error) { return get(o.machine), nil })
 }
 
 // machineID is empty, not 16 zeros, when the registrant gave none.
