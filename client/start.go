@@ -52,7 +52,7 @@ func (c *Client) QueueStart(ctx context.Context, name string) (*Starting, error)
 		return nil, fmt.Errorf("cannot start %q: %w", name, err)
 	}
 	s := &Starting{Unit: unit, c: c, name: name, sub: sub}
-	err = c.call(ctx, systemd, systemdManager+".Subscribe", nil)
+	err = c.subscribeUnits(ctx)
 	if err == nil {
 		err = c.call(ctx, systemd, systemdManager+".StartUnit", []any{unit, "fail"}, &s.job)
 	}

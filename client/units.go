@@ -59,6 +59,19 @@ func unitPath(unit string) dbus.ObjectPath {
 	return systemdPath + "/unit/" + dbus.ObjectPath(machine1.EscapeLabel(unit))
 }
 
+// alreadySubscribed is PID 1's answer to the second of two subscriptions.
+const alreadySubscribed = "org.freedesktop.systemd1.AlreadySubscribed"
+
+// subscribeUnits makes PID 1 send signals: it sends none while nobody asks.
+func (c *Client) subscribeUnits(ctx context.Context) error {
+	err := c.call(ctx, systemd, systemdManager+".Subscribe", nil)
+	var remote *machine1.RemoteError
+	if errors.As(err, &remote) && remote.Name == alreadySubscribed {
+		return nil
+	}
+	return err
+}
+
 // unitProperty reads one property. PID 1 answers for units that are not
 // loaded too, with defaults.
 func (c *Client) unitProperty(ctx context.Context, unit, iface, property string, to any) error {
@@ -90,7 +103,7 @@ func (c *Client) waitInactive(ctx context.Context, unit string) error {
 		return err
 	}
 	defer sub.close()
-	if err := c.call(ctx, systemd, systemdManager+".Subscribe", nil); errors.Is(err, machine1.ErrServiceUnknown) {
+	if err := c.subscribeUnits(ctx); errors.Is(err, machine1.ErrServiceUnknown) {
 		return nil
 	}
 	for {

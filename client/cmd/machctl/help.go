@@ -125,10 +125,15 @@ func flagHelp(flags *pflag.FlagSet, wanted func(*pflag.Flag) bool) string {
 	return b.String()
 }
 
+// version is set by the build.
+var version string
+
 func versionText() string {
-	version := "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = info.Main.Version
+	if version != "" {
+		return "machctl " + version + "\n"
 	}
-	return "machctl " + version + "\n"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return "machctl " + info.Main.Version + "\n"
+	}
+	return "machctl (unknown version)\n"
 }

@@ -28,13 +28,15 @@ type World struct {
 	machines map[string]Machine
 	images   []Image
 	units    map[string]Unit
-	jobs     uint32
-	calls    []string
-	called   *sync.Cond // on mu, when calls has grown
-	failures map[string]*dbus.Error
-	hung     map[string]bool
-	machined *dbus.Conn
-	systemd  *dbus.Conn
+
+	subscribers map[dbus.Sender]bool // of PID 1
+	jobs        uint32
+	calls       []string
+	called      *sync.Cond // on mu, when calls has grown
+	failures    map[string]*dbus.Error
+	hung        map[string]bool
+	machined    *dbus.Conn
+	systemd     *dbus.Conn
 }
 
 // New starts a bus with both daemons on it, which end with the test. The
@@ -48,8 +50,10 @@ func New(t testing.TB) *World {
 		ended:    make(chan struct{}),
 		machines: map[string]Machine{machine1.Host: host()},
 		units:    map[string]Unit{},
-		failures: map[string]*dbus.Error{},
-		hung:     map[string]bool{},
+
+		subscribers: map[dbus.Sender]bool{},
+		failures:    map[string]*dbus.Error{},
+		hung:        map[string]bool{},
 	}
 	w.called = sync.NewCond(&w.mu)
 	t.Cleanup(w.close)

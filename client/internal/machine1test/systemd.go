@@ -98,7 +98,18 @@ func unitPath(name string) dbus.ObjectPath {
 	return systemdPath + "/unit/" + dbus.ObjectPath(machine1.EscapeLabel(name))
 }
 
-func (w *World) subscribe(msg dbus.Message) *dbus.Error { return w.enter(msg) }
+func (w *World) subscribe(msg dbus.Message, sender dbus.Sender) *dbus.Error {
+	if err := w.enter(msg); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.subscribers[sender] {
+		return Error("org.freedesktop.systemd1.AlreadySubscribed", "Client is already subscribed.")
+	}
+	w.subscribers[sender] = true
+	return nil
+}
 
 // startUnit ends the job at once, so JobRemoved always overtakes the reply.
 func (w *World) startUnit(msg dbus.Message, name, mode string) (dbus.ObjectPath, *dbus.Error) {
