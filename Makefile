@@ -25,7 +25,7 @@ FILES = \
 
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)"
 
-.PHONY: all install uninstall host demo check clean help bin/machd bin/machctl bin/testhost
+.PHONY: all install uninstall host demo check bench clean help bin/machd bin/machctl bin/testhost
 
 all: bin/machd bin/machctl
 
@@ -60,6 +60,10 @@ demo: bin/testhost
 check:
 	@$(GO) run ./test/check
 
+bench: all bin/testhost
+	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
+	@bin/testhost run --disabled -- /src/bin/bench
+
 clean:
 	rm -rf bin
 
@@ -70,4 +74,5 @@ help:
 	@echo "make host       a shell in a booted systemd in a container, machd in place, c8-ns to play with"
 	@echo "make demo       the book's session in such a host, each answer checked"
 	@echo "make check      every test there is"
+	@echo "make bench      machd beside systemd-machined, measured"
 	@echo "make clean      remove bin"
