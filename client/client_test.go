@@ -156,7 +156,7 @@ func TestAHungMachineCostsItsOwnValuesOnly(t *testing.T) {
 	w.Add(machine1test.C8NS())
 	w.Hang("GetMachineOSRelease c8-ns")
 	machines := []machine1.ListedMachine{{Name: "c8-ns"}, {Name: ".host"}}
-	d := c.Overview(t.Context(), machines, time.Second/2)
+	d := c.Overview(t.Context(), machines, 3*time.Second)
 	if !errors.Is(d[0].OSError, machine1.ErrTimeout) || len(d[0].Addresses) != 2 {
 		t.Errorf("the hung machine: %+v", d[0])
 	}

@@ -7,9 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// beginTimeout is how long input that nobody types waits for a sign of life
-// from the other side.
-const beginTimeout = 3 * time.Second
+// Limits for input that nobody types: how long it waits for a sign of life
+// from the other side, and how long after the last reset of the terminal. Two
+// resets by systemd are some 20 ms apart.
+const (
+	beginTimeout = 3 * time.Second
+	resetPause   = 250 * time.Millisecond
+)
 
 // forwardInput sends what is typed to the master until there is no more.
 func (f *forwarder) forwardInput() ending {
@@ -61,24 +65,40 @@ func (f *forwarder) endInput(last byte) ending {
 	return ending{goOn: true}
 }
 
-// awaitBegin waits until the other side has shown or reset something: a
-// service manager throws away what was typed before it starts the command.
+// awaitBegin waits until the other side has shown something, or has reset its
+// terminal and left it alone since: a service manager throws away what was
+// typed before it starts the command, and does so more than once.
 func (f *forwarder) awaitBegin() {
 	timeout := time.NewTimer(beginTimeout)
 	defer timeout.Stop()
-	select {
-	case <-f.alive:
-	case <-f.wake.over:
-	case <-timeout.C:
+	for {
+		select {
+		case <-f.flushed:
+			timeout.Reset(resetPause)
+		case <-f.shown:
+			return
+		case <-f.wake.over:
+			return
+		case <-timeout.C:
+			return
+		}
 	}
 }
 
-// begun says that the other side has begun. Only the output calls it.
-func (f *forwarder) begun() {
-	select {
-	case <-f.alive:
-	default:
-		close(f.alive)
+// begun tells awaitBegin of signs of life. Only the output calls it.
+func (f *forwarder) begun(output, flushed bool) {
+	if flushed {
+		select {
+		case f.flushed <- struct{}{}:
+		default:
+		}
+	}
+	if output {
+		select {
+		case <-f.shown:
+		default:
+			close(f.shown)
+		}
 	}
 }
 

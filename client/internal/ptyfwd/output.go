@@ -32,10 +32,10 @@ func (f *forwarder) forwardOutput() ending {
 // and output behind it if the status is 0.
 func (f *forwarder) show(data []byte) (goOn bool) {
 	if f.packets() {
-		f.begun()
-		status := data[0]
+		flushed := data[0]&unix.TIOCPKT_FLUSHREAD != 0
 		data = data[1:]
-		f.eof.repeat(f.master, status&unix.TIOCPKT_FLUSHREAD != 0)
+		f.begun(len(data) > 0, flushed)
+		f.eof.repeat(f.master, flushed)
 	}
 	if len(data) == 0 {
 		return true

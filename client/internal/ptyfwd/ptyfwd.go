@@ -95,7 +95,8 @@ type forwarder struct {
 	ended    chan ending
 	ignoring atomic.Bool   // a hang-up is no end yet
 	last     atomic.Int32  // last byte of the output
-	alive    chan struct{} // closed when the other side has begun
+	shown    chan struct{} // closed at the first output
+	flushed  chan struct{} // holds one if the other side has emptied its queues
 	eof      endOfInput
 }
 
@@ -107,7 +108,7 @@ type ending struct {
 }
 
 func newForwarder(master *os.File, o Options) (*forwarder, error) {
-	f := &forwarder{Options: o, in: int(o.Stdin.Fd()), out: int(o.Stdout.Fd()), ended: make(chan ending, 2), alive: make(chan struct{})}
+	f := &forwarder{Options: o, in: int(o.Stdin.Fd()), out: int(o.Stdout.Fd()), ended: make(chan ending, 2), shown: make(chan struct{}), flushed: make(chan struct{}, 1)}
 	f.ignoring.Store(o.Login)
 	f.last.Store('\n')
 	f.screen = newScreen(o.Stdin, o.Stdout)
