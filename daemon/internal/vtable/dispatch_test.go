@@ -113,6 +113,8 @@ func TestErrorsHaveStockNamesAndTexts(t *testing.T) {
 			machine1.RemoteError{Name: errorNS + "InvalidArgs", Text: "Invalid arguments 'ui' to call org.example.World.Add(), expecting 'ii'."}},
 		{"no arguments where some are expected", rootPath, worldName + ".Echo", nil,
 			machine1.RemoteError{Name: errorNS + "InvalidArgs", Text: "Invalid arguments '' to call org.example.World.Echo(), expecting 's'."}},
+		{"arguments that are too long", rootPath, worldName + ".Echo", []any{strings.Repeat("x", 2<<20)},
+			machine1.RemoteError{Name: errorNS + "LimitsExceeded", Text: "limits exceeded: the arguments are longer than 1048576 bytes"}},
 		{"a float for an integer", rootPath, worldName + ".Count", []any{3.9},
 			machine1.RemoteError{Name: errorNS + "InvalidArgs", Text: "Invalid arguments 'd' to call org.example.World.Count(), expecting 'u'."}},
 		{"arguments of a method that has none", rootPath, worldName + ".Nothing", []any{"x"},

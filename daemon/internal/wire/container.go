@@ -18,36 +18,38 @@ func sliceCodec(t reflect.Type, depth int) (*Codec, error) {
 		c.encode, c.decode = encodeBytes, decodeBytes
 		return c, nil
 	}
-	first := elem.signature[0]
-	c.encode = func(e *Encoder, v reflect.Value) {
-		a := e.Array(first)
-		for i := range v.Len() {
-			if e.full() && !elem.mayHaveFD {
-				break
-			}
-			elem.encode(e, v.Index(i))
-		}
-		e.EndArray(a)
-	}
-	c.decode = func(d *Decoder, v reflect.Value) {
-		end := d.array(alignOf(first))
-		if !d.enter() {
-			return
-		}
-		n := 0
-		for ; d.more(end); n++ {
-			if n == v.Cap() {
-				if !d.alloc(elem.size * (n + 4)) {
-					return
-				}
-				v.Grow(n + 4)
-			}
-			v.SetLen(n + 1)
-			elem.decode(d, v.Index(n))
-		}
-		d.leave()
-	}
+	c.encode = func(e *Encoder, v reflect.Value) { encodeSlice(elem, e, v) }
+	c.decode = func(d *Decoder, v reflect.Value) { decodeSlice(elem, d, v) }
 	return c, nil
+}
+
+func encodeSlice(elem *Codec, e *Encoder, v reflect.Value) {
+	a := e.Array(elem.signature[0])
+	for i := range v.Len() {
+		if e.full() && !elem.mayHaveFD {
+			break
+		}
+		elem.encode(e, v.Index(i))
+	}
+	e.EndArray(a)
+}
+
+func decodeSlice(elem *Codec, d *Decoder, v reflect.Value) {
+	end := d.array(alignOf(elem.signature[0]))
+	if !d.enter() {
+		return
+	}
+	for n := 0; d.more(end); n++ {
+		if n == v.Cap() {
+			if !d.alloc(elem.size * (n + 4)) {
+				return
+			}
+			v.Grow(n + 4)
+		}
+		v.SetLen(n + 1)
+		elem.decode(d, v.Index(n))
+	}
+	d.leave()
 }
 
 func encodeBytes(e *Encoder, v reflect.Value) {
@@ -125,31 +127,36 @@ func mapCodec(t reflect.Type, depth int) (*Codec, error) {
 		signature: "a{" + key.signature + elem.signature + "}",
 		mayHaveFD: key.mayHaveFD || elem.mayHaveFD,
 	}
-	c.encode = func(e *Encoder, v reflect.Value) {
-		a := e.Array('{')
-		for _, k := range sortedKeys(v) {
-			e.Struct()
-			key.encode(e, k)
-			elem.encode(e, v.MapIndex(k))
-		}
-		e.EndArray(a)
-	}
-	c.decode = func(d *Decoder, v reflect.Value) {
-		end := d.array(8)
-		if !d.enter() {
-			return
-		}
-		v.Set(reflect.MakeMap(t))
-		for d.more(end) && d.alloc(key.size+elem.size+entryOverhead) {
-			k, val := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
-			d.take(8, 0)
-			key.decode(d, k)
-			elem.decode(d, val)
-			v.SetMapIndex(k, val)
-		}
-		d.leave()
-	}
+	c.encode = func(e *Encoder, v reflect.Value) { encodeMap(key, elem, e, v) }
+	c.decode = func(d *Decoder, v reflect.Value) { decodeMap(key, elem, d, v) }
 	return c, nil
+}
+
+func encodeMap(key, elem *Codec, e *Encoder, v reflect.Value) {
+	a := e.Array('{')
+	for _, k := range sortedKeys(v) {
+		e.Struct()
+		key.encode(e, k)
+		elem.encode(e, v.MapIndex(k))
+	}
+	e.EndArray(a)
+}
+
+func decodeMap(key, elem *Codec, d *Decoder, v reflect.Value) {
+	end := d.array(8)
+	if !d.enter() {
+		return
+	}
+	t := v.Type()
+	v.Set(reflect.MakeMap(t))
+	for d.more(end) && d.alloc(key.size+elem.size+entryOverhead) {
+		k, val := reflect.New(t.Key()).Elem(), reflect.New(t.Elem()).Elem()
+		d.take(8, 0)
+		key.decode(d, k)
+		elem.decode(d, val)
+		v.SetMapIndex(k, val)
+	}
+	d.leave()
 }
 
 // sortedKeys makes what is sent the same every time.
