@@ -76,18 +76,25 @@ func (c *Client) detail(ctx context.Context, d *ListedDetail, patience time.Dura
 }
 
 // askLater sends a question now; the function it returns waits for the answer.
+// An answer that is there already counts, even if the time is over.
 func (c *Client) askLater(ctx context.Context, member, name string, out any) func() error {
 	member = machine1.ManagerInterface + "." + member
 	in := []any{name}
 	call, err := bus.Go(ctx, c.conn, machined, member, false, in)
 	return func() error {
-		if err == nil {
-			err = c.explain(ctx, machine1.BusName, bus.Wait(ctx, call, out))
+		if err != nil {
+			return err
 		}
+		wait := ctx
+		if len(call.Done) > 0 {
+			wait = context.WithoutCancel(ctx)
+		}
+		err := c.explain(ctx, machine1.BusName, bus.Wait(wait, call, out))
 		if errors.Is(err, machine1.ErrNoReply) {
 			err = c.explain(ctx, machine1.BusName, bus.Call(ctx, c.conn, machined, member, false, in, out))
 		}
-		if err != nil && ctx.Err() != nil {
+		var answer *machine1.RemoteError
+		if errors.Is(err, machine1.ErrTimeout) && !errors.As(err, &answer) {
 			return errSilent
 		}
 		return err

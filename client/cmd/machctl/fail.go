@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -57,7 +58,7 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
 		return "without --no-ask-password you are asked for a password"
 	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired):
-		return a.deniedHint()
+		return a.deniedHint(err)
 	case errors.Is(err, machine1.ErrServiceUnknown):
 		return `"systemctl start systemd-machined.service" starts machd where it is installed, and "systemctl status systemd-machined.service" says why it does not run`
 	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil:
@@ -66,11 +67,15 @@ func (a *app) hint(err error) string {
 	return ""
 }
 
-func (a *app) deniedHint() string {
-	if os.Geteuid() == 0 {
+// deniedHint leaves it at the daemon's own words if they name the right that
+// is missing.
+func (a *app) deniedHint(err error) string {
+	switch {
+	case a.action != "" && strings.Contains(err.Error(), a.action):
+		return ""
+	case os.Geteuid() == 0:
 		return "a security module or the bus policy stands in the way: see the journal"
-	}
-	if a.action == "" {
+	case a.action == "":
 		return "run it as root"
 	}
 	return fmt.Sprintf("run it as root, or let a polkit rule allow %s", a.action)

@@ -39,13 +39,19 @@ func (a *app) journalText(ctx context.Context, m client.Machine) string {
 	return "\n" + text
 }
 
-// startLog returns the last log lines of one start of a unit, newest last.
+// startLog returns the last log lines of one start of a unit, oldest first:
+// errors if there are any, since a container's console is in the log as well.
 func (a *app) startLog(ctx context.Context, e *client.StartError) []string {
-	selection := []string{"-u", e.Unit}
+	args := []string{"-o", "cat", "-n", strconv.Itoa(startLines)}
 	if e.Invocation != "" {
-		selection = []string{"_SYSTEMD_INVOCATION_ID=" + e.Invocation}
+		args = append(args, "_SYSTEMD_INVOCATION_ID="+e.Invocation)
+	} else {
+		args = append(args, "-u", e.Unit)
 	}
-	text := a.journal(ctx, append([]string{"-o", "cat", "-n", strconv.Itoa(startLines)}, selection...)...)
+	text := a.journal(ctx, append([]string{"-p", "err"}, args...)...)
+	if text == "" {
+		text = a.journal(ctx, args...)
+	}
 	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
 }
 

@@ -46,16 +46,21 @@ func (a *app) show(ctx context.Context, names []string) error {
 	})
 }
 
-// propertiesOf fails with the words that scripts look for.
 func (a *app) propertiesOf(ctx context.Context, name string) ([]machine1.Property, error) {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
 	properties, err := a.client.MachineProperties(ctx, name)
+	return properties, lookupError(err)
+}
+
+// lookupError puts it that a machine is unknown in the words that scripts look
+// for.
+func lookupError(err error) error {
 	var remote *machine1.RemoteError
 	if errors.Is(err, machine1.ErrNoSuchMachine) && errors.As(err, &remote) {
-		return nil, machine1.Errorf(machine1.ErrNoSuchMachine, "Could not get path to machine: %s", remote)
+		return machine1.Errorf(machine1.ErrNoSuchMachine, "Could not get path to machine: %s", remote)
 	}
-	return properties, err
+	return err
 }
 
 func (a *app) showText(properties []machine1.Property) string {

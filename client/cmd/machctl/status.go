@@ -32,12 +32,9 @@ func (a *app) status(ctx context.Context, names []string) error {
 	return each(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
-		if _, err := a.propertiesOf(ctx, name); err != nil {
-			return err
-		}
 		m, err := a.client.Machine(ctx, name)
 		if err != nil {
-			return err
+			return lookupError(err)
 		}
 		text := a.statusText(ctx, m)
 		if shown++; shown > 1 {
