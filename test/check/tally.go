@@ -66,6 +66,10 @@ func (t *tally) read(r io.Reader, label string) error {
 			t.readLine(line, label, output, failedIn)
 		}
 		if err == io.EOF {
+			// A binary that gave up ends neither its tests nor its package.
+			for _, id := range slices.SortedFunc(maps.Keys(output), byName) {
+				fmt.Print(output[id])
+			}
 			return nil
 		}
 		if err != nil {
@@ -86,8 +90,11 @@ func (t *tally) readLine(line []byte, label string, output map[test]string, fail
 		fmt.Print(e.Output)
 	case e.Action == "output":
 		output[id] += e.Output
+	case e.Action != "pass" && e.Action != "fail" && e.Action != "skip":
+		// start, run, pause, cont: nothing has ended
 	case e.Test == "":
 		t.endPackage(e, label, output[id], failedIn[e.Package])
+		delete(output, id)
 	default:
 		t.endTest(e, label, output[id], failedIn)
 		delete(output, id)

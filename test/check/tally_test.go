@@ -37,6 +37,13 @@ func TestTally(t *testing.T) {
 				{"b", "T"}: "no root",
 			},
 		},
+		"the reason given before a pause is kept": {
+			events: []string{`{"Action":"output",` + b + `,"Test":"T","Output":" no root\n"}`, `{"Action":"pause",` + b + `,"Test":"T"}`,
+				`{"Action":"skip",` + b + `,"Test":"T"}`},
+			skipped: map[test]string{
+				{"b", "T"}: "no root",
+			},
+		},
 		"what is no event is passed on": {events: []string{"testhost: hello"}},
 	} {
 		t.Run(name, func(t *testing.T) {
