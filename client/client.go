@@ -74,6 +74,14 @@ func Dial(ctx context.Context, address string, options ...Option) (*Client, erro
 	return c, nil
 }
 
+// Silent returns a client on the same connection that lets nobody be asked for
+// a password.
+func (c *Client) Silent() *Client {
+	silent := *c
+	silent.interactive = false
+	return &silent
+}
+
 // Close ends the connection. Calls under way end with ErrDisconnected.
 func (c *Client) Close() error {
 	defer c.end()

@@ -71,7 +71,7 @@ func notesOfAgent(t *testing.T, user uint32, args ...string) string {
 	}
 
 	cmd := exec.Command(filepath.Join(dir, "machctl"), args...)
-	cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "NOTES=" + notes, "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent"}
+	cmd.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "NOTES=" + notes, "DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nonexistent", hurry}
 	master, slave, err := pty.Open()
 	if err != nil {
 		t.Skipf("no pseudo-terminals here: %v", err)

@@ -32,6 +32,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", w.Address)
 			env.Setenv("TZ", "UTC")
 			env.Setenv("LC_ALL", "C.UTF-8")
+			name, value, _ := strings.Cut(hurry, "=")
+			env.Setenv(name, value)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -49,6 +51,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// hurry keeps a program with the race detector from sleeping a second before
+// it exits.
+const hurry = "GORACE=atexit_sleep_ms=0"
+
 type worldKey struct{}
 
 func worldOf(ts *testscript.TestScript) *machine1test.World {
@@ -56,8 +62,8 @@ func worldOf(ts *testscript.TestScript) *machine1test.World {
 }
 
 // machine NAME [KIND…] [PROPERTY=VALUE…] registers a machine: one like c8-ns,
-// or plain (tells nothing and has no network), vm, deaf (ignores its init's
-// signals).
+// or plain (tells nothing and has no network), vm, deaf (ignores what is
+// sent to its init), booting (ignores the first of it).
 func scriptMachine(ts *testscript.TestScript, _ bool, args []string) {
 	m := machine1test.C8NS()
 	m.Name = args[0]
@@ -72,8 +78,8 @@ func scriptMachine(ts *testscript.TestScript, _ bool, args []string) {
 			if arg == "vm" {
 				m.Class, m.Service = "vm", "libvirt-qemu"
 			}
-		case arg == "deaf":
-			m.Deaf = true
+		case arg == "deaf", arg == "booting":
+			m.Deaf, m.Booting = arg == "deaf", arg == "booting"
 		default:
 			ts.Fatalf("machine: what is %q?", arg)
 		}
@@ -172,6 +178,6 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 // command is machctl as a process of its own.
 func command(w *machine1test.World, args ...string) *exec.Cmd {
 	cmd := exec.Command("machctl", args...)
-	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+w.Address, "TZ=UTC", "LC_ALL=C.UTF-8", "TERM=xterm", "NO_COLOR=")
+	cmd.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+w.Address, "TZ=UTC", "LC_ALL=C.UTF-8", "TERM=xterm", "NO_COLOR=", hurry)
 	return cmd
 }

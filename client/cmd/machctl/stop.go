@@ -4,21 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machine1"
 )
 
+// repeatAfter is how long an init has to act before it is asked once more. One
+// that is only just booting does not hear, and one that heard does not mind.
+const repeatAfter = 5 * time.Second
+
+// An ending is a way to end a machine.
+type ending struct {
+	call    machineCall
+	again   machineCall // while the machine is still there, or nil
+	overdue string      // what it has not done in time
+}
+
 // stop asks the machines' init to shut down and waits until they are gone, so
 // that what a script does next can count on it.
 func (a *app) stop(ctx context.Context, names []string) error {
-	return a.end(ctx, names, a.clientCall((*client.Client).PowerOff), "has not shut down")
+	return a.end(ctx, names, ending{
+		call:    a.clientCall((*client.Client).PowerOff),
+		again:   func(ctx context.Context, name string) error { return a.client.Silent().PowerOff(ctx, name) },
+		overdue: "has not shut down",
+	})
 }
 
 // terminate ends machines by stopping their units, and waits likewise.
 func (a *app) terminate(ctx context.Context, names []string) error {
-	return a.end(ctx, names, a.clientCall((*client.Client).Terminate), "has not ended")
+	return a.end(ctx, names, ending{call: a.clientCall((*client.Client).Terminate), overdue: "has not ended"})
 }
 
 // reboot does not wait: what comes back is a new machine.
@@ -76,23 +92,23 @@ func (a *app) tell(ctx context.Context, names []string, call machineCall) error 
 }
 
 // end tells machines to end and then waits for all of them together.
-func (a *app) end(ctx context.Context, names []string, call machineCall, overdue string) error {
+func (a *app) end(ctx context.Context, names []string, e ending) error {
 	if a.noWait || a.stock {
-		return a.tell(ctx, names, call)
+		return a.tell(ctx, names, e.call)
 	}
 	timeout := a.timeout.or(stopTimeout)
 	var waits []func() error
 	failed := a.tell(ctx, names, func(callCtx context.Context, name string) error {
 		gone, err := a.watch(callCtx, name)
 		if err == nil {
-			err = call(callCtx, name)
+			err = e.call(callCtx, name)
 		}
 		if err != nil {
 			return err
 		}
 		waits = append(waits, func() error {
 			defer gone.Close()
-			return awaitEnd(ctx, gone, name, timeout, overdue)
+			return e.await(ctx, gone, name, timeout)
 		})
 		return nil
 	})
@@ -111,18 +127,39 @@ func (a *app) watch(ctx context.Context, name string) (*client.GoneWatch, error)
 	return gone, nil
 }
 
-func awaitEnd(ctx context.Context, gone *client.GoneWatch, name string, timeout time.Duration, overdue string) error {
+// await waits until the machine is gone.
+func (e ending) await(ctx context.Context, gone *client.GoneWatch, name string, timeout time.Duration) error {
+	var repeating sync.WaitGroup
+	defer repeating.Wait()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if e.again != nil {
+		repeating.Go(func() { e.repeat(ctx, name) })
+	}
 	err := gone.Wait(ctx)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, machine1.ErrTimeout):
 		return &hintedError{
-			machine1.Errorf(machine1.ErrTimeout, "%q %s within %v", name, overdue, timeout),
+			machine1.Errorf(machine1.ErrTimeout, "%q %s within %v", name, e.overdue, timeout),
 			fmt.Sprintf(`"machctl terminate %s" ends it without asking its init, "machctl kill -s KILL %s" at once`, name, name),
 		}
 	case err != nil:
 		return fmt.Errorf("cannot tell whether %q ended: %w", name, err)
 	}
 	return nil
+}
+
+// repeat asks again until ctx ends. That the machine is gone is for others to
+// find out.
+func (e ending) repeat(ctx context.Context, name string) {
+	ticker := time.NewTicker(repeatAfter)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_ = e.again(ctx, name)
+		case <-ctx.Done():
+			return
+		}
+	}
 }

@@ -21,8 +21,9 @@ type Machine struct {
 	Addresses []string          // nil: no private network
 	UIDShift  uint32
 
-	// Deaf machines ignore what is sent to their init.
-	Deaf bool
+	// Deaf machines ignore what is sent to their init; Booting ones ignore the
+	// first of it.
+	Deaf, Booting bool
 	// Terminal plays the machine's side of a login; it ends with the slave
 	// closed. Shells run the command they are asked for.
 	Terminal func(slave *os.File)

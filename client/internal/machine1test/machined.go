@@ -136,6 +136,10 @@ func (w *World) killMachine(msg dbus.Message, name, whom string, signal int32) *
 		return Error("org.freedesktop.DBus.Error.NotSupported", "Operation not supported")
 	case m.Deaf:
 		return nil
+	case m.Booting:
+		m.Booting = false
+		w.Add(m)
+		return nil
 	}
 	switch {
 	case whom == "leader" && signal == 38:
