@@ -13,7 +13,7 @@ import (
 
 // repeatAfter is how long an init has to act before it is asked once more. One
 // that is only just booting does not hear, and one that heard does not mind.
-const repeatAfter = 5 * time.Second
+const repeatAfter = 2 * time.Second
 
 // An ending is a way to end a machine.
 type ending struct {
