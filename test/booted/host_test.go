@@ -57,7 +57,15 @@ func credentialOf(t *testing.T, name string) (*syscall.Credential, string) {
 	uid, uidErr := strconv.ParseUint(u.Uid, 10, 32)
 	gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
 	must(t, errors.Join(uidErr, gidErr))
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, u.HomeDir
+	c := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	groups, err := u.GroupIds()
+	must(t, err)
+	for _, group := range groups {
+		id, err := strconv.ParseUint(group, 10, 32)
+		must(t, err)
+		c.Groups = append(c.Groups, uint32(id))
+	}
+	return c, u.HomeDir
 }
 
 func exitCode(err error) int {
@@ -88,6 +96,11 @@ func openTerminal(t *testing.T, argv ...string) *terminal.Terminal {
 	term, err := terminal.Open(func(text string) { t.Log(text) }, argv...)
 	must(t, err)
 	return term
+}
+
+// asUser is what a command line begins with that is for a user.
+func asUser(name string) []string {
+	return []string{"setpriv", "--reuid=" + name, "--regid=" + name, "--init-groups", "--reset-env", "--"}
 }
 
 // talk plays a dialogue: it waits for each text and types the answer.
@@ -140,4 +153,9 @@ func unitIs(t *testing.T, unit, want string) func() error {
 		}
 		return nil
 	}
+}
+
+// processAttributes start a process as somebody else.
+func processAttributes(c *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: c}
 }

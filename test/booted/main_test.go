@@ -5,8 +5,9 @@
 //	testhost test [--stock] [--forky] ./test/booted/...
 //
 // A test's name says where it is run: TestMachd… where machd is in its place,
-// Test257… and Test262… with that version of systemd, TestMachd262… with both,
-// every other test everywhere. What is expected everywhere is what
+// Test262… with that version of systemd, TestMachd262… with both, TestNew…
+// where the daemon is a new one, machd or of systemd 258 and later, and every
+// other test everywhere. What is expected everywhere is what
 // systemd-machined does: a test that fails there is wrong.
 //
 // Tests that replace, stop or kill the daemon, PID 1's state or polkit have the
@@ -19,9 +20,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // host is what these tests run on.
@@ -29,6 +32,10 @@ var host struct {
 	machd   bool // it owns org.freedesktop.machine1, and systemd-machined is installed too
 	version int  // of systemd: 257, 262
 }
+
+// A thread that becomes another user ends with its goroutine. The main thread
+// cannot end, so the main goroutine keeps it.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -57,9 +64,9 @@ func prepare() error {
 	if err != nil {
 		return err
 	}
-	version, _, _ := strings.Cut(strings.TrimSpace(string(out)), ".")
-	version, _, _ = strings.Cut(version, " ")
-	host.version, err = strconv.Atoi(version)
+	// As in "257.13-1~deb13u1".
+	version := strings.FieldsFunc(string(out), func(r rune) bool { return !unicode.IsDigit(r) })
+	host.version, err = strconv.Atoi(version[0])
 	return errors.Join(err, flag.Set("test.skip", notForHere()))
 }
 
@@ -73,10 +80,11 @@ func notForHere() string {
 	if !host.machd {
 		skip = append(skip, "^TestMachd")
 	}
-	for _, version := range []int{257, 262} {
-		if version != host.version {
-			skip = append(skip, fmt.Sprintf("^Test(Machd)?%d", version))
-		}
+	if host.version < 262 {
+		skip = append(skip, "^Test(Machd)?262")
+	}
+	if host.version < 258 && !host.machd {
+		skip = append(skip, "^TestNew")
 	}
 	return strings.Join(skip, "|")
 }

@@ -123,6 +123,23 @@ func (t *Terminal) Type(text string) error {
 	return err
 }
 
+// TypeHidden types text once the command has stopped showing what is typed:
+// whoever asks for a password throws away what came before.
+func (t *Terminal) TypeHidden(text string) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		now, err := unix.IoctlGetTermios(int(t.tty.Fd()), unix.TCGETS)
+		if err != nil {
+			return err
+		}
+		if now.Lflag&unix.ECHO == 0 {
+			return t.Type(text)
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the terminal goes on showing what is typed")
+		}
+	}
+}
+
 // Wait waits for the command's end and checks that it left the terminal as it
 // found it.
 func (t *Terminal) Wait() error {
