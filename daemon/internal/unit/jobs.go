@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/godbus/dbus/v5"
@@ -54,6 +55,7 @@ func (j *jobs) removed(job dbus.ObjectPath, result string) {
 		c <- result
 	}
 	delete(j.waiting, job)
+	job, result = own(job), strings.Clone(result)
 	if _, known := j.results[job]; !known {
 		j.order = append(j.order, job)
 	}
@@ -63,6 +65,10 @@ func (j *jobs) removed(job dbus.ObjectPath, result string) {
 		j.order = j.order[1:]
 	}
 }
+
+// own copies a job that is kept. As godbus gives it, it is a few bytes of a
+// 4 KiB buffer that would be kept with it.
+func own(job dbus.ObjectPath) dbus.ObjectPath { return dbus.ObjectPath(strings.Clone(string(job))) }
 
 // await returns a channel that gets the result of job once.
 func (j *jobs) await(job dbus.ObjectPath) chan string {

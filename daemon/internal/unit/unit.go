@@ -70,7 +70,7 @@ func (m *Manager) StartTransient(ctx context.Context, name, mode string, props [
 	}
 	var job dbus.ObjectPath
 	err := m.call(ctx, "StartTransientUnit", []any{name, mode, props, []auxiliary{}}, &job)
-	return job, err
+	return own(job), err
 }
 
 // Stop stops a unit and returns the job that does so. The error is
@@ -78,7 +78,7 @@ func (m *Manager) StartTransient(ctx context.Context, name, mode string, props [
 func (m *Manager) Stop(ctx context.Context, name, mode string) (dbus.ObjectPath, error) {
 	var job dbus.ObjectPath
 	err := m.call(ctx, "StopUnit", []any{name, mode}, &job)
-	return job, noSuchUnit(err)
+	return own(job), noSuchUnit(err)
 }
 
 // Kill sends a signal to the processes of a unit that whom selects.
