@@ -120,7 +120,9 @@ func playRound(t *testing.T, w *watcher, all []*machineOf) {
 		if m.err != nil {
 			t.Errorf("%s: %v", m.name, m.err)
 		}
-		if m.leader != nil && rand.IntN(3) == 0 {
+		// PID 1 overlooks a process that dies while it makes the scope, and has
+		// the empty scope active for ever: only those that it is done with.
+		if m.leader != nil && m.answered > 0 && rand.IntN(2) == 0 {
 			m.endLeader()
 		}
 	}

@@ -83,7 +83,10 @@ func startByHand(t *testing.T, w *watcher, name string) {
 	output := &strings.Builder{}
 	cmd.Stdout, cmd.Stderr = output, output
 	must(t, cmd.Start())
+	scope := ""
 	t.Cleanup(func() {
+		// The container outlives a killed systemd-nspawn.
+		observe(t, "systemctl", "kill", "--signal=KILL", scope)
 		cmd.Process.Kill()
 		cmd.Wait()
 		if t.Failed() {
@@ -93,8 +96,10 @@ func startByHand(t *testing.T, w *watcher, name string) {
 	})
 	w.await(t, "MachineNew", name)
 	eventually(t, name+" runs", func() error {
-		if state := w.properties(t, name)["State"]; state != "running" {
-			return fmt.Errorf("it is %v", state)
+		p := w.properties(t, name)
+		scope = p["Unit"].(string)
+		if p["State"] != "running" {
+			return fmt.Errorf("it is %v", p["State"])
 		}
 		return nil
 	})

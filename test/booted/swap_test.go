@@ -1,9 +1,11 @@
 package booted
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -76,6 +78,7 @@ func (s *scene) leave(t *testing.T) {
 
 func TestMachdSwapKeepsEverything(t *testing.T) {
 	useStock(t)
+	failed := failures()
 	s := newScene(t, "swap")
 	for i := range 5 {
 		useMachd(t)
@@ -86,10 +89,15 @@ func TestMachdSwapKeepsEverything(t *testing.T) {
 		s.wantFiles(t)
 	}
 	s.leave(t)
-	failures := observe(t, "journalctl", "-q", "-o", "cat", "-u", "machd.service", "-g", "Failed with result")
-	if failures.Stdout != "" {
-		t.Errorf("machd did not end well:\n%s", failures.Stdout)
+	if failures() > failed {
+		t.Error("machd did not end well")
 	}
+}
+
+// failures counts how often machd failed, by PID 1's account.
+func failures() int {
+	out, _ := exec.Command("journalctl", "-q", "-o", "cat", "-u", "machd.service", "-g", "Failed with result").Output()
+	return bytes.Count(out, []byte("\n"))
 }
 
 // PID 1 refuses to load two units with one bus name, so a failed machd must not
@@ -157,6 +165,7 @@ func TestMachdSwapForgetsTheDead(t *testing.T) {
 func TestRestartKeepsEverything(t *testing.T) {
 	s := newScene(t, "restart")
 	for i := range 3 {
+		observe(t, "systemctl", "reset-failed", theService)
 		run(t, "systemctl", "restart", theService)
 		s.wantUnchanged(t, fmt.Sprintf("restart %d", i))
 		s.wantFiles(t)
@@ -184,8 +193,9 @@ func TestReloadOfPID1KeepsEverything(t *testing.T) {
 
 func TestKillKeepsEverything(t *testing.T) {
 	s := newScene(t, "kill")
-	run(t, "systemctl", "reset-failed", theService)
-	for i := range 3 { // PID 1 starts systemd-machined five times in ten seconds, then no more
+	for i := range 3 {
+		// PID 1 starts systemd-machined five times in ten seconds, then no more.
+		observe(t, "systemctl", "reset-failed", theService)
 		s.w.kill(t)
 		s.wantUnchanged(t, fmt.Sprintf("kill %d", i))
 		s.wantFiles(t)
