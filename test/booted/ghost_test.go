@@ -1,0 +1,192 @@
+package booted
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// restartedWithin is how long a restart of a guest may take, on a slow machine.
+const restartedWithin = 30 * time.Second
+
+// wantNewLife waits until a machine runs with another leader than before, and
+// returns that.
+func wantNewLife(t *testing.T, w *watcher, name string, before any) (leader any) {
+	t.Helper()
+	eventually(t, name+" runs again", func() error {
+		if !contains(w.list(t), name) {
+			return fmt.Errorf("it is not there")
+		}
+		p := w.properties(t, name)
+		leader = p["Leader"]
+		if p["State"] != "running" || leader == before {
+			return fmt.Errorf("it is %v, its leader is %v, was %v", p["State"], leader, before)
+		}
+		return nil
+	})
+	return leader
+}
+
+func contains(names []string, name string) bool {
+	for _, n := range names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// A guest that is restarted never meets its own ghost.
+func TestMachdGuestRestartsTenTimes(t *testing.T) {
+	w := watch(t)
+	const name = "again"
+	startGuest(t, name)
+	leader := wantNewLife(t, w, name, nil)
+	for i := range 10 {
+		// PID 1 starts any unit five times in ten seconds, then no more.
+		run(t, "systemctl", "reset-failed", serviceOf(name))
+		start := time.Now()
+		run(t, "systemctl", "restart", serviceOf(name))
+		leader = wantNewLife(t, w, name, leader)
+		if took := time.Since(start); took > restartedWithin {
+			t.Errorf("restart %d took %s", i, took)
+		}
+	}
+	// From inside, by the client, and together with the daemon.
+	run(t, "machctl", "shell", name, "/bin/systemctl", "reboot")
+	leader = wantNewLife(t, w, name, leader)
+	eventually(t, "it is up again", unitIs(t, serviceOf(name), "active"))
+	run(t, "machctl", "reboot", name)
+	leader = wantNewLife(t, w, name, leader)
+	eventually(t, "it is up again", unitIs(t, serviceOf(name), "active"))
+	run(t, "systemctl", "reset-failed", serviceOf(name))
+	run(t, "systemctl", "restart", theService, serviceOf(name))
+	wantNewLife(t, w, name, leader)
+	wantNoRefusal(t, name)
+}
+
+func wantNoRefusal(t *testing.T, name string) {
+	t.Helper()
+	log := observe(t, "journalctl", "-q", "-o", "cat", "-u", serviceOf(name)).Stdout
+	if strings.Contains(log, "already exists") {
+		t.Errorf("nspawn was refused:\n%s", log)
+	}
+}
+
+// A guest that is stopped while it boots may not hear of it, and is killed in
+// the end. Then it is gone, and can be started again at once.
+func TestMachdGuestIsStoppedInItsBoot(t *testing.T) {
+	w := watch(t)
+	const name = "early"
+	installGuest(t, name)
+	must(t, os.WriteFile(filepath.Join(settings, name+".nspawn"), []byte("[Exec]\nNotifyReady=no\n"), 0o644))
+	dropIn := "/run/systemd/system/" + serviceOf(name) + ".d/test.conf"
+	must(t, os.MkdirAll(filepath.Dir(dropIn), 0o755))
+	must(t, os.WriteFile(dropIn, []byte("[Service]\nTimeoutStopSec=1s\n"), 0o644))
+	run(t, "systemctl", "daemon-reload")
+	t.Cleanup(func() {
+		os.RemoveAll(filepath.Dir(dropIn))
+		run(t, "systemctl", "daemon-reload")
+	})
+	for range 5 {
+		observe(t, "systemctl", "reset-failed", serviceOf(name))
+		run(t, "machctl", "start", name)
+		w.await(t, "MachineNew", name)
+		run(t, "systemctl", "stop", serviceOf(name))
+		w.await(t, "MachineRemoved", name)
+		removeExport(name)
+	}
+	wantNoRefusal(t, name)
+	if files := stateFiles(t); len(files) > 0 {
+		t.Errorf("there are still %v", files)
+	}
+}
+
+// A guest whose systemd-nspawn is killed can be started again at once.
+func TestMachdGuestOfAKilledNspawn(t *testing.T) {
+	w := watch(t)
+	const name = "orphan"
+	startGuest(t, name)
+	for range 3 {
+		leader := w.properties(t, name)["Leader"]
+		run(t, "systemctl", "kill", "--signal=KILL", "--kill-whom=main", serviceOf(name))
+		eventually(t, "its unit ends", func() error {
+			state := run(t, "systemctl", "show", "-P", "ActiveState", serviceOf(name))
+			if state != "failed" && state != "inactive" {
+				return fmt.Errorf("it is %s", state)
+			}
+			return nil
+		})
+		removeExport(name)
+		run(t, "machctl", "start", name)
+		wantNewLife(t, w, name, leader)
+	}
+	wantNoRefusal(t, name)
+}
+
+// removeExport removes the mount that a killed systemd-nspawn leaves, and whose
+// next start refuses to go on because of it.
+func removeExport(name string) {
+	for _, path := range []string{"/run/systemd/nspawn/unix-export/" + name, "/run/systemd/nspawn/" + name + "/unix-export"} {
+		_ = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		_ = os.Remove(path)
+	}
+}
+
+// A name is free as soon as its process has gone, whatever the unit does.
+func TestMachdNameIsFreeAtOnce(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	const name = "qemu-5-web3"
+	for i := range 50 {
+		p := startProcess(t, fmt.Sprintf("web3-%d", i))
+		register(t, w, name, p)
+		must(t, unix.Kill(p.pid, unix.SIGKILL))
+		eventually(t, "it is dead", func() error {
+			if err := unix.Kill(p.pid, 0); err != unix.ESRCH {
+				return fmt.Errorf("signals still reach it: %v", err)
+			}
+			return nil
+		})
+	}
+	w.await(t, "MachineRemoved", name)
+	eventually(t, "it is forgotten", func() error {
+		for file := range stateFiles(t) {
+			if strings.HasPrefix(file, "qemu-") {
+				return fmt.Errorf("there is %s", file)
+			}
+		}
+		return nil
+	})
+}
+
+// Registering puts no unit at risk, and the end of a machine ends no unit with
+// other processes in it.
+func TestMachdUnitsOfOthersAreSafe(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	const unit = "shared.service"
+	run(t, "systemd-run", "-q", "--collect", "--unit="+unit, "sh", "-c", "sleep infinity & echo $! >/run/shared.pid; exec sleep infinity")
+	t.Cleanup(func() { observe(t, "systemctl", "stop", unit) })
+	p := process{unit: unit}
+	eventually(t, "it has two processes", func() error {
+		text, err := os.ReadFile("/run/shared.pid")
+		if err == nil {
+			_, err = fmt.Sscan(string(text), &p.pid)
+		}
+		return err
+	})
+	register(t, w, "shared-1", p)
+	if err := w.call(t, "RegisterMachine", []any{"shared-2", []byte{}, "tester", "container", uint32(p.pid), "/"}); err == nil {
+		t.Error("one process may be two machines")
+	}
+	must(t, unitIs(t, unit, "active")())
+	run(t, "kill", "-9", fmt.Sprint(p.pid))
+	w.await(t, "MachineRemoved", "shared-1")
+	must(t, unitIs(t, unit, "active")())
+}
