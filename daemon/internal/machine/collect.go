@@ -59,8 +59,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// check looks at the machine called name once, and reports false if PID 1 gave
-// no answer, which counts as a machine that lives.
+// check looks at the machine called name once, and reports false if it has to
+// be looked at again although nothing may happen: PID 1 gave no answer, or a
+// scope goes on without a leader. Until then the machine lives.
 func (m *Manager) check(ctx context.Context, name string) bool {
 	seen, ok := m.View().Get(name)
 	if !ok || seen.Class == machine1.ClassHost {
@@ -70,7 +71,7 @@ func (m *Manager) check(ctx context.Context, name string) bool {
 	defer cancel()
 	over, err := m.over(asked, seen)
 	if err != nil {
-		m.log.Debug("PID 1 does not answer about a machine.", "machine", name, "error", err)
+		m.log.Debug("A machine without a leader cannot be removed yet.", "machine", name, "error", err)
 		return false
 	}
 	if over {
@@ -90,9 +91,9 @@ func (m *Manager) check(ctx context.Context, name string) bool {
 // that PID 1 restarts. It may be active for years and says nothing about the
 // machine, whose name must be free when its process is gone.
 //
-// Either way only the books are changed. systemd-machined would also stop the
-// unit, or send SIGTERM to the supervisor. Ending things that somebody else
-// started is for Terminate only.
+// Either way no process is ended. systemd-machined would stop the unit, or send
+// SIGTERM to the supervisor. Ending things that somebody else started is for
+// Terminate only.
 //
 // Reference: machine.c, machine_may_gc [262].
 func (m *Manager) over(ctx context.Context, seen Machine) (bool, error) {
@@ -112,7 +113,26 @@ func (m *Manager) over(ctx context.Context, seen Machine) (bool, error) {
 	if !seen.madeUnit() {
 		return true, nil
 	}
-	return m.unitOver(ctx, seen.Unit)
+	if over, err := m.unitOver(ctx, seen.Unit); over || err != nil {
+		return over, err
+	}
+	return false, m.endEmpty(ctx, seen.Unit)
+}
+
+var errLeaderless = errors.New("its scope is still active")
+
+// endEmpty stops a scope of ours that is active with nobody in it: PID 1 can
+// miss that the last process of a scope ended, if that was in the moment in
+// which it made the scope. Its end is announced as any other's.
+func (m *Manager) endEmpty(ctx context.Context, name string) error {
+	inhabited, err := m.units.HasProcesses(ctx, name)
+	if err != nil || inhabited {
+		return errors.Join(errLeaderless, err)
+	}
+	if _, err := m.units.Stop(ctx, name, "fail"); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+		return errors.Join(errLeaderless, err)
+	}
+	return errLeaderless
 }
 
 func (m *Manager) unitOver(ctx context.Context, name string) (bool, error) {

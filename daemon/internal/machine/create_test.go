@@ -306,3 +306,18 @@ func TestLeaderOfOwnScopeDies(t *testing.T) {
 		t.Error("the scope was stopped")
 	}
 }
+
+// TestScopeThatPID1HasOverlooked stops an own scope that is active with nobody
+// in it, which would keep the name for ever.
+func TestScopeThatPID1HasOverlooked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	leader := start(t, "")
+	m := w.create("a", leader)
+	w.pid1.deserted = map[string]bool{m.Unit: true}
+	leader.kill()
+	w.pid1.wantCall(t, "stop "+m.Unit)
+	w.pid1.setState(m.Unit, "inactive")
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: m.Unit})
+	w.wantEvent("-a")
+}

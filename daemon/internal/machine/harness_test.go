@@ -300,8 +300,9 @@ type fakePID1 struct {
 	jobs   map[dbus.ObjectPath]*fakeJob
 	states map[string]string // by unit
 
-	startErrs []error // of the next StartTransient calls
-	trouble   error   // of every question
+	deserted  map[string]bool // units without a process
+	startErrs []error         // of the next StartTransient calls
+	trouble   error           // of every question
 	silent    chan struct{}
 }
 
@@ -474,6 +475,13 @@ func (f *fakePID1) ActiveState(ctx context.Context, name string) (string, error)
 		return "", noSuchUnit(name)
 	}
 	return state, nil
+}
+
+// HasProcesses says no for the units in deserted.
+func (f *fakePID1) HasProcesses(_ context.Context, name string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.deserted[name], nil
 }
 
 func noSuchUnit(name string) error {

@@ -33,6 +33,7 @@ type Units interface {
 	KillSubgroup(ctx context.Context, name, whom, subgroup string, signal int32) error
 	Unref(ctx context.Context, name string) error
 	ActiveState(ctx context.Context, name string) (string, error)
+	HasProcesses(ctx context.Context, name string) (bool, error)
 }
 
 // Config is what a Manager stands on.

@@ -109,6 +109,18 @@ func (m *Manager) ActiveState(ctx context.Context, name string) (string, error) 
 	return state, noSuchUnit(err)
 }
 
+// HasProcesses reports whether a process is left in the unit, as PID 1 finds
+// when it looks, which it may not have done since the last one ended.
+func (m *Manager) HasProcesses(ctx context.Context, name string) (bool, error) {
+	var processes []struct {
+		Cgroup  string
+		PID     uint32
+		Command string
+	}
+	err := m.call(ctx, "GetUnitProcesses", []any{name}, &processes)
+	return len(processes) > 0, noSuchUnit(err)
+}
+
 // JobExists reports whether the job still waits or runs. With an error it may.
 //
 // Reference: machined-dbus.c, manager_job_is_active.
