@@ -210,7 +210,14 @@ func (m *machineOf) call(next fate, member string, args ...any) bool {
 // and with the state files when the dead have been collected.
 func checkRound(t *testing.T, w *watcher, all []*machineOf) {
 	t.Helper()
-	names := w.list(t)
+	// The bus may not have seen the last kill yet, and send the call to the dead.
+	var names []string
+	eventually(t, "the daemon answers", func() error {
+		var rows []machine1.ListedMachine
+		err := w.call(t, "ListMachines", nil, &rows)
+		names = namesOf(rows)
+		return err
+	})
 	var want []string
 	for _, m := range all {
 		there := slices.Contains(names, m.name)

@@ -133,6 +133,11 @@ func (w *watcher) list(t *testing.T) []string {
 	t.Helper()
 	var rows []machine1.ListedMachine
 	must(t, w.call(t, "ListMachines", nil, &rows))
+	return namesOf(rows)
+}
+
+// namesOf returns the names of all but the host.
+func namesOf(rows []machine1.ListedMachine) []string {
 	var names []string
 	for _, row := range rows {
 		if row.Name != machine1.Host {
