@@ -158,22 +158,34 @@ func (w *watcher) awaitSignal(t *testing.T, name string, body ...any) {
 // seen returns the machines that signals of this kind have come for until now.
 func (w *watcher) seen(t *testing.T, member string) []string {
 	t.Helper()
+	var names []string
+	for _, signal := range w.all(t) {
+		if name, ok := strings.CutPrefix(signal, member+" "); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// all returns the signals of the Manager that have come until now, as
+// "Member Name".
+func (w *watcher) all(t *testing.T) []string {
+	t.Helper()
 	// The daemon's signals go ahead of its reply, and the marker comes behind
 	// them in the same line.
 	w.list(t)
 	marker := strconv.FormatUint(markers.Add(1), 10)
 	must(t, w.conn.Emit("/org/machd/test", markerInterface+".Marker", marker))
-	var names []string
+	var signals []string
 	for timeout := time.After(patience); ; {
 		select {
 		case s := <-w.signals:
-			switch s.Name {
-			case machine1.ManagerInterface + "." + member:
-				names = append(names, s.Body[0].(string))
-			case markerInterface + ".Marker":
-				if s.Sender == w.conn.Names()[0] && s.Body[0] == marker {
-					return names
-				}
+			member, ours := strings.CutPrefix(s.Name, machine1.ManagerInterface+".")
+			switch {
+			case ours:
+				signals = append(signals, fmt.Sprint(member, " ", s.Body[0]))
+			case s.Name == markerInterface+".Marker" && s.Sender == w.conn.Names()[0] && s.Body[0] == marker:
+				return signals
 			}
 		case <-timeout:
 			t.Fatal("my own signal did not come")

@@ -171,6 +171,7 @@ func TestMachdUnitsOfOthersAreSafe(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	const unit = "shared.service"
+	os.Remove("/run/shared.pid")
 	run(t, "systemd-run", "-q", "--collect", "--unit="+unit, "sh", "-c", "sleep infinity & echo $! >/run/shared.pid; exec sleep infinity")
 	t.Cleanup(func() { observe(t, "systemctl", "stop", unit) })
 	p := process{unit: unit}
