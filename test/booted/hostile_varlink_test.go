@@ -118,9 +118,10 @@ func TestMachdDropsMessagesWithoutEnd(t *testing.T) {
 	})
 }
 
-// One user cannot take the place of the others.
+// One user cannot take the place of the others, nor all descriptors.
 func TestMachdHasRoomBesidesAThousandConnections(t *testing.T) {
 	hostileVarlink(t, func() {
+		before := descriptors(t, pid(t))
 		for range 1000 {
 			conn := dialVarlink(t, "nobody")
 			defer conn.Close()
@@ -130,6 +131,9 @@ func TestMachdHasRoomBesidesAThousandConnections(t *testing.T) {
 			}
 		}
 		wantQuickVarlink(t)
+		if taken := descriptors(t, pid(t)) - before; taken > 200 {
+			t.Errorf("one user has taken %d descriptors", taken)
+		}
 	})
 }
 
