@@ -59,9 +59,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// check looks at the machine called name once, and reports false if it has to
-// be looked at again although nothing may happen: PID 1 gave no answer, or a
-// scope goes on without a leader. Until then the machine lives.
+// check looks at the machine called name once, and reports false if PID 1 gave
+// no answer, which counts as a machine that lives.
 func (m *Manager) check(ctx context.Context, name string) bool {
 	seen, ok := m.View().Get(name)
 	if !ok || seen.Class == machine1.ClassHost {
@@ -71,7 +70,7 @@ func (m *Manager) check(ctx context.Context, name string) bool {
 	defer cancel()
 	over, err := m.over(asked, seen)
 	if err != nil {
-		m.log.Debug("A machine without a leader cannot be removed yet.", "machine", name, "error", err)
+		m.log.Debug("PID 1 does not answer about a machine.", "machine", name, "error", err)
 		return false
 	}
 	if over {
@@ -116,23 +115,40 @@ func (m *Manager) over(ctx context.Context, seen Machine) (bool, error) {
 	if over, err := m.unitOver(ctx, seen.Unit); over || err != nil {
 		return over, err
 	}
-	return false, m.endEmpty(ctx, seen.Unit)
+	return false, m.endEmpty(ctx, seen)
 }
 
-var errLeaderless = errors.New("its scope is still active")
+const (
+	// PID 1 can miss that the last process of a scope ended, if that was in the
+	// moment in which it made the scope. So a scope that loses its leader
+	// before it is as old as youth is looked at again after lookAgain.
+	youth     = 10 * time.Second
+	lookAgain = time.Second
+)
 
-// endEmpty stops a scope of ours that is active with nobody in it: PID 1 can
-// miss that the last process of a scope ended, if that was in the moment in
-// which it made the scope. Its end is announced as any other's.
-func (m *Manager) endEmpty(ctx context.Context, name string) error {
-	inhabited, err := m.units.HasProcesses(ctx, name)
-	if err != nil || inhabited {
-		return errors.Join(errLeaderless, err)
+// endEmpty stops the scope that we made for the machine, which is active
+// without the leader, if there is nobody left in it. The rest comes with the
+// signals that tell of its end.
+func (m *Manager) endEmpty(ctx context.Context, seen Machine) error {
+	inhabited, err := m.units.HasProcesses(ctx, seen.Unit)
+	if err != nil {
+		return err
 	}
-	if _, err := m.units.Stop(ctx, name, "fail"); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
-		return errors.Join(errLeaderless, err)
+	if !inhabited {
+		_, err := m.units.Stop(ctx, seen.Unit, "fail")
+		if errors.Is(err, machine1.ErrNoSuchUnit) {
+			return nil
+		}
+		return err
 	}
-	return errLeaderless
+	if time.Since(time.UnixMicro(int64(seen.Realtime))) < youth {
+		m.work.do(func(ctx context.Context) {
+			if pause(ctx, lookAgain) {
+				m.collect(seen.Name)
+			}
+		})
+	}
+	return nil
 }
 
 func (m *Manager) unitOver(ctx context.Context, name string) (bool, error) {

@@ -314,7 +314,7 @@ func TestScopeThatPID1HasOverlooked(t *testing.T) {
 	w := newWorld(t)
 	leader := start(t, "")
 	m := w.create("a", leader)
-	w.pid1.deserted = map[string]bool{m.Unit: true}
+	w.pid1.desert(m.Unit)
 	leader.kill()
 	w.pid1.wantCall(t, "stop "+m.Unit)
 	w.pid1.setState(m.Unit, "inactive")

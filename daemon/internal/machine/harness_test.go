@@ -477,6 +477,12 @@ func (f *fakePID1) ActiveState(ctx context.Context, name string) (string, error)
 	return state, nil
 }
 
+func (f *fakePID1) desert(unit string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.deserted = map[string]bool{unit: true}
+}
+
 // HasProcesses says no for the units in deserted.
 func (f *fakePID1) HasProcesses(_ context.Context, name string) (bool, error) {
 	f.mu.Lock()
