@@ -25,6 +25,8 @@ func TestMachdBusRestartKeepsEverything(t *testing.T) {
 	register(t, w, "bus-dies", startProcess(t, "bus-dies"))
 	before := w.snapshot(t)
 	delete(before, "bus-dies")
+	// Those who do not come back by themselves, or only after a long time.
+	t.Cleanup(func() { run(t, "systemctl", "restart", "systemd-logind.service", "polkit.service") })
 
 	observe(t, "systemctl", "reset-failed", theService)
 	run(t, "sh", "-c", "systemctl kill --signal=KILL bus-dies-process.service && systemctl restart dbus-broker.service")

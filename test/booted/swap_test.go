@@ -28,6 +28,12 @@ type scene struct {
 func newScene(t *testing.T, prefix string) *scene {
 	t.Helper()
 	s := &scene{w: watch(t)}
+	eventually(t, "the machines of earlier tests are gone", func() error {
+		if left := s.w.list(t); len(left) > 0 {
+			return fmt.Errorf("there are %q", left)
+		}
+		return nil
+	})
 	startGuest(t, prefix+"-service")
 	startByHand(t, s.w, prefix+"-scope")
 	register(t, s.w, prefix+"-process", startProcess(t, prefix))
