@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // Exit codes of machctl, as "machctl help exit-codes" has them.
@@ -119,6 +121,39 @@ func TestMachdRestartIsNotSeenInTheList(t *testing.T) {
 	}
 	close(stop)
 	askers.Wait()
+}
+
+// Not even one of many calls a millisecond is lost.
+func TestMachdRestartLosesNoCall(t *testing.T) {
+	w := watch(t)
+	register(t, w, "busy", startProcess(t, "busy"))
+	stop := make(chan struct{})
+	var callers sync.WaitGroup
+	for range 8 {
+		conn := dial(t)
+		callers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				var path string
+				if err := call(t, conn, "GetMachine", []any{"busy"}, &path); err != nil {
+					t.Errorf("a call failed: %v", err)
+				}
+				var rows []machine1.Address
+				if err := call(t, conn, "GetMachineAddresses", []any{".host"}, &rows); err != nil {
+					t.Errorf("a slow call failed: %v", err)
+				}
+			}
+		})
+	}
+	for range 20 {
+		run(t, "systemctl", "restart", theService)
+	}
+	close(stop)
+	callers.Wait()
 }
 
 // A session is between the client and the kernel.
