@@ -76,7 +76,8 @@ func serve(ctx context.Context) error {
 	log := newLogger(level)
 
 	address := bus.SystemAddress()
-	conn, err := bus.Dial(ctx, address)
+	// The calls that are being answered when we are told to end need it.
+	conn, err := bus.Dial(context.WithoutCancel(ctx), address)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package vtable
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -58,6 +59,7 @@ type lanes struct {
 	busy      int // goroutines
 	stopped   bool
 	idle      chan struct{} // closed when stopped and not busy any more
+	settled   chan struct{} // if not nil, closed when not busy for once
 }
 
 // A flusher sends the answers that have been queued; *wire.Conn is one.
@@ -223,8 +225,32 @@ func (ls *lanes) startCongested() {
 
 func (ls *lanes) goroutineEnds() {
 	ls.busy--
-	if ls.stopped && ls.busy == 0 {
+	if ls.busy > 0 {
+		return
+	}
+	if ls.settled != nil {
+		close(ls.settled)
+		ls.settled = nil
+	}
+	if ls.stopped {
 		close(ls.idle)
+	}
+}
+
+// settle waits until no call is being answered or waits for it, or ctx ends.
+func (ls *lanes) settle(ctx context.Context) {
+	ls.mu.Lock()
+	if ls.busy == 0 {
+		ls.mu.Unlock()
+		return
+	}
+	settled := make(chan struct{})
+	ls.settled = settled
+	ls.mu.Unlock()
+
+	select {
+	case <-settled:
+	case <-ctx.Done():
 	}
 }
 

@@ -45,6 +45,28 @@ func (s *Server) own(name string, owned bool) {
 	s.owned[name] = owned
 }
 
+// releaseNames gives all names back. When it returns, every call to them that
+// the bus has sent us has been accepted.
+func (s *Server) releaseNames(ctx context.Context) error {
+	s.mu.Lock()
+	var names []string
+	for name, owned := range s.owned {
+		if owned {
+			names = append(names, name)
+			s.owned[name] = false // losing it is no failure now
+		}
+	}
+	s.mu.Unlock()
+	for _, name := range names {
+		var e wire.Encoder
+		e.Text(name)
+		if _, err := s.callBus(ctx, &wire.Header{Member: "ReleaseName", Signature: "s"}, e.Bytes()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Server) requestName(ctx context.Context, name string, flags uint32) (uint32, error) {
 	var e wire.Encoder
 	e.Text(name)

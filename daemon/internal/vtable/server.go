@@ -19,6 +19,8 @@ const (
 	// drainTime is how long Run waits, once for handlers whose context has
 	// ended and once for the bus to take what is queued.
 	drainTime = time.Second
+	// leaveTime is how long Run goes on answering what came before its end.
+	leaveTime = 250 * time.Millisecond
 	// maxEarly is how many calls are kept that come before Run.
 	maxEarly = 256
 )
@@ -80,12 +82,14 @@ func Dial(ctx context.Context, address string, cfg Config) (*Server, error) {
 func (s *Server) UniqueName() string { return s.conn.Name() }
 
 // Run serves until ctx ends, and returns nil then, or until the connection or
-// a name is lost. It may be called once. At the end the calls' contexts end,
-// and replies that are ready still leave if the bus takes them soon.
+// a name is lost. It may be called once. At the end the names are given back
+// and the calls that have come by then are answered, so that none is lost to a
+// restart; those that take longer have their contexts ended. Replies that are
+// ready still leave if the bus takes them soon.
 func (s *Server) Run(ctx context.Context) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	calls, cancel := context.WithCancel(ctx)
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.serve(calls)
 
@@ -100,6 +104,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		s.retire(context.WithoutCancel(ctx))
 	case err = <-failed:
 		err = fmt.Errorf("%w: the bus connection was lost: %w", machine1.ErrDisconnected, err)
 	case name := <-s.nameLost:
@@ -111,6 +116,17 @@ func (s *Server) Run(ctx context.Context) error {
 	s.drain(&wg)
 	s.Close()
 	return err
+}
+
+// retire gives the names back and lets the calls end that were on their way:
+// what comes to a name afterwards the bus keeps for its next owner.
+func (s *Server) retire(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if err := s.releaseNames(ctx); err != nil {
+		s.cfg.Log.Debug("cannot give a name back", "error", err)
+	}
+	s.lanes.settle(ctx)
 }
 
 // drain lets the writer write what is queued, but not for ever, and ends the
