@@ -89,7 +89,6 @@ func serve(ctx context.Context) error {
 	}
 	authority := auth.New(conn, log)
 	guard := inside.NewGuard(log)
-	images := image.NewStore(image.SystemDirs()...)
 
 	var server *vtable.Server
 	machines, err := machine.New(machine.Config{
@@ -103,17 +102,12 @@ func serve(ctx context.Context) error {
 	}
 	units.Watch(machines.UnitEvent)
 
-	server, err = vtable.Dial(ctx, address, vtable.Config{
-		Tree: busapi.New(busapi.Config{
-			Machines:  machines,
-			Images:    images,
-			Inside:    guard,
-			Authority: authority,
-			LogLevel:  level,
-		}),
-		Log:       log,
-		ErrorName: machine1.ErrorName,
-		MachineID: proc.MachineID,
+	server, err = dialServer(ctx, address, log, busapi.Config{
+		Machines:  machines,
+		Images:    image.NewStore(image.SystemDirs()...),
+		Inside:    guard,
+		Authority: authority,
+		LogLevel:  level,
 	})
 	if err != nil {
 		return err
@@ -124,33 +118,44 @@ func serve(ctx context.Context) error {
 	if err := machines.Restore(ctx); err != nil {
 		return err
 	}
-	varlink, err := varlinkapi.New(varlinkapi.Config{
-		Machines:  machines,
-		Authority: authority,
-		Inside:    guard,
-		LogLevel:  level,
-		Version:   version,
-		Log:       log,
+	serveVarlink, err := varlinkTask(varlinkapi.Config{
+		Machines: machines, Authority: authority, Inside: guard, LogLevel: level, Version: version, Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	listener, err := varlinkListener()
-	if err != nil {
-		return err
-	}
+	ready(log)
+	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
+	return task.Run(ctx, units.Run, machines.Run, server.Run, serveVarlink)
+}
+
+func dialServer(ctx context.Context, address string, log *slog.Logger, cfg busapi.Config) (*vtable.Server, error) {
+	return vtable.Dial(ctx, address, vtable.Config{
+		Tree:      busapi.New(cfg),
+		Log:       log,
+		ErrorName: machine1.ErrorName,
+		MachineID: proc.MachineID,
+	})
+}
+
+func ready(log *slog.Logger) {
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=Processing requests..."); err != nil {
 		log.Warn("cannot notify the service manager", "error", err)
 	}
-	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
+}
 
-	return task.Run(ctx,
-		units.Run,
-		machines.Run,
-		server.Run,
-		func(ctx context.Context) error { return varlink.Serve(ctx, listener) },
-	)
+// varlinkTask returns what answers on the Varlink socket, which it has opened.
+func varlinkTask(cfg varlinkapi.Config) (task.Task, error) {
+	face, err := varlinkapi.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := varlinkListener()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return face.Serve(ctx, listener) }, nil
 }
 
 // varlinkListener returns the socket that systemd holds for us, or binds it.
