@@ -104,7 +104,7 @@ func serve(ctx context.Context) error {
 
 	server, err = dialServer(ctx, address, log, busapi.Config{
 		Machines:  machines,
-		Images:    image.NewStore(image.SystemDirs()...),
+		Images:    image.NewStore(image.SystemConfig()),
 		Inside:    guard,
 		Authority: authority,
 		LogLevel:  level,

@@ -38,7 +38,7 @@ const rawSuffix = ".raw"
 func (s *Store) list(ctx context.Context) ([]Image, error) {
 	found := map[string]Image{}
 	hidden := map[string]bool{}
-	for _, dir := range s.dirs {
+	for _, dir := range s.cfg.Dirs {
 		entries, err := readEntries(ctx, dir)
 		if err != nil {
 			return nil, err
@@ -63,11 +63,11 @@ func (s *Store) list(ctx context.Context) ([]Image, error) {
 		images = append(images, image)
 	}
 	slices.SortFunc(images, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
-	return appendHost(images)
+	return s.appendHost(images)
 }
 
 func (s *Store) get(ctx context.Context, name string) (Image, error) {
-	for _, dir := range s.dirs {
+	for _, dir := range s.cfg.Dirs {
 		for _, f := range forms {
 			if err := ctx.Err(); err != nil {
 				return Image{}, err
@@ -82,7 +82,7 @@ func (s *Store) get(ctx context.Context, name string) (Image, error) {
 			}
 		}
 	}
-	if name == machine1.Host {
+	if name == machine1.Host && s.cfg.Host {
 		return host()
 	}
 	return Image{}, machine1.Errorf(machine1.ErrNoSuchImage, "No image '%s' known", name)
@@ -116,11 +116,14 @@ func lookAt(dir, name string, f form) (image Image, ok bool, err error) {
 }
 
 // appendHost adds the host unless an image hides it.
-func appendHost(images []Image) ([]Image, error) {
+func (s *Store) appendHost(images []Image) ([]Image, error) {
 	named := func(i Image) bool { return i.Name == machine1.Host }
 	if i := slices.IndexFunc(images, named); i >= 0 {
 		override := images[i]
 		return append(slices.Delete(images, i, i+1), override), nil
+	}
+	if !s.cfg.Host {
+		return images, nil
 	}
 	image, err := host()
 	if err != nil {

@@ -25,6 +25,7 @@ const (
 	TypeSubvolume Type = "subvolume"
 	TypeRaw       Type = "raw"
 	TypeBlock     Type = "block"
+	TypeMStack    Type = "mstack"
 )
 
 // Unknown stands for a usage or limit that is not known, as on the bus.
@@ -43,20 +44,16 @@ type Image struct {
 	UsageExclusive, LimitExclusive uint64
 }
 
-// SystemDirs returns the search path of the system's images, most important
-// first.
-//
-// Reference: discover-image.c, image_search_path.
-func SystemDirs() []string {
-	return []string{
-		"/etc/machines",
-		"/run/machines",
-		machine1.PoolPath,
-		"/var/lib/container",
-		"/usr/local/lib/machines",
-		"/usr/lib/machines",
-	}
-}
+// Host reports whether i is the system this daemon runs on.
+func (i Image) Host() bool { return i.Name == machine1.Host || i.Path == "/" }
+
+// Vendor reports whether i belongs to the operating system and so is changed
+// by its package manager only.
+func (i Image) Vendor() bool { return underUsr(i.Path) }
+
+// Hidden reports whether i is kept for others to be made of, and not shown to
+// users by default. Hidden images are always read-only.
+func (i Image) Hidden() bool { return isHidden(i.Name) }
 
 const (
 	// readLimit is how long a caller waits for the file systems that images
@@ -69,15 +66,14 @@ const (
 // A Store is the images in a list of directories. It holds no state besides:
 // every call reads the disk. It is safe for concurrent use.
 type Store struct {
-	dirs  []string
+	cfg   Config
 	limit time.Duration
 	reads chan struct{} // one token per read that goes on
 }
 
-// NewStore returns the store of the images in dirs, absolute paths, most
-// important first. Directories need not exist.
-func NewStore(dirs ...string) *Store {
-	return &Store{dirs: dirs, limit: readLimit, reads: make(chan struct{}, maxReads)}
+// NewStore returns the store of the images that cfg describes.
+func NewStore(cfg Config) *Store {
+	return &Store{cfg: cfg, limit: readLimit, reads: make(chan struct{}, maxReads)}
 }
 
 // List returns all images sorted by name, the host last. Of several images

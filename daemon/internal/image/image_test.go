@@ -53,7 +53,7 @@ func TestListAndGetAgree(t *testing.T) {
 			root := t.TempDir()
 			populate(t, filepath.Join(root, "1"), test.first)
 			populate(t, filepath.Join(root, "2"), test.second)
-			store := image.NewStore(filepath.Join(root, "0"), filepath.Join(root, "1"), filepath.Join(root, "2"))
+			store := storeOf(filepath.Join(root, "0"), filepath.Join(root, "1"), filepath.Join(root, "2"))
 
 			images, err := store.List(t.Context())
 			if err != nil {
@@ -91,7 +91,7 @@ func TestListAndGetAgree(t *testing.T) {
 
 func TestGetSaysWhyThereIsNone(t *testing.T) {
 	t.Parallel()
-	store := image.NewStore(t.TempDir())
+	store := storeOf(t.TempDir())
 	tests := []struct {
 		name, text string
 		kind       error
@@ -122,7 +122,7 @@ func TestRawImage(t *testing.T) {
 	if err := unix.Stat(path, &stat); err != nil {
 		t.Fatal(err)
 	}
-	store := image.NewStore(dir)
+	store := storeOf(dir)
 	got, err := store.Get(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestDirectoryImage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	populate(t, dir, []string{"a/", ".b/"})
-	store := image.NewStore(dir)
+	store := storeOf(dir)
 	got, err := store.Get(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestDirectoryImage(t *testing.T) {
 	if hidden, _ := store.Get(t.Context(), ".b"); !hidden.ReadOnly {
 		t.Error("a hidden image is not read-only")
 	}
-	vendor, err := image.NewStore("/").Get(t.Context(), "usr")
+	vendor, err := storeOf("/").Get(t.Context(), "usr")
 	if err != nil || !vendor.ReadOnly {
 		t.Errorf("image /usr: read-only %v, %v; want read-only", vendor.ReadOnly, err)
 	}
@@ -184,7 +184,7 @@ func TestBlockDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	store := image.NewStore(dir)
+	store := storeOf(dir)
 	gone, err := store.Get(t.Context(), "b")
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	mount(t, dir, dir, "", unix.MS_BIND, "")
 	mount(t, "", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
 	for _, name := range []string{"a", "b"} {
-		got, err := image.NewStore(dir).Get(t.Context(), name)
+		got, err := storeOf(dir).Get(t.Context(), name)
 		if err != nil || !got.ReadOnly {
 			t.Errorf("%s: read-only %v, %v; want read-only", name, got.ReadOnly, err)
 		}
@@ -233,7 +233,7 @@ func TestImmutableDirectory(t *testing.T) {
 		t.Skipf("cannot make a directory immutable here: %s", out)
 	}
 	t.Cleanup(func() { exec.Command("chattr", "-i", dir+"/a").Run() })
-	got, err := image.NewStore(dir).Get(t.Context(), "a")
+	got, err := storeOf(dir).Get(t.Context(), "a")
 	if err != nil || !got.ReadOnly {
 		t.Errorf("read-only %v, %v; want read-only", got.ReadOnly, err)
 	}
@@ -256,7 +256,7 @@ func TestSubvolume(t *testing.T) {
 	run(t, "btrfs", "subvolume", "snapshot", "-r", dir+"/a", dir+"/b")
 	populate(t, dir, []string{"c/"})
 
-	images, err := image.NewStore(dir).List(t.Context())
+	images, err := storeOf(dir).List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,14 +280,14 @@ func TestListEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := image.NewStore(t.TempDir()).List(ctx)
+	_, err := storeOf(t.TempDir()).List(ctx)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want cancelled", err)
 	}
 }
 
 func BenchmarkGet(b *testing.B) {
-	store := image.NewStore(append(image.SystemDirs(), bigDir(b, 1000))...)
+	store := image.NewStore(image.Config{Dirs: append(image.SystemConfig().Dirs, bigDir(b, 1000)), Host: true})
 	for b.Loop() {
 		if _, err := store.Get(b.Context(), "m500"); err != nil {
 			b.Fatal(err)
@@ -296,7 +296,7 @@ func BenchmarkGet(b *testing.B) {
 }
 
 func BenchmarkList1000(b *testing.B) {
-	store := image.NewStore(bigDir(b, 1000))
+	store := storeOf(bigDir(b, 1000))
 	for b.Loop() {
 		if _, err := store.List(b.Context()); err != nil {
 			b.Fatal(err)
@@ -357,4 +357,9 @@ func run(t *testing.T, name string, args ...string) {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Skipf("cannot run %s %s here: %v\n%s", name, args, err, out)
 	}
+}
+
+// storeOf is the store of what is in dirs, and of the host.
+func storeOf(dirs ...string) *image.Store {
+	return image.NewStore(image.Config{Dirs: dirs, Host: true})
 }

@@ -13,7 +13,7 @@ import (
 // stand-in here.
 func TestADiskThatHangsKeepsNoCaller(t *testing.T) {
 	t.Parallel()
-	s := NewStore()
+	s := NewStore(Config{})
 	s.limit = 20 * time.Millisecond
 	answer := make(chan struct{})
 	hang := func(context.Context) (int, error) { <-answer; return 1, nil }
