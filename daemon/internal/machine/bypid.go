@@ -14,7 +14,7 @@ import (
 func (m *Manager) ByPID(ctx context.Context, p *proc.PIDFD) (Machine, error) {
 	view := m.View()
 	for at := p; at != nil; {
-		found, ok := view.of(at)
+		found, ok := m.of(view, at)
 		parent := (*proc.PIDFD)(nil)
 		if !ok && ctx.Err() == nil {
 			parent, _ = at.Parent()
@@ -31,18 +31,18 @@ func (m *Manager) ByPID(ctx context.Context, p *proc.PIDFD) (Machine, error) {
 		"PID %d does not belong to any known machine", p.PID())
 }
 
-// of returns the machine that p itself leads, or that owns its unit.
-func (v *View) of(p *proc.PIDFD) (Machine, bool) {
-	if m, ok := v.ByLeader(p.PID(), p.ID()); ok {
-		return m, true
+// of returns the machine in view that p itself leads, or that owns its unit.
+func (m *Manager) of(view *View, p *proc.PIDFD) (Machine, bool) {
+	if led, ok := view.ByLeader(p.PID(), p.ID()); ok {
+		return led, true
 	}
 	cgroup, err := p.Cgroup()
 	if err != nil {
 		return Machine{}, false
 	}
-	name, _, err := proc.UnitOf(cgroup)
+	name, _, err := m.unitOf(cgroup)
 	if err != nil {
 		return Machine{}, false
 	}
-	return v.ByUnit(name)
+	return view.ByUnit(name)
 }

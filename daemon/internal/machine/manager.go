@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type Units interface {
 type Config struct {
 	Dir   string      // of the state files, machine1.StateDir
 	Root  string      // of the host's files; "" is "/"
-	Units Units       // PID 1
+	Units Units       // PID 1, or the user's service manager
+	User  bool        // Units is a user's: the host is no machine then
 	Emit  func(Event) // queues a signal; must not block, nor call back
 	Log   *slog.Logger
 }
@@ -52,27 +54,29 @@ type Manager struct {
 	log      *slog.Logger
 	work     *work
 	awaited  unitWaiters
+	user     bool
 }
 
 // New makes the state directory, by whose existence other programs tell that
-// there is a machine manager, and knows no machine yet but the host.
+// there is a machine manager, and knows no machine yet but the host, which is
+// no machine for a user.
 func New(cfg Config) (*Manager, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the state directory: %w", err)
-	}
-	root := cfg.Root
-	if root == "" {
-		root = "/"
-	}
-	host, err := hostMachine(root)
-	if err != nil {
-		return nil, err
 	}
 	m := &Manager{
 		registry: newRegistry(stateDir(cfg.Dir), cfg.Emit, cfg.Log),
 		units:    cfg.Units,
 		log:      cfg.Log,
 		work:     newWork(),
+		user:     cfg.User,
+	}
+	if cfg.User {
+		return m, nil
+	}
+	host, err := hostMachine(cmp.Or(cfg.Root, "/"))
+	if err != nil {
+		return nil, err
 	}
 	m.registry.addHost(host)
 	return m, nil

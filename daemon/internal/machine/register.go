@@ -51,11 +51,11 @@ func (m *Manager) Register(ctx context.Context, r Registration) (_ Machine, err 
 		return Machine{}, errNoUnit(r.Leader, err)
 	}
 	newcomer := r.machine()
-	newcomer.Unit, newcomer.Subgroup, err = place(cgroup, r.CallerCgroup)
+	newcomer.Unit, newcomer.Subgroup, err = m.place(cgroup, r.CallerCgroup)
 	if err != nil {
 		return Machine{}, errNoUnit(r.Leader, err)
 	}
-	newcomer.foreign = !mayOwn(newcomer, cgroup)
+	newcomer.foreign = !m.mayOwn(newcomer, cgroup)
 	m.evict(ctx, newcomer)
 	return m.add(newcomer)
 }
@@ -156,8 +156,8 @@ const supervisorGroup = "supervisor"
 // miss the container. So where registrant and leader are together, the unit is
 // the machine's. That must not hold below a user's service manager, where the
 // unit would be the whole of it: there the cgroup is another unit or deeper.
-func place(leader, caller string) (name, subgroup string, err error) {
-	name, subgroup, err = proc.UnitOf(leader)
+func (m *Manager) place(leader, caller string) (name, subgroup string, err error) {
+	name, subgroup, err = m.unitOf(leader)
 	if err != nil {
 		return "", "", err
 	}
@@ -173,9 +173,23 @@ func place(leader, caller string) (name, subgroup string, err error) {
 // Somebody else may register a process of his own wherever it runs, in a
 // service of the host for example, and may then terminate the machine unasked:
 // that must not stop the service, so only what is below his own slice is his.
-func mayOwn(m Machine, cgroup string) bool {
-	return m.UID == 0 || m.Unit == machine1.ScopeName(m.Name) ||
-		strings.HasPrefix(cgroup, fmt.Sprintf("/user.slice/user-%d.slice/", m.UID))
+// For a user's service manager that is all there is.
+func (m *Manager) mayOwn(x Machine, cgroup string) bool {
+	return x.UID == 0 || m.user || x.Unit == machine1.ScopeName(x.Name) ||
+		strings.HasPrefix(cgroup, fmt.Sprintf("/user.slice/user-%d.slice/", x.UID))
+}
+
+// unitOf returns the unit of the service manager we work with that cgroup is
+// in, and the cgroup below that unit.
+//
+// Reference: cgroup-util.c, cg_path_get_unit_full and cg_path_get_user_unit_full.
+func (m *Manager) unitOf(cgroup string) (name, subgroup string, err error) {
+	if m.user {
+		if cgroup, err = proc.BelowUser(cgroup); err != nil {
+			return "", "", err
+		}
+	}
+	return proc.UnitOf(cgroup)
 }
 
 func looksLikeUnit(cgroup string) bool {

@@ -42,13 +42,13 @@ func TestPlace(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			unit, subgroup, err := place(tt.leader, tt.caller)
+			unit, subgroup, err := (&Manager{}).place(tt.leader, tt.caller)
 			if unit != tt.unit || subgroup != tt.subgroup || err != nil {
 				t.Errorf("got %q, %q, %v, want %q, %q", unit, subgroup, err, tt.unit, tt.subgroup)
 			}
 		})
 	}
-	if unit, _, err := place("/", ""); err == nil {
+	if unit, _, err := (&Manager{}).place("/", ""); err == nil {
 		t.Errorf("the root is in %q", unit)
 	}
 }
@@ -280,7 +280,7 @@ func TestMayOwn(t *testing.T) {
 		"a user, his own machine": {Machine{Name: "a", UID: 1000, Unit: "machine-a.scope"}, "/machine.slice/machine-a.scope", true},
 	}
 	for name, tt := range tests {
-		if got := mayOwn(tt.m, tt.cgroup); got != tt.want {
+		if got := (&Manager{}).mayOwn(tt.m, tt.cgroup); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

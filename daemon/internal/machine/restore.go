@@ -65,16 +65,16 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	if err != nil {
 		return Machine{}, err
 	}
-	r.Leader = reopenLeader(r)
+	r.Leader = m.reopenLeader(r)
 	r.Supervisor = reopenSupervisor(r)
 	r.leader, r.supervisor = identityOf(r.Leader), identityOf(r.Supervisor)
 	if r.Unit == "" {
-		r.Unit, r.Subgroup = whereNow(r.Leader)
+		r.Unit, r.Subgroup = m.whereNow(r.Leader)
 	}
 	if r.Subgroup == "" && links[r.Unit] != name && !r.madeUnit() {
-		r.Subgroup = currentSubgroup(r)
+		r.Subgroup = m.currentSubgroup(r)
 	}
-	r.foreign = r.Leader != nil && !mayOwn(r, cgroupNow(r.Leader))
+	r.foreign = r.Leader != nil && !m.mayOwn(r, cgroupNow(r.Leader))
 	if m.overAtStart(ctx, r) {
 		closeProcesses(r.Leader, r.Supervisor)
 		return Machine{}, errOver
@@ -115,12 +115,12 @@ func reopen(want identity) *proc.PIDFD {
 // there its PID counts only in the unit it led: a machine that takes a
 // stranger's process for its leader would live as long as that does, and a
 // kill would hit it.
-func reopenLeader(r Machine) *proc.PIDFD {
+func (m *Manager) reopenLeader(r Machine) *proc.PIDFD {
 	p := reopen(r.leader)
 	if p == nil || r.leader.id != 0 || r.Unit == "" {
 		return p
 	}
-	if name, _ := whereNow(p); name != r.Unit {
+	if name, _ := m.whereNow(p); name != r.Unit {
 		p.Close()
 		return nil
 	}
@@ -137,8 +137,8 @@ func reopenSupervisor(r Machine) *proc.PIDFD {
 }
 
 // whereNow returns the unit of p and the cgroup below it, "" if there is none.
-func whereNow(p *proc.PIDFD) (name, subgroup string) {
-	name, subgroup, err := proc.UnitOf(cgroupNow(p))
+func (m *Manager) whereNow(p *proc.PIDFD) (name, subgroup string) {
+	name, subgroup, err := m.unitOf(cgroupNow(p))
 	if err != nil {
 		return "", ""
 	}
@@ -168,8 +168,8 @@ const (
 // the unit, so where there is none the machine has a subgroup; how deep its
 // leader sits would not tell, since nspawn moves every leader to payload. A
 // container's own service manager has gone deeper since; that part is cut off.
-func currentSubgroup(r Machine) string {
-	name, subgroup := whereNow(r.Leader)
+func (m *Manager) currentSubgroup(r Machine) string {
+	name, subgroup := m.whereNow(r.Leader)
 	if name != r.Unit {
 		return ""
 	}

@@ -99,6 +99,24 @@ func UnitOf(cgroup string) (unit, subgroup string, err error) {
 	}
 }
 
+// BelowUser returns the part of a cgroup path that a user's service manager
+// knows: what is below the manager's own unit user@UID.service, or below a
+// session's scope. The error wraps unix.ENXIO if the path is in neither.
+//
+// Reference: cgroup-util.c, skip_user_prefix.
+func BelowUser(cgroup string) (string, error) {
+	unit, below, err := UnitOf(cgroup)
+	if err != nil {
+		return "", err
+	}
+	manager := strings.HasPrefix(unit, "user@") && strings.HasSuffix(unit, ".service")
+	session := strings.HasPrefix(unit, "session-") && strings.HasSuffix(unit, ".scope")
+	if !manager && !session {
+		return "", fmt.Errorf("cgroup %q belongs to no user's service manager: %w", cgroup, unix.ENXIO)
+	}
+	return "/" + below, nil
+}
+
 // unescapeCgroup removes the '_' that keeps a unit's name from being taken for
 // a file of the kernel's.
 func unescapeCgroup(name string) string { return strings.TrimPrefix(name, "_") }

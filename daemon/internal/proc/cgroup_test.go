@@ -134,3 +134,25 @@ func BenchmarkCgroup(b *testing.B) {
 		}
 	}
 }
+
+func TestBelowUser(t *testing.T) {
+	t.Parallel()
+	const user = "/user.slice/user-1000.slice/user@1000.service"
+	tests := map[string]string{ // "" is an error
+		user + "/machine.slice/a.scope/payload": "/machine.slice/a.scope/payload",
+		user:                                    "/",
+		"/user.slice/user-1000.slice/session-3.scope/b.service":     "/b.service",
+		"/system.slice/systemd-nspawn@a.service":                    "",
+		"/user.slice/user-1000.slice/user-runtime-dir@1000.service": "",
+		"/": "",
+	}
+	for cgroup, want := range tests {
+		got, err := proc.BelowUser(cgroup)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("BelowUser(%q) = %q, %v, want %q", cgroup, got, err, want)
+		}
+		if want == "" && !errors.Is(err, unix.ENXIO) {
+			t.Errorf("BelowUser(%q): %v, want ENXIO", cgroup, err)
+		}
+	}
+}
