@@ -25,6 +25,20 @@ func SystemAddress() string {
 	return defaultSystemAddress
 }
 
+// UserAddress returns the address of the user's own bus: that of
+// $DBUS_SESSION_BUS_ADDRESS, else the socket that his service manager keeps in
+// $XDG_RUNTIME_DIR. Without either it is an error.
+func UserAddress() (string, error) {
+	if address := os.Getenv("DBUS_SESSION_BUS_ADDRESS"); address != "" {
+		return address, nil
+	}
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		return "", errors.New("cannot find the user's bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
+	}
+	return "unix:path=" + dbus.EscapeBusAddressValue(dir+"/bus"), nil
+}
+
 // Dial connects to the bus at address, authenticates as this process's user
 // and says Hello. Signals are delivered in the order in which they arrive.
 // The connection ends with ctx.
