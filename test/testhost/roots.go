@@ -27,6 +27,10 @@ const mirror = "http://deb.debian.org/debian"
 const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkitd systemd-container nftables iproute2 " +
 	"iputils-ping procps python3-minimal btrfs-progs e2fsprogs kmod less vim-tiny login passwd"
 
+// clientPackages are programs that know systemd-machined, and its own tests.
+const clientPackages = " systemd-tests systemd-resolved systemd-userdbd libnss-mymachines libnss-resolve libnss-systemd " +
+	"openssh-server openssh-client python3-dbus jq"
+
 // vmPackages: Debian 13 has libvirt's one daemon, not yet the split ones, and
 // no systemd-vmspawn.
 const vmPackages = " libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
@@ -50,6 +54,18 @@ printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 testhost\n' >/etc/hosts
 useradd -m -s /bin/bash alice
 useradd -m -s /bin/bash bob
 mkdir -p /var/lib/machines /src /opt/machd-test
+`
+
+// clientScript keeps what the boot does not need off until a test starts it: a
+// daemon behind NSS that is started by its socket would be started by each look-up.
+// Of systemd's tests only the scripts stay.
+const clientScript = `
+systemctl -q disable ssh.service systemd-resolved.service systemd-userdbd.socket
+for unit in sshd-keygen.service systemd-resolved-varlink.socket systemd-resolved-monitor.socket; do
+  ! systemctl -q is-enabled $unit 2>/dev/null || systemctl -q disable $unit
+done
+find /usr/lib/systemd/tests -mindepth 1 -maxdepth 1 ! -name testdata -exec rm -rf {} +
+find /usr/lib/systemd/tests/testdata -mindepth 1 -maxdepth 1 ! -name units -exec rm -rf {} +
 `
 
 // vmScript: where version 1 hierarchies own all cgroup controllers, libvirt
@@ -79,8 +95,8 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 `
 
 var (
-	trixie = root{"trixie", "trixie", "minbase", hostPackages, hostScript}
-	forky  = root{"forky", "forky", "minbase", hostPackages, hostScript}
+	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, hostScript + clientScript}
+	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages, hostScript + clientScript}
 	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
 		"busybox login passwd", guestScript}
