@@ -10,6 +10,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -26,6 +27,9 @@ type Rule struct {
 // Reference: machined-dbus.c, machine-dbus.c and machine-varlink.c, the calls
 // of bus_verify_polkit_async_full and varlink_verify_polkit_async_full.
 var (
+	// Whoever creates or registers a machine has to own its leader, too.
+	Create     = Rule{Action: machine1.ActionCreateMachine}
+	Register   = Rule{Action: machine1.ActionRegisterMachine}
 	Unregister = Rule{Action: machine1.ActionManageMachines, Verb: "unregister", Owner: true}
 	Terminate  = Rule{Action: machine1.ActionManageMachines, Verb: "terminate", Owner: true}
 	Kill       = Rule{Action: machine1.ActionManageMachines, Verb: "kill", Owner: true}
@@ -63,6 +67,17 @@ var (
 	VarlinkCleanPool    = Rule{Action: machine1.ActionManageImages, Verb: "clean_pool"}
 )
 
+// Rules of our own interfaces. They can do more than what the stock actions
+// were granted for: binds into user namespaces, mounts taken away, settings
+// that a human wrote removed.
+var (
+	OwnBind        = Rule{Action: machd.ActionBind, Verb: "bind"}
+	OwnUnbind      = Rule{Action: machd.ActionBind, Verb: "unbind"}
+	OwnCopyFrom    = Rule{Action: machd.ActionCopy, Verb: "copy_from"}
+	OwnCopyTo      = Rule{Action: machd.ActionCopy, Verb: "copy_to"}
+	OwnRemoveImage = Rule{Action: machd.ActionManageImages, Verb: "remove"}
+)
+
 // A Question is a row filled in.
 type Question struct {
 	Rule Rule
@@ -94,8 +109,13 @@ func New(authority Authority, machines Machines) *Gate {
 
 // Ask asks about something that is not one machine's.
 func (g *Gate) Ask(ctx context.Context, c auth.Caller, q Question) error {
-	_, err := g.authority.Check(ctx, c, q.request(q.Rule.Action))
+	_, err := g.Decide(ctx, c, q)
 	return err
+}
+
+// Decide is Ask that tells as well how it was granted.
+func (g *Gate) Decide(ctx context.Context, c auth.Caller, q Question) (auth.Verdict, error) {
+	return g.authority.Check(ctx, c, q.request(q.Rule.Action))
 }
 
 // Machine asks whether c may do to m what q says, and returns m as it is once

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
@@ -155,34 +156,31 @@ func (p *Parties) HandOver(r *machine.Registration) {
 	p.Leader, p.Supervisor = nil, nil
 }
 
-// Authority answers for polkit; *auth.Authority does.
-type Authority interface {
-	Check(ctx context.Context, c auth.Caller, r auth.Request) (auth.Verdict, error)
+// A Gate asks polkit; *access.Gate does.
+type Gate interface {
+	Decide(ctx context.Context, c auth.Caller, q access.Question) (auth.Verdict, error)
 }
 
-// Question is what polkit is asked about a machine to be. A machine that gets
-// a unit of its own is created, any other is registered.
-func Question(name string, class machine1.Class, create bool) auth.Request {
-	r := auth.Request{
-		Action:  machine1.ActionRegisterMachine,
-		Details: map[string]string{"name": name},
-	}
+// Question is what is asked about a machine to be. A machine that gets a unit
+// of its own is created, any other is registered.
+func Question(name string, class machine1.Class, create bool) access.Question {
+	q := access.Question{Rule: access.Register, Details: map[string]string{"name": name}}
 	if create {
-		r.Action = machine1.ActionCreateMachine
+		q.Rule = access.Create
 	}
 	if class != "" {
-		r.Details["class"] = string(class)
+		q.Details["class"] = string(class)
 	}
-	return r
+	return q
 }
 
-// Authorize asks authority, and makes sure that the registrant owns the
+// Authorize asks at the gate, and makes sure that the registrant owns the
 // leader. Else a user could make a machine of somebody else's process, and
 // then do to it what owners of machines may. Only root and administrators may.
 //
 // Reference: machined-dbus.c, machine_check_leader_ownership [258].
-func (p *Parties) Authorize(ctx context.Context, authority Authority, r auth.Request) error {
-	verdict, err := authority.Check(ctx, p.caller, r)
+func (p *Parties) Authorize(ctx context.Context, gate Gate, q access.Question) error {
+	verdict, err := gate.Decide(ctx, p.caller, q)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
@@ -156,7 +157,7 @@ type answer struct {
 	err     error
 }
 
-func (a answer) Check(context.Context, auth.Caller, auth.Request) (auth.Verdict, error) {
+func (a answer) Decide(context.Context, auth.Caller, access.Question) (auth.Verdict, error) {
 	return a.verdict, a.err
 }
 
@@ -188,7 +189,7 @@ func TestAuthorize(t *testing.T) {
 			}
 			defer p.Close()
 			got := ""
-			if err := p.Authorize(t.Context(), tt.polkit, auth.Request{}); err != nil {
+			if err := p.Authorize(t.Context(), tt.polkit, access.Question{}); err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {
@@ -200,13 +201,13 @@ func TestAuthorize(t *testing.T) {
 
 func TestQuestion(t *testing.T) {
 	t.Parallel()
-	got := []auth.Request{
+	got := []access.Question{
 		registrant.Question("m", machine1.ClassVM, true),
 		registrant.Question("m", "", false),
 	}
-	want := []auth.Request{
-		{Action: "org.freedesktop.machine1.create-machine", Details: map[string]string{"name": "m", "class": "vm"}},
-		{Action: "org.freedesktop.machine1.register-machine", Details: map[string]string{"name": "m"}},
+	want := []access.Question{
+		{Rule: access.Rule{Action: "org.freedesktop.machine1.create-machine"}, Details: map[string]string{"name": "m", "class": "vm"}},
+		{Rule: access.Rule{Action: "org.freedesktop.machine1.register-machine"}, Details: map[string]string{"name": "m"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -3,6 +3,7 @@ package varlinkapi
 import (
 	"context"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/registrant"
 	"github.com/machd/machd/daemon/internal/varlink"
@@ -35,7 +36,7 @@ func register(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	class, create := machine1.Class(c.In.String("class")), c.In.Bool("allocateUnit")
 	request := registrant.Question(c.In.String("name"), class, create)
 	request.Interactive = c.In.Bool(interactiveField)
-	if err := parties.Authorize(ctx, a.authority, request); err != nil {
+	if err := parties.Authorize(ctx, access.New(a.authority, a.machines), request); err != nil {
 		return nil, err
 	}
 	r := registration(c.In)

@@ -10,10 +10,10 @@ import (
 	"log/slog"
 	"net"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
-	"github.com/machd/machd/daemon/internal/registrant"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -37,7 +37,7 @@ type Inside interface {
 // Config is what the API stands on.
 type Config struct {
 	Machines  Machines
-	Authority registrant.Authority // *auth.Authority
+	Authority access.Authority // *auth.Authority
 	Inside    Inside
 	LogLevel  *slog.LevelVar
 	Version   string // of machd
@@ -50,7 +50,7 @@ type Config struct {
 // API is all that is served on the Varlink sockets.
 type API struct {
 	machines  Machines
-	authority registrant.Authority
+	authority access.Authority
 	inside    Inside
 	identify  func(*net.UnixConn) (auth.Caller, error)
 	logLevel  *slog.LevelVar
