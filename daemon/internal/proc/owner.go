@@ -1,86 +1,11 @@
 package proc
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
-
-// ErrComplexMapping is the error of UIDShift when a user namespace maps more
-// than one range, or users and groups differently.
-var ErrComplexMapping = errors.New("UID/GID mapping is complex")
-
-// minShiftRange is how many ids a machine's one range must have.
-const minShiftRange = 65534
-
-// UIDShift returns the UID that root of the process's user namespace has
-// outside, 0 if the namespace shifts nothing.
-//
-// Reference: machine.c, machine_get_uid_shift.
-func (p *PIDFD) UIDShift() (uint32, error) {
-	uids, err := p.idMap("uid_map")
-	if err != nil {
-		return 0, err
-	}
-	if uids == nil {
-		return 0, nil
-	}
-	gids, err := p.idMap("gid_map")
-	if err != nil {
-		return 0, err
-	}
-	if len(uids) != 1 || len(gids) != 1 || uids[0] != gids[0] {
-		return 0, ErrComplexMapping
-	}
-	if uids[0].inside != 0 || uids[0].count < minShiftRange {
-		return 0, ErrComplexMapping
-	}
-	return uids[0].outside, nil
-}
-
-// idMap returns nil, nil on a kernel without user namespaces.
-func (p *PIDFD) idMap(name string) ([]idRange, error) {
-	data, err := p.read(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	ranges, err := parseIDMap(data)
-	if err != nil {
-		return nil, fmt.Errorf("cannot understand %s of process %d: %w", name, p.PID(), err)
-	}
-	return ranges, nil
-}
-
-// idRange is one line of a uid_map or gid_map file.
-type idRange struct{ inside, outside, count uint32 }
-
-func parseIDMap(data []byte) ([]idRange, error) {
-	var ranges []idRange
-	for line := range bytes.Lines(data) {
-		fields := bytes.Fields(line)
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("line %q has not three fields", line)
-		}
-		var n [3]uint32
-		for i, field := range fields {
-			v, err := strconv.ParseUint(string(field), 10, 32)
-			if err != nil {
-				return nil, err
-			}
-			n[i] = uint32(v)
-		}
-		ranges = append(ranges, idRange{n[0], n[1], n[2]})
-	}
-	return ranges, nil
-}
 
 // maxUserNamespaces is how far OwnedBy walks up; the kernel allows 32 levels.
 const maxUserNamespaces = 16
@@ -97,7 +22,7 @@ func (p *PIDFD) OwnedBy(uid uint32) (bool, error) {
 	if own == uid {
 		return true, nil
 	}
-	ns, err := p.openNamespace("user")
+	ns, err := p.Namespace("user")
 	if err != nil {
 		return false, err
 	}
@@ -142,7 +67,7 @@ func ownerAndParent(ns *os.File) (owner uint32, parent *os.File, err error) {
 // SameNamespace reports whether the process is in our namespace of the kind,
 // one of the names in /proc/PID/ns.
 func (p *PIDFD) SameNamespace(kind string) (bool, error) {
-	ns, err := p.openNamespace(kind)
+	ns, err := p.Namespace(kind)
 	if err != nil {
 		return false, err
 	}
@@ -150,7 +75,9 @@ func (p *PIDFD) SameNamespace(kind string) (bool, error) {
 	return isOwnNamespace(ns, kind)
 }
 
-func (p *PIDFD) openNamespace(kind string) (*os.File, error) {
+// Namespace opens the process's namespace of the kind, one of the names in
+// /proc/PID/ns. The caller closes it.
+func (p *PIDFD) Namespace(kind string) (*os.File, error) {
 	ns, err := os.Open(p.path("ns/" + kind))
 	if verr := p.verify(); verr != nil {
 		if err == nil {

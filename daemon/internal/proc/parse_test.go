@@ -73,7 +73,7 @@ func TestParseIDMap(t *testing.T) {
 	t.Parallel()
 	file := "         0     524288      65536\n     65536 4294901760      65535\n"
 	got, err := parseIDMap([]byte(file))
-	want := []idRange{{0, 524288, 65536}, {65536, 4294901760, 65535}}
+	want := IDMap{{0, 524288, 65536}, {65536, 4294901760, 65535}}
 	if !slices.Equal(got, want) || err != nil {
 		t.Errorf("got %v, %v, want %v", got, err, want)
 	}

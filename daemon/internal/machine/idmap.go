@@ -1,0 +1,144 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// An IDKind is what an id is the number of.
+type IDKind int
+
+const (
+	UserID IDKind = iota
+	GroupID
+)
+
+var (
+	// ErrHostRange says that an id belongs to the host's own users or groups.
+	// It is wrapped together with ErrNoSuchUserMapping or
+	// ErrNoSuchGroupMapping.
+	ErrHostRange = errors.New("id belongs to the host")
+	// ErrNotContainer says that a machine has no ids of its own. It is an
+	// ErrInvalidArgs.
+	ErrNotContainer = machine1.Errorf(machine1.ErrInvalidArgs, "Not supported for non-container machines.")
+)
+
+// hostRange is how many ids from 0 on belong to the host.
+const hostRange = 0x10000
+
+// MapFrom returns the host's id for the id inner of the machine called name.
+// An id that the machine does not have is ErrNoSuchUserMapping, for groups as
+// well.
+//
+// Reference: machined-dbus.c, method_map_from_machine_user and …_group.
+func (m *Manager) MapFrom(ctx context.Context, name string, kind IDKind, inner uint32) (uint32, error) {
+	if !validID(inner) {
+		return 0, kind.invalid(inner)
+	}
+	seen, err := m.find(name)
+	if err != nil {
+		return 0, err
+	}
+	if seen.Class != machine1.ClassContainer {
+		return 0, ErrNotContainer
+	}
+	ids, err := kind.of(seen.Leader)
+	if err != nil {
+		return 0, fmt.Errorf("cannot map an id of %s: %w", name, err)
+	}
+	outer, ok := ids.Outside(inner)
+	if !ok {
+		return 0, machine1.Errorf(machine1.ErrNoSuchUserMapping,
+			"Machine '%s' has no matching %s mappings.", name, kind)
+	}
+	return outer, nil
+}
+
+// MapTo returns the machine that the host's id outer belongs to, and what the
+// id is there. It looks at machines by name and takes the first.
+//
+// Reference: machined-core.c, manager_find_machine_for_uid and …_gid.
+func (m *Manager) MapTo(ctx context.Context, kind IDKind, outer uint32) (Machine, uint32, error) {
+	if !validID(outer) {
+		return Machine{}, 0, kind.invalid(outer)
+	}
+	if outer < hostRange {
+		return Machine{}, 0, kind.hostRange(outer)
+	}
+	for seen := range m.View().All() {
+		if seen.Class != machine1.ClassContainer {
+			continue
+		}
+		ids, err := kind.of(seen.Leader)
+		if err != nil {
+			continue
+		}
+		if inner, ok := shifted(ids).Inside(outer); ok {
+			return seen, inner, nil
+		}
+	}
+	return Machine{}, 0, machine1.Errorf(kind.noMapping(),
+		"No matching %s mapping for %d.", kind, outer)
+}
+
+// shifted leaves out the ranges that begin with the host's root: they are of
+// machines without ids of their own.
+func shifted(all proc.IDMap) proc.IDMap {
+	var some proc.IDMap
+	for _, r := range all {
+		if r.Outside != 0 {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// validID is false for the numbers that mean "nobody" in 16 and in 32 bits.
+func validID(id uint32) bool { return id != math.MaxUint16 && id != math.MaxUint32 }
+
+func (k IDKind) String() string {
+	if k == GroupID {
+		return "group"
+	}
+	return "user"
+}
+
+func (k IDKind) of(leader *proc.PIDFD) (proc.IDMap, error) {
+	if k == GroupID {
+		return leader.GIDMap()
+	}
+	return leader.UIDMap()
+}
+
+func (k IDKind) noMapping() error {
+	if k == GroupID {
+		return machine1.ErrNoSuchGroupMapping
+	}
+	return machine1.ErrNoSuchUserMapping
+}
+
+func (k IDKind) invalid(id uint32) error {
+	return fmt.Errorf("%d is no %s: %w", id, k, machine1.ErrInvalidArgs)
+}
+
+func (k IDKind) hostRange(id uint32) error {
+	text := fmt.Sprintf("User %d belongs to host UID range", id)
+	if k == GroupID {
+		text = fmt.Sprintf("Group %d belongs to host GID range", id)
+	}
+	return &hostRangeError{text, k.noMapping()}
+}
+
+// A hostRangeError has the reference's text and two kinds.
+type hostRangeError struct {
+	text string
+	kind error
+}
+
+func (e *hostRangeError) Error() string   { return e.text }
+func (e *hostRangeError) Unwrap() []error { return []error{e.kind, ErrHostRange} }
