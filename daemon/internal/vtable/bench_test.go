@@ -75,6 +75,8 @@ func (r *registry) Find(_ context.Context, _ *vtable.Call, path dbus.ObjectPath)
 
 func (r *registry) Children(context.Context, *vtable.Call, dbus.ObjectPath) []string { return nil }
 
+func (r *registry) Waits(dbus.ObjectPath) bool { return false }
+
 func newRegistry() *registry {
 	r := &registry{}
 	for i := range 1000 {

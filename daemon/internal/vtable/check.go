@@ -52,6 +52,7 @@ func newFace(i *Interface, targetType reflect.Type) (*face, error) {
 		p, err := newProperty(i.Name, row, targetType)
 		errs = append(errs, rowError(row.Name, err))
 		f.properties = append(f.properties, p)
+		f.slow = f.slow || row.Slow
 	}
 	for _, row := range i.Signals {
 		errs = append(errs, rowError(row.Name, checkSignal(row)))

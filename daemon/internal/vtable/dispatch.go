@@ -63,6 +63,16 @@ func (o object) has(iface string) bool {
 	return false
 }
 
+// slow reports whether a property of o may have to wait.
+func (o object) slow() bool {
+	for _, b := range o {
+		if b.face.slow {
+			return true
+		}
+	}
+	return false
+}
+
 func (d *dispatcher) isStandard(iface string) bool {
 	for _, f := range d.standard {
 		if f.name == iface {
@@ -88,7 +98,7 @@ func (d *dispatcher) serve(m *wire.Message) (rest func()) {
 	if err == nil {
 		err = admissible(row, m)
 	}
-	if err == nil && row.slow {
+	if err == nil && (row.slow || row.properties && x.object.slow()) {
 		return func() {
 			d.conn.Wait()
 			d.finish(x, row, d.run(x, row, target))

@@ -18,6 +18,7 @@ type face struct {
 	signals    []Signal
 	byName     map[string]*method
 	propByName map[string]*property
+	slow       bool   // a property is
 	xml        string // introspection
 }
 
@@ -53,6 +54,7 @@ type argument struct{ name, signature string }
 type method struct {
 	iface, name string
 	slow        bool
+	properties  bool // it reads or sets them
 	in, out     []argument
 	inSig       string
 	outSig      string

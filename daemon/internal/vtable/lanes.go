@@ -73,9 +73,28 @@ func newLanes(serve func(*wire.Message) (rest func()), out flusher) *lanes {
 }
 
 // accept takes a call over. It leaves the message to its caller, and returns
-// errCrowded or errStopped, if too much is waiting or after the end. It never
+// errCrowded or errStopped, if too much is waiting or after the end. If here is
+// set and no earlier call of the sender waits, it is answered before accept
+// returns, or left to run beside the lane if it is slow. Otherwise accept never
 // blocks.
-func (ls *lanes) accept(m *wire.Message) error {
+func (ls *lanes) accept(m *wire.Message, here bool) error {
+	l, err := ls.enter(m)
+	switch {
+	case err != nil:
+		return err
+	case l == nil:
+		return nil
+	case here:
+		ls.run(l)
+	default:
+		go ls.run(l)
+	}
+	return nil
+}
+
+// enter puts m into its sender's lane, and returns that if somebody has to run
+// it.
+func (ls *lanes) enter(m *wire.Message) (*lane, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	l := ls.senders[m.Sender]
@@ -83,20 +102,20 @@ func (ls *lanes) accept(m *wire.Message) error {
 		l = &lane{sender: m.Sender}
 	}
 	if ls.stopped {
-		return errStopped
+		return nil, errStopped
 	}
 	if !ls.mayQueue(l, m) {
-		return errCrowded
+		return nil, errCrowded
 	}
 	ls.senders[l.sender] = l
 	ls.account(l, m, +1)
 	l.queue = append(l.queue, m)
-	if !l.running {
-		l.running = true
-		ls.busy++
-		go ls.run(l)
+	if l.running {
+		return nil, nil
 	}
-	return nil
+	l.running = true
+	ls.busy++
+	return l, nil
 }
 
 // mayQueue, like all helpers from here on, expects its caller to hold mu.

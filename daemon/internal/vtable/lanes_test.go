@@ -67,7 +67,7 @@ func await(t *testing.T, what string, ok func() bool) {
 func (c *crowd) fill(sender string, bytes int, fds uint32) int {
 	for n := 0; ; n++ {
 		m := &wire.Message{Header: wire.Header{Sender: sender, UnixFDs: fds}, Body: make([]byte, bytes)}
-		if err := c.accept(m); err != nil {
+		if err := c.accept(m, false); err != nil {
 			return n
 		}
 	}
@@ -180,7 +180,7 @@ func TestStoppingDropsWhatWaits(t *testing.T) {
 		if n := c.running("a"); n > maxLaneSlow {
 			t.Errorf("%d calls have run", n)
 		}
-		if err := c.accept(&wire.Message{Header: wire.Header{Sender: "a"}}); !errors.Is(err, errStopped) {
+		if err := c.accept(&wire.Message{Header: wire.Header{Sender: "a"}}, false); !errors.Is(err, errStopped) {
 			t.Errorf("got %v after the end", err)
 		}
 	}

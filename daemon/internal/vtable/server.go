@@ -217,7 +217,7 @@ func (s *Server) accept(m *wire.Message) {
 		s.acceptEarly(m)
 		return
 	}
-	err := s.lanes.accept(m)
+	err := s.lanes.accept(m, s.answersHere(m))
 	if err == nil {
 		return
 	}
@@ -227,6 +227,14 @@ func (s *Server) accept(m *wire.Message) {
 		s.conn.Wake()
 		s.conn.Wait() // refusals must not pile up, either
 	}
+}
+
+// answersHere reports whether the one who reads the connection is to answer m
+// himself. That saves waking another thread, which takes longer than all the
+// rest. He does it only for one call that came alone and waits for nothing: of
+// several, one could be long, and the others from somebody else.
+func (s *Server) answersHere(m *wire.Message) bool {
+	return s.conn.Buffered() == 0 && !s.conn.Crowded() && !s.cfg.Tree.Waits(m.Path)
 }
 
 // acceptEarly keeps a call until Run.

@@ -34,6 +34,7 @@ func standardFaces(d *dispatcher) []*face {
 	for _, f := range faces {
 		for _, m := range f.methods {
 			m.iface, m.inSig, m.outSig = f.name, signatureOf(m.in), signatureOf(m.out)
+			m.properties = f.name == propertiesName
 		}
 		if err := f.index(); err != nil {
 			panic(err)

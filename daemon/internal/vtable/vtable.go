@@ -35,7 +35,8 @@ type Method struct {
 	Access string
 	// Slow says that the call may have to wait: for a password, for PID 1, for
 	// a machine. It then runs in a goroutine of its own, and later calls of the
-	// same sender may overtake it.
+	// same sender may overtake it. All others wait for nothing, not even for a
+	// disk: they may be answered by the one who reads for all.
 	Slow bool
 	// Func is a func(ctx context.Context, c *Call, target T, in…) (out…, error).
 	Func any
@@ -48,6 +49,9 @@ type Property struct {
 	// Hidden properties answer Get, but show neither in GetAll nor in
 	// introspection.
 	Hidden bool
+	// Slow says that Get or Set may have to wait, if only for a disk. Every
+	// call about the properties of such an interface then is a slow one.
+	Slow bool
 	// Get is a func(ctx context.Context, target T) (V, error), or what Getter
 	// makes of one.
 	Get any
@@ -86,4 +90,7 @@ type Tree interface {
 	Find(ctx context.Context, c *Call, path dbus.ObjectPath) ([]Binding, bool)
 	// Children names the nodes directly below path, sorted.
 	Children(ctx context.Context, c *Call, path dbus.ObjectPath) []string
+	// Waits reports whether the two may have to wait at path, if only for a
+	// disk.
+	Waits(path dbus.ObjectPath) bool
 }

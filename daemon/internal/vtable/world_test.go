@@ -239,6 +239,8 @@ func (w *world) Children(_ context.Context, _ *vtable.Call, path dbus.ObjectPath
 	return nil
 }
 
+func (w *world) Waits(path dbus.ObjectPath) bool { return path == rootPath+"/panic" }
+
 func newWorld() *world {
 	return &world{things: []string{"one", "two"}, order: make(chan uint32, 1<<16), gate: make(chan struct{}), level: "info"}
 }

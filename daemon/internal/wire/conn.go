@@ -152,6 +152,10 @@ func (c *Conn) readMessage(f frame) (*Message, error) {
 	return m, nil
 }
 
+// Buffered returns how many bytes have been received that Read has not returned
+// yet. It is for the one who reads.
+func (c *Conn) Buffered() int { return c.w - c.r }
+
 // fill makes buf hold at least n bytes to read.
 func (c *Conn) fill(n int) error {
 	if n > len(c.buf) {

@@ -136,6 +136,13 @@ func (o *outbox) wait() {
 	}
 }
 
+// isCrowded reports whether wait would wait.
+func (o *outbox) isCrowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes > crowded
+}
+
 // close closes the descriptors that wait to be sent and those that come.
 func (o *outbox) close() {
 	o.mu.Lock()

@@ -42,6 +42,9 @@ func (c *Conn) Wake() { c.out.wake() }
 // returns at once when the connection has been closed.
 func (c *Conn) Wait() { c.out.wait() }
 
+// Crowded reports whether Wait would wait.
+func (c *Conn) Crowded() bool { return c.out.isCrowded() }
+
 // Write writes what is queued until ctx ends, and what is queued by then.
 func (c *Conn) Write(ctx context.Context) error {
 	for {
