@@ -1,7 +1,8 @@
 // Command bench measures machd and machctl beside systemd-machined and
 // machinectl on one booted host, and prints the ratios. It registers machines
 // with systemd-machined, hands them over to machd by the swap that users make,
-// and lists them with either client from either daemon.
+// and lists them with either client from either daemon. Then it makes single
+// calls through the same broker with next to no client at all.
 //
 // It must run as root on a test host with systemd-machined in place:
 //
@@ -50,6 +51,8 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	runs := flags.Int("runs", 7, "runs of each command, of which the median counts")
 	counts := flags.String("machines", "1,20,1000", "numbers of machines, ascending")
+	rounds := flags.Int("rounds", 5, "measurements of each single call with each daemon, of which the median counts; 0: none")
+	callMachines := flags.Int("call-machines", 1000, "number of machines for single calls")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -63,6 +66,9 @@ func run(ctx context.Context, args []string) error {
 	fmt.Printf("  %7s  %22s\n", "ratio", "RSS machined/machd")
 
 	for word := range strings.SplitSeq(*counts, ",") {
+		if word == "" {
+			continue // single calls only
+		}
 		n, err := strconv.Atoi(word)
 		if err != nil {
 			return fmt.Errorf("cannot use %q as a number of machines", word)
@@ -70,6 +76,9 @@ func run(ctx context.Context, args []string) error {
 		if err := measure(ctx, park, n, *runs); err != nil {
 			return err
 		}
+	}
+	if *rounds > 0 {
+		return measureCalls(ctx, park, *callMachines, *rounds)
 	}
 	return nil
 }
@@ -152,13 +161,22 @@ func swapTo(daemon string) error {
 	return nil
 }
 
-// residentKiB returns the resident memory of the daemon that is in place.
-func residentKiB() (int, error) {
+// daemonPID returns the process of the daemon that is in place.
+func daemonPID() (int, error) {
 	out, err := exec.Command("systemctl", "show", "-P", "MainPID", "systemd-machined.service").Output()
 	if err != nil {
 		return 0, fmt.Errorf("cannot ask for the daemon's process: %w", err)
 	}
-	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(out)) + "/status")
+	return strconv.Atoi(strings.TrimSpace(string(out)))
+}
+
+// residentKiB returns the resident memory of the daemon that is in place.
+func residentKiB() (int, error) {
+	pid, err := daemonPID()
+	if err != nil {
+		return 0, err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the daemon's memory: %w", err)
 	}
@@ -188,7 +206,7 @@ func (p *park) grow(ctx context.Context, n int) error {
 		}
 		p.leaders = append(p.leaders, leader)
 		err := c.Create(ctx, client.Registration{
-			Name:    fmt.Sprintf("bench-%04d", len(p.leaders)),
+			Name:    machineName(len(p.leaders)),
 			Service: "bench",
 			Class:   machine1.ClassContainer,
 			Leader:  uint32(leader.Process.Pid),
@@ -199,6 +217,8 @@ func (p *park) grow(ctx context.Context, n int) error {
 	}
 	return nil
 }
+
+func machineName(i int) string { return fmt.Sprintf("bench-%04d", i) }
 
 func (p *park) clear() {
 	for _, leader := range p.leaders {
