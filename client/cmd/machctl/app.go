@@ -126,7 +126,7 @@ func (a *app) verb(use, short string, min, max int, run func(ctx context.Context
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case len(args) < min:
-				return usagef("%s: a machine's name is missing", cmd.Name())
+				return usagef("%s: too few arguments; it is machctl %s", cmd.Name(), cmd.Use)
 			case max >= 0 && len(args) > max:
 				return usagef("%s: too many arguments: %q", cmd.Name(), args[max])
 			}

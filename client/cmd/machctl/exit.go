@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -28,7 +30,7 @@ const exitCodesHelp = `Exit codes
   3  There is no such machine or image.
   4  You may not do that, or were not asked for a password.
   5  It took too long. It may still happen.
-  6  There is a machine of that name already.
+  6  There is a machine, an image or a file of that name already.
   7  The bus, machd or systemd cannot be reached.
   128+N  A login or shell session was ended by signal N, other than SIGINT and
      SIGTERM, which end it with 0; 141 (SIGPIPE) if nobody took its output.
@@ -45,6 +47,7 @@ var exitCodes = []struct {
 	{machine1.ErrNoSuchMachine, exitNotFound},
 	{machine1.ErrNoSuchImage, exitNotFound},
 	{machine1.ErrMachineExists, exitExists},
+	{unix.EEXIST, exitExists},
 	{machine1.ErrAccessDenied, exitDenied},
 	{machine1.ErrInteractionRequired, exitDenied},
 	{machine1.ErrTimeout, exitTimeout},

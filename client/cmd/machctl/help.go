@@ -41,6 +41,24 @@ unit are gone, so that it can be started again at once; after two minutes, or
 
 	rebootHelp = `The machine's init is asked to reboot. reboot does not wait for that.`
 
+	bindHelp = `The second PATH is the machine's, the first one if it is left out. In a machine
+with a user namespace, users see the files as if they were theirs. What was
+mounted in a machine goes with it.`
+
+	copyHelp = `The second PATH is on the side that is copied to, the first one if it is left out.
+Directories that are there already are merged, other files are kept unless
+--force is given. Who owns a file in the machine owns it there by the same
+number; with --flat everything goes to root.`
+
+	cloneHelp = `The copy costs nothing where the file system can share (btrfs). It has the host
+name and the machine ID of the original, until it is changed.`
+
+	removeHelp = `A machine that runs from the image keeps it from being removed. Settings in
+/etc/systemd/nspawn are kept unless --with-settings is given.`
+
+	setLimitHelp = `BYTES may end in K, M, G, T, P or E; none takes a limit away. The images must be
+on btrfs.`
+
 	terminateHelp = `The machine's unit is stopped. terminate waits as stop does.`
 )
 

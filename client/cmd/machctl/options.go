@@ -32,6 +32,11 @@ type options struct {
 	quiet         bool
 	value         bool
 	noWait        bool
+	readOnly      bool
+	mkdir         bool
+	force         bool
+	flat          bool
+	withSettings  bool
 	properties    []string
 	whom          string
 	signal        string
@@ -47,7 +52,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.BoolP("help", "h", false, "Show help")
 	f.BoolVar(&o.version, "version", false, "Show the version")
-	f.BoolVarP(&o.all, "all", "a", false, "Show hidden names, empty properties, whole command lines")
+	f.BoolVarP(&o.all, "all", "a", false, "Show or clean everything: hidden names, empty properties, whole lines")
 	f.BoolVarP(&o.full, "full", "l", false, "Cut nothing off")
 	f.Var(&o.maxAddresses, "max-addresses", "`N` addresses of a machine at most, or all")
 	f.BoolVar(&o.noLegend, "no-legend", false, "Show neither header nor footer")
@@ -61,6 +66,11 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.whom, "kill-whom", "", "`WHOM` to send it to: leader, supervisor or all")
 	f.StringVar(&o.uid, "uid", "", "Run the shell as this `USER`")
 	f.StringArrayVarP(&o.environment, "setenv", "E", nil, "Set `VAR[=VALUE]` for the shell")
+	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
+	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
+	f.BoolVar(&o.force, "force", false, "Replace what is there already")
+	f.BoolVar(&o.flat, "flat", false, "Give what is copied to root, whoever owns it")
+	f.BoolVar(&o.withSettings, "with-settings", false, "Remove settings in /etc/systemd/nspawn too")
 	f.Var(&o.timeout, "timeout", "Wait as long as `TIME`, such as 30s or 5m")
 	f.BoolVar(&o.noWait, "no-wait", false, "Return at once")
 	f.BoolVar(&o.noAskPassword, "no-ask-password", false, "Do not ask for passwords")

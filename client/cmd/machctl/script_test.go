@@ -141,13 +141,16 @@ func scriptFail(ts *testscript.TestScript, _ bool, args []string) {
 // hang MEMBER leaves calls of MEMBER without an answer.
 func scriptHang(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).Hang(args[0]) }
 
-// machined stop | start
+// machined stop | start | stock, which is systemd-machined instead of machd
 func scriptMachined(ts *testscript.TestScript, _ bool, args []string) {
-	if args[0] == "start" {
+	switch args[0] {
+	case "start":
 		ts.Check(worldOf(ts).StartMachined())
-		return
+	case "stop":
+		worldOf(ts).StopMachined()
+	case "stock":
+		worldOf(ts).BeStock()
 	}
-	worldOf(ts).StopMachined()
 }
 
 // systemd stop

@@ -49,7 +49,7 @@ func (a *app) kill(ctx context.Context, names []string) error {
 		return nil
 	}
 	if len(names) == 0 {
-		return usagef("kill: a machine's name is missing")
+		return usagef("kill: too few arguments; it is machctl kill NAME…")
 	}
 	signal, err := parseSignal(a.signal)
 	if err != nil {

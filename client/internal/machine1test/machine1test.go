@@ -35,6 +35,7 @@ type World struct {
 	called      *sync.Cond // on mu, when calls has grown
 	failures    map[string]*dbus.Error
 	hung        map[string]bool
+	stock       bool // machined is systemd's, which has nothing of machd's own
 	machined    *dbus.Conn
 	systemd     *dbus.Conn
 }
@@ -101,6 +102,13 @@ func (w *World) ReplaceMachined() error {
 		return err
 	}
 	return old.Close()
+}
+
+// BeStock makes machined show itself as systemd-machined.
+func (w *World) BeStock() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stock = true
 }
 
 // StopMachined takes machined off the bus, without a signal to anybody.

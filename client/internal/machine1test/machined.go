@@ -1,6 +1,7 @@
 package machine1test
 
 import (
+	"maps"
 	"strings"
 	"syscall"
 
@@ -16,7 +17,7 @@ const (
 )
 
 func (w *World) exportMachined(conn *dbus.Conn) error {
-	if err := conn.ExportMethodTable(map[string]any{
+	methods := map[string]any{
 		"ListMachines":             w.listMachines,
 		"ListImages":               w.listImages,
 		"GetMachine":               w.getMachine,
@@ -32,7 +33,15 @@ func (w *World) exportMachined(conn *dbus.Conn) error {
 		"OpenMachinePTY":           w.openPTY,
 		"OpenMachineLogin":         w.openLogin,
 		"OpenMachineShell":         w.openShell,
-	}, machine1.ObjectPath, machine1.ManagerInterface); err != nil {
+	}
+	maps.Copy(methods, w.stockChanges())
+	if err := conn.ExportMethodTable(methods, machine1.ObjectPath, machine1.ManagerInterface); err != nil {
+		return err
+	}
+	if err := w.exportMachd(conn); err != nil {
+		return err
+	}
+	if err := conn.ExportMethodTable(map[string]any{"Introspect": w.introspect}, machine1.ObjectPath, introspectable); err != nil {
 		return err
 	}
 	if err := conn.ExportMethodTable(map[string]any{"GetAll": w.getAllOfManager}, machine1.ObjectPath, properties); err != nil {

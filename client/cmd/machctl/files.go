@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// bind shows a directory or file of the host in a machine.
+func (a *app) bind(ctx context.Context, args []string) error {
+	name, source, destination := threeOf(args)
+	if err := a.actOn(ctx, name, machd.ActionBind); err != nil {
+		return err
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	return a.client.BindMount(ctx, name, client.Bind{
+		Source: source, Destination: destination, ReadOnly: a.readOnly, MakeDir: a.mkdir,
+	})
+}
+
+// unbind takes it away again.
+func (a *app) unbind(ctx context.Context, args []string) error {
+	if err := a.actOn(ctx, args[0], machd.ActionBind); err != nil {
+		return err
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	return a.client.Unbind(ctx, args[0], args[1])
+}
+
+// copyTo copies from the host into a machine. Copies take as long as they
+// take, so there is no limit.
+func (a *app) copyTo(ctx context.Context, args []string) error {
+	name, source, destination := threeOf(args)
+	source, err := fromHere(source)
+	if err != nil {
+		return err
+	}
+	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
+		return err
+	}
+	return a.client.CopyTo(ctx, name, a.copying(source, destination))
+}
+
+// copyFrom copies from a machine to the host.
+func (a *app) copyFrom(ctx context.Context, args []string) error {
+	name, source, destination := threeOf(args)
+	destination, err := fromHere(destination)
+	if err != nil {
+		return err
+	}
+	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
+		return err
+	}
+	return a.client.CopyFrom(ctx, name, a.copying(source, destination))
+}
+
+func (a *app) copying(source, destination string) client.Copy {
+	// Under the name machinectl everything is as it always was.
+	return client.Copy{Source: source, Destination: destination, Replace: a.force, Flat: a.flat || a.stock}
+}
+
+func (a *app) actOn(ctx context.Context, name, action string) error {
+	if err := checkNames([]string{name}, machine1.ValidLookupName); err != nil {
+		return err
+	}
+	return a.connectToAct(ctx, action)
+}
+
+// threeOf returns a machine's name and two paths, the second of which may be
+// left out: then it is the first one.
+func threeOf(args []string) (name, source, destination string) {
+	if len(args) == 2 {
+		return args[0], args[1], args[1]
+	}
+	return args[0], args[1], args[2]
+}
+
+// fromHere makes a path of the host absolute: the daemon works elsewhere.
+func fromHere(path string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot tell where %q is: %w", path, err)
+	}
+	return absolute, nil
+}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// settingsDir is where administrators keep settings of machines.
+const settingsDir = "/etc/systemd/nspawn"
+
+// clone makes a copy of an image. It takes as long as it takes.
+func (a *app) clone(ctx context.Context, args []string) error {
+	if err := a.actOnImages(ctx, args); err != nil {
+		return err
+	}
+	return a.client.CloneImage(ctx, args[0], args[1], a.readOnly)
+}
+
+// rename gives an image another name.
+func (a *app) rename(ctx context.Context, args []string) error {
+	if err := a.actOnImages(ctx, args); err != nil {
+		return err
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	return a.client.RenameImage(ctx, args[0], args[1])
+}
+
+// setReadOnly makes an image read-only, or writable.
+func (a *app) setReadOnly(ctx context.Context, args []string) error {
+	readOnly := true
+	if len(args) == 2 {
+		var err error
+		if readOnly, err = parseBool(args[1]); err != nil {
+			return err
+		}
+	}
+	if err := a.actOnImages(ctx, args[:1]); err != nil {
+		return err
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	return a.client.SetImageReadOnly(ctx, args[0], readOnly)
+}
+
+// setLimit limits one image, or all together.
+func (a *app) setLimit(ctx context.Context, args []string) error {
+	bytes, err := parseSize(args[len(args)-1])
+	if err != nil {
+		return err
+	}
+	if len(args) == 1 {
+		if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
+			return err
+		}
+		ctx, cancel := a.limit(ctx)
+		defer cancel()
+		return a.client.SetPoolLimit(ctx, bytes)
+	}
+	if err := a.actOnImages(ctx, args[:1]); err != nil {
+		return err
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	return a.client.SetImageLimit(ctx, args[0], bytes)
+}
+
+// remove removes images. What an administrator wrote about one stays, unless
+// he says otherwise; under the name machinectl it goes, as it always did.
+func (a *app) remove(ctx context.Context, names []string) error {
+	if err := a.actOnImages(ctx, names); err != nil {
+		return err
+	}
+	if a.withSettings || a.stock {
+		return each(names, func(name string) error { return a.client.RemoveImage(ctx, name) })
+	}
+	keeps, err := a.client.IsMachd(ctx)
+	if err != nil {
+		return err
+	}
+	return each(names, func(name string) error { return a.removeKeeping(ctx, name, keeps) })
+}
+
+// removeKeeping removes an image, if keeps says that the daemon can do so
+// without its settings.
+func (a *app) removeKeeping(ctx context.Context, name string, keeps bool) error {
+	settings := filepath.Join(settingsDir, name+".nspawn")
+	_, err := os.Lstat(settings)
+	switch there := err == nil; {
+	case !there && !keeps:
+		return a.client.RemoveImage(ctx, name)
+	case !keeps:
+		return &hintedError{
+			fmt.Errorf("cannot remove image %q: systemd-machined would remove %s with it", name, settings),
+			"--with-settings removes both",
+		}
+	}
+	err = a.client.RemoveImageKeepingSettings(ctx, name)
+	if _, left := os.Lstat(settings); err == nil && left == nil {
+		a.ui.notice("kept " + settings)
+	}
+	return err
+}
+
+// clean removes hidden images, or all.
+//
+// Reference: machinectl.c, verb_clean_images: its words are looked for.
+func (a *app) clean(ctx context.Context, _ []string) error {
+	if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
+		return err
+	}
+	removed, err := a.client.CleanPool(ctx, a.all)
+	if err != nil {
+		return err
+	}
+	total := uint64(0)
+	for _, image := range removed {
+		if image.Freed == client.Unknown || total == client.Unknown {
+			total = client.Unknown
+			a.ui.say(fmt.Sprintf("Removed image '%s'.", image.Name))
+			continue
+		}
+		total += image.Freed
+		a.ui.say(fmt.Sprintf("Removed image '%s'. Freed exclusive disk space: %s", image.Name, size(image.Freed)))
+	}
+	if total == client.Unknown {
+		a.ui.say(fmt.Sprintf("Removed %d images in total.", len(removed)))
+		return nil
+	}
+	a.ui.say(fmt.Sprintf("Removed %d images in total. Total freed exclusive disk space: %s.", len(removed), size(total)))
+	return nil
+}
+
+func (a *app) actOnImages(ctx context.Context, names []string) error {
+	err := each(names, func(name string) error {
+		if machine1.ValidImageName(name) {
+			return nil
+		}
+		return usagef("%q cannot be an image's name", name)
+	})
+	if err != nil {
+		return err
+	}
+	return a.connectToAct(ctx, machine1.ActionManageImages)
+}
+
+// parseBool knows the words that systemd's commands take.
+//
+// Reference: parse-util.c, parse_boolean.
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "1", "yes", "y", "true", "t", "on":
+		return true, nil
+	case "0", "no", "n", "false", "f", "off":
+		return false, nil
+	}
+	return false, usagef("%q is neither yes nor no", text)
+}
+
+// parseSize reads a number of bytes, in units of 1024 if it says so.
+func parseSize(text string) (uint64, error) {
+	switch text {
+	case "-", "none", "infinity":
+		return client.Unknown, nil
+	}
+	number, unit := text, uint64(1)
+	if i := strings.IndexAny(text, "BKMGTPE"); i >= 0 && i == len(text)-1 {
+		number = text[:i]
+		unit <<= 10 * strings.IndexByte("BKMGTPE", text[i])
+	}
+	bytes, err := strconv.ParseFloat(number, 64)
+	if size := bytes * float64(unit); err == nil && size >= 0 && size < 1<<63 {
+		return uint64(size), nil
+	}
+	return 0, usagef("%q is no size: a number with K, M, G, T, P or E behind it, or none for no limit", text)
+}
