@@ -29,7 +29,7 @@ const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkit
 
 // clientPackages are programs that know systemd-machined, and its own tests.
 const clientPackages = " systemd-tests systemd-resolved systemd-userdbd libnss-mymachines libnss-resolve libnss-systemd " +
-	"openssh-server openssh-client python3-dbus jq"
+	"openssh-server openssh-client python3-dbus jq dbus-user-session"
 
 // vmPackages: Debian 13 has libvirt's one daemon, not yet the split ones, and
 // no systemd-vmspawn.
