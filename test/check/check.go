@@ -44,6 +44,10 @@ var stages = []stage{
 	{"booted tests, systemd-machined 262", testsIn(bootedTree, "--stock", "--forky")},
 	{"booted tests, machd on 257", testsIn(bootedTree)},
 	{"booted tests, machd on 262", testsIn(bootedTree, "--forky")},
+	{"programs of others, systemd-machined 257", testsIn(foreignTree, "--stock")},
+	{"programs of others, systemd-machined 262", testsIn(foreignTree, "--stock", "--forky")},
+	{"programs of others, machd on 257", testsIn(foreignTree)},
+	{"programs of others, machd on 262", testsIn(foreignTree, "--forky")},
 	{"virtual machines, systemd-machined 257", testsIn(vmTree, "--vm", "--stock")},
 	{"virtual machines, machd on 257", testsIn(vmTree, "--vm")},
 }

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// These have tests for a booted host only, the latter for one with libvirt.
-	bootedTree = "test/booted"
-	vmTree     = "test/vm"
+	// These have tests for a booted host only, the last for one with libvirt.
+	bootedTree  = "test/booted"
+	foreignTree = "test/foreign"
+	vmTree      = "test/vm"
 	// fuzzTime is a smoke test. A real search is go test -fuzz without it.
 	fuzzTime = "3s"
 )
@@ -26,7 +27,9 @@ func unitTests(ctx context.Context, t *tally) error {
 		return t.one("go list", fmt.Errorf("cannot list the packages: %w", err))
 	}
 	packages := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool {
-		return strings.Contains(path+"/", "/"+bootedTree+"/") || strings.Contains(path+"/", "/"+vmTree+"/")
+		return slices.ContainsFunc([]string{bootedTree, foreignTree, vmTree}, func(tree string) bool {
+			return strings.Contains(path+"/", "/"+tree+"/")
+		})
 	})
 	return t.stream(ctx, "", "go", append([]string{"test", "-race", "-shuffle=on", "-json"}, packages...)...)
 }
