@@ -6,11 +6,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/bus"
 )
@@ -26,16 +26,15 @@ type rawBus struct {
 
 func dialRaw() (*rawBus, error) {
 	path := strings.TrimPrefix(bus.SystemAddress(), "unix:path=")
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot connect to the bus: %w", err)
+		return nil, fmt.Errorf("cannot make a socket: %w", err)
 	}
-	defer conn.Close()
-	file, err := conn.File()
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the bus connection: %w", err)
+	file := os.NewFile(uintptr(fd), path)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot connect to the bus at %s: %w", path, err)
 	}
-	file.Fd() // makes it blocking
 	b := &rawBus{file: file, in: bufio.NewReaderSize(file, 256<<10)}
 	if err := b.greet(); err != nil {
 		file.Close()

@@ -39,14 +39,28 @@ func dialSocket(ctx context.Context, addresses string) (*socket, error) {
 	return nil, fmt.Errorf("cannot connect to the bus at %s: %w", addresses, errors.Join(errs...))
 }
 
-// newSocket takes conn over.
+// newSocket takes conn over. conn.File would not do: its file stays with the
+// poller, which then wakes a thread for every message all the same.
 func newSocket(conn *net.UnixConn) (*socket, error) {
 	defer conn.Close()
-	file, err := conn.File()
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	return &socket{file: file, fd: int(file.Fd())}, nil // Fd makes it blocking
+	fd, dupErr := -1, error(nil)
+	if err := raw.Control(func(orig uintptr) {
+		fd, dupErr = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 3)
+	}); err != nil {
+		return nil, err
+	}
+	if dupErr != nil {
+		return nil, fmt.Errorf("cannot duplicate the socket: %w", dupErr)
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot make the socket blocking: %w", err)
+	}
+	return &socket{file: os.NewFile(uintptr(fd), "bus"), fd: fd}, nil
 }
 
 // receive waits for something to read.
