@@ -17,6 +17,7 @@ type Call struct {
 	Conn *net.UnixConn
 
 	send    func(reply, []int) error
+	hangUp  bool
 	pending any // the last record emitted, not sent before its successor is known
 	fds     []int
 }
@@ -52,6 +53,9 @@ func (c *Call) flush() error {
 	c.pending = nil
 	return c.send(r, nil)
 }
+
+// HangUp closes the connection after the last answer.
+func (c *Call) HangUp() { c.hangUp = true }
 
 // SendFD passes fd, which it owns from then on, along with the last answer,
 // and returns the index that stands for it there.

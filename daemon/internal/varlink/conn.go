@@ -70,8 +70,14 @@ func (c *conn) answer(ctx context.Context, frame []byte) error {
 		result, err = c.run(ctx, call, m.parameters)
 		return err
 	})
-	return call.finish(result, c.server.errorOf(err))
+	err = call.finish(result, c.server.errorOf(err))
+	if err == nil && call.hangUp {
+		return errHungUp
+	}
+	return err
 }
+
+var errHungUp = errors.New("the method has hung up")
 
 // run finds the method, checks the input, and calls it.
 func (c *conn) run(ctx context.Context, call *Call, parameters members) (result any, err error) {

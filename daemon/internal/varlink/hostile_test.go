@@ -85,7 +85,7 @@ func TestTooLongAMessageEndsTheConnection(t *testing.T) {
 
 func TestLargeMessagesOfOneUserAreBounded(t *testing.T) {
 	t.Parallel()
-	u := newUsage()
+	u := newUsage(NewLimits())
 	if !u.enter(1) || !u.enter(2) {
 		t.Fatal("cannot enter")
 	}
@@ -298,11 +298,51 @@ func TestListen(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o666 {
 		t.Errorf("got %v, %v", info.Mode(), err)
 	}
+	if _, err := Listen(path, 0o666); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("a socket that is listened on was replaced: %v", err)
+	}
+	Mark(second, path) // must not hurt where the kernel cannot
+	link := filepath.Join(filepath.Dir(path), "link")
+	for range 2 {
+		if err := Link(path, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Listen(link, 0o666); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("a link to a socket that is listened on was replaced: %v", err)
+	}
 	second.Close()
+	third, err := Listen(link, 0o666)
+	if err != nil {
+		t.Fatalf("in the place of a link to nothing: %v", err)
+	}
+	third.Close()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Listen(path, 0o666); err == nil {
 		t.Error("a file was replaced")
+	}
+	if err := Link("/nowhere", path); err == nil {
+		t.Error("a link replaced a file")
+	}
+}
+
+func TestSomeConnectionsAreKeptForRoot(t *testing.T) {
+	t.Parallel()
+	l := &Limits{max: 4, others: 3}
+	one, two := newUsage(l), newUsage(l)
+	if !one.enter(1) || !two.enter(2) || !one.enter(3) {
+		t.Fatal("cannot enter")
+	}
+	if two.enter(4) {
+		t.Error("root's place is taken")
+	}
+	if !two.enter(0) || one.enter(0) {
+		t.Error("root can have as many as there are, and no more")
+	}
+	one.leave(1)
+	if !two.enter(0) {
+		t.Error("the place that somebody left is lost")
 	}
 }

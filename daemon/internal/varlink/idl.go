@@ -34,12 +34,13 @@ func doc(b *strings.Builder, line string) {
 	}
 }
 
+// doc is what systemd's descriptions say, and its tools show.
 func (m More) doc() string {
 	switch m {
 	case Streams:
-		return "Takes 'more'"
+		return "[Supports 'more' flag]"
 	case OnlyStream:
-		return "Needs 'more'"
+		return "[Requires 'more' flag]"
 	}
 	return ""
 }
@@ -74,8 +75,10 @@ func (t *Type) String() string {
 	switch t.kind {
 	case kindString:
 		return "string"
-	case kindInt:
+	case kindInt, kindUint:
 		return "int"
+	case kindObject:
+		return "object"
 	case kindBool:
 		return "bool"
 	case kindArray:
@@ -99,7 +102,11 @@ func (f Fields) body() string {
 		if field.Nullable {
 			mark = "?"
 		}
-		lines = append(lines, field.Name+": "+mark+field.Type.String())
+		line := field.Name + ": " + mark + field.Type.String()
+		if field.Doc != "" {
+			line = "# " + field.Doc + "\n\t" + line
+		}
+		lines = append(lines, line)
 	}
 	return list(lines)
 }

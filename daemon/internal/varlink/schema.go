@@ -15,6 +15,7 @@ type Type struct {
 	fields Fields                     // of a structure
 	elem   *Type                      // of an array
 	parse  func(string) (int64, bool) // of an integer that has names
+	exact  bool                       // of an integer that must come as one
 }
 
 type kind int
@@ -22,18 +23,26 @@ type kind int
 const (
 	kindString kind = iota
 	kindInt
+	kindUint
 	kindBool
 	kindEnum
 	kindStruct
 	kindArray
+	kindObject
 )
 
-// The plain types. An Int may also arrive as a decimal string, and as a float
-// without a fraction: clients in languages without 64-bit integers send these.
+// The plain types. An Int or Uint may also arrive as a decimal string, and as a
+// float without a fraction: clients in languages without 64-bit integers send
+// these. An ExactInt must arrive as an integer. A Uint may be beyond what an
+// int64 holds. An AnyObject is an object that says itself what is in it; none
+// is taken as input.
 var (
-	String = &Type{kind: kindString}
-	Int    = &Type{kind: kindInt}
-	Bool   = &Type{kind: kindBool}
+	String    = &Type{kind: kindString}
+	Int       = &Type{kind: kindInt}
+	ExactInt  = &Type{kind: kindInt, exact: true}
+	Uint      = &Type{kind: kindUint}
+	Bool      = &Type{kind: kindBool}
+	AnyObject = &Type{kind: kindObject}
 )
 
 // Array is a list of elem.
@@ -55,14 +64,18 @@ func NamedInt(parse func(string) (int64, bool)) *Type { return &Type{kind: kindI
 // A Field is one member of an object.
 type Field struct {
 	Name string
+	Doc  string // one line for people who introspect
 	Type *Type
 	// Nullable fields may be left out. A null is refused all the same, as the
 	// reference does whatever its description of the interface says.
 	Nullable bool
 	// Ignored fields are accepted whatever they hold, and then forgotten.
 	Ignored bool
-	// Valid checks what the type cannot say: v is a string, int64, bool,
-	// []any or Object. nil accepts all.
+	// Refused fields are in the description only: whoever gives one is told
+	// that it is invalid.
+	Refused bool
+	// Valid checks what the type cannot say: v is a string, int64, uint64,
+	// bool, []any or Object. nil accepts all.
 	Valid func(v any) bool
 }
 
@@ -82,6 +95,9 @@ func (o Object) String(name string) string { return field[string](o, name) }
 // Int returns an integer field.
 func (o Object) Int(name string) int64 { return field[int64](o, name) }
 
+// Uint returns an integer field of type Uint.
+func (o Object) Uint(name string) uint64 { return field[uint64](o, name) }
+
 // Bool returns a boolean field.
 func (o Object) Bool(name string) bool { return field[bool](o, name) }
 
@@ -90,6 +106,15 @@ func (o Object) Object(name string) Object { return field[Object](o, name) }
 
 // Array returns the elements of an array field.
 func (o Object) Array(name string) []any { return field[[]any](o, name) }
+
+// Strings returns the elements of an array of strings.
+func (o Object) Strings(name string) []string {
+	var list []string
+	for _, e := range o.Array(name) {
+		list = append(list, e.(string))
+	}
+	return list
+}
 
 // field panics if the handler and its row disagree about the type.
 func field[V any](o Object, name string) V {
@@ -144,7 +169,9 @@ func (f Field) take(in members) (any, error) {
 		given = i
 	}
 	switch {
-	case f.Ignored:
+	case f.Refused && given >= 0:
+		return nil, InvalidParameter(f.Name)
+	case f.Ignored, f.Refused:
 		return nil, nil
 	case given < 0 && f.Nullable:
 		return nil, nil
@@ -172,6 +199,8 @@ func (t *Type) convert(v any) (converted any, ok bool) {
 		return b, ok
 	case kindInt:
 		return t.convertInt(v)
+	case kindUint:
+		return convertUint(v)
 	case kindStruct:
 		in, ok := v.(members)
 		if !ok {
@@ -194,12 +223,30 @@ func (t *Type) convertInt(v any) (int64, bool) {
 		f, err := v.Float64()
 		return int64(f), err == nil && f == math.Trunc(f) && math.Abs(f) < 1<<53
 	case string:
+		if t.exact {
+			return 0, false
+		}
 		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
 			return n, true
 		}
 		if t.parse != nil {
 			return t.parse(v)
 		}
+	}
+	return 0, false
+}
+
+func convertUint(v any) (uint64, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+			return n, true
+		}
+		f, err := v.Float64()
+		return uint64(max(f, 0)), err == nil && f == math.Trunc(f) && 0 <= f && f < 1<<53
+	case string:
+		n, err := strconv.ParseUint(v, 10, 64)
+		return n, err == nil
 	}
 	return 0, false
 }

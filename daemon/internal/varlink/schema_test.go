@@ -144,7 +144,7 @@ type Kind(
 method Plain() -> ()
 
 # Finds one
-# Takes 'more'
+# [Supports 'more' flag]
 method Find(
 	process: ?Process,
 	words: []string
@@ -162,5 +162,45 @@ error Never(
 `
 	if diff := cmp.Diff(want, i.Description()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestIntegersAndTheirForms(t *testing.T) {
+	t.Parallel()
+	fields := Fields{
+		{Name: "exact", Type: ExactInt, Nullable: true},
+		{Name: "uint", Type: Uint, Nullable: true},
+		{Name: "refused", Type: Array(String), Nullable: true, Refused: true},
+	}
+	for name, tt := range map[string]struct {
+		in, want string // want is the field that is invalid
+	}{
+		"an exact integer":           {`{"exact":5}`, ""},
+		"an exact integer as a text": {`{"exact":"5"}`, "exact"},
+		"the largest":                {`{"uint":18446744073709551615}`, ""},
+		"the largest as a text":      {`{"uint":"18446744073709551615"}`, ""},
+		"one more":                   {`{"uint":18446744073709551616}`, "uint"},
+		"less than nothing":          {`{"uint":-1}`, "uint"},
+		"a float":                    {`{"uint":1e3}`, ""},
+		"a fraction":                 {`{"uint":1.5}`, "uint"},
+		"no number":                  {`{"uint":"x"}`, "uint"},
+		"a boolean":                  {`{"uint":true}`, "uint"},
+		"a field only described":     {`{"refused":[]}`, "refused"},
+		"nothing":                    {`{}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, err := parseObject([]byte(tt.in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if _, err := fields.check(in); err != nil {
+				got = err.(*Error).Parameters.(invalidParameter).Parameter
+			}
+			if got != tt.want {
+				t.Errorf("%s is invalid, want %s", got, tt.want)
+			}
+		})
 	}
 }

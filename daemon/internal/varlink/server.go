@@ -33,6 +33,7 @@ type Config struct {
 	// ErrorOf names an error that is no *Error.
 	ErrorOf func(error) *Error
 	Log     *slog.Logger
+	Limits  *Limits // shared by the servers of a process; nil for limits of its own
 }
 
 // A Server answers the calls of its interfaces. All interfaces are reachable
@@ -51,12 +52,15 @@ type described struct{ name, text string }
 
 // NewServer returns a server that has org.varlink.service only.
 func NewServer(cfg Config) *Server {
+	if cfg.Limits == nil {
+		cfg.Limits = NewLimits()
+	}
 	s := &Server{
 		config:       cfg,
 		log:          cfg.Log,
 		frameTimeout: frameTimeout,
 		methods:      map[string]method{},
-		usage:        newUsage(),
+		usage:        newUsage(cfg.Limits),
 	}
 	Add(s, &serviceInterface, s)
 	return s

@@ -6,25 +6,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A usage counts what each user makes the server hold.
-type usage struct {
-	max int // connections in all
+// Limits counts the connections of all servers of a process. Its zero value is
+// not usable.
+type Limits struct {
+	max, others int // connections in all, and how many of them may be of others than root
 
 	mu    sync.Mutex
 	total int
+}
+
+// NewLimits leaves a quarter of the descriptors to the rest of the process. As
+// many connections as one user may have are kept for root, so that others
+// cannot keep out who would have to deal with them.
+func NewLimits() *Limits {
+	l := &Limits{max: maxConnections}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
+		l.max = int(min(maxConnections, limit.Cur/4*3))
+	}
+	l.others = l.max - min(maxUserConnections, l.max/4)
+	return l
+}
+
+func (l *Limits) enter(uid uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.total >= l.max || uid != 0 && l.total >= l.others {
+		return false
+	}
+	l.total++
+	return true
+}
+
+func (l *Limits) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total--
+}
+
+// A usage counts what each user, root like any other, makes one server hold.
+type usage struct {
+	limits *Limits
+
+	mu    sync.Mutex
 	users map[uint32]*share
 }
 
 type share struct{ connections, bytes int }
 
-// newUsage leaves a quarter of the descriptors to the rest of the process.
-func newUsage() *usage {
-	u := &usage{max: maxConnections, users: map[uint32]*share{}}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		u.max = int(min(maxConnections, limit.Cur/4*3))
-	}
-	return u
+func newUsage(limits *Limits) *usage {
+	return &usage{limits: limits, users: map[uint32]*share{}}
 }
 
 // enter counts one more connection of uid, unless that would be too many.
@@ -35,10 +66,9 @@ func (u *usage) enter(uid uint32) bool {
 	if s == nil {
 		s = &share{}
 	}
-	if u.total >= u.max || s.connections >= maxUserConnections {
+	if s.connections >= maxUserConnections || !u.limits.enter(uid) {
 		return false
 	}
-	u.total++
 	s.connections++
 	u.users[uid] = s
 	return true
@@ -48,7 +78,7 @@ func (u *usage) enter(uid uint32) bool {
 func (u *usage) leave(uid uint32) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.total--
+	u.limits.leave()
 	s := u.users[uid]
 	if s.connections--; s.connections == 0 {
 		delete(u.users, uid)
