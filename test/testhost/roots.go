@@ -56,6 +56,14 @@ useradd -m -s /bin/bash bob
 mkdir -p /var/lib/machines /src /opt/machd-test
 `
 
+// forkyScript: systemd-nspawn gives a host a boot ID of its own by a mount below
+// /proc. logind of 262 has a /proc of its own without it, and takes the leader
+// of every new session for a process of another boot.
+const forkyScript = `
+mkdir -p /etc/systemd/system/systemd-logind.service.d
+printf '[Service]\nProtectControlGroups=no\n' >/etc/systemd/system/systemd-logind.service.d/boot-id.conf
+`
+
 // clientScript keeps what the boot does not need off until a test starts it: a
 // daemon behind NSS that is started by its socket would be started by each look-up.
 // Of systemd's tests only the scripts stay.
@@ -96,7 +104,7 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 
 var (
 	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, hostScript + clientScript}
-	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages, hostScript + clientScript}
+	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages, hostScript + forkyScript + clientScript}
 	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
 		"busybox login passwd", guestScript}
