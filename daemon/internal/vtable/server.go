@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"runtime"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type Server struct {
 	reading sync.Mutex
 	serving bool
 	early   []*wire.Message
+	handed  bool // calls to goroutines that have not run yet
 }
 
 // Dial connects to the bus at address, a D-Bus address list. Calls that come
@@ -176,6 +178,12 @@ func (s *Server) Close() error {
 // read handles what comes until the connection ends.
 func (s *Server) read() error {
 	for {
+		if s.handed && s.conn.Buffered() == 0 {
+			// Once this thread waits, it takes a while until another one looks
+			// after them. With nobody to run, this would wake one for nothing.
+			runtime.Gosched()
+			s.handed = false
+		}
 		m, err := s.conn.Read()
 		if err != nil {
 			return err
@@ -217,7 +225,9 @@ func (s *Server) accept(m *wire.Message) {
 		s.acceptEarly(m)
 		return
 	}
-	err := s.lanes.accept(m, s.answersHere(m))
+	here := s.answersHere(m)
+	s.handed = s.handed || !here
+	err := s.lanes.accept(m, here)
 	if err == nil {
 		return
 	}

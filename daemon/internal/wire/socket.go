@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,9 +64,6 @@ func newSocket(conn *net.UnixConn) (*socket, error) {
 
 // receive waits for something to read.
 func (s *socket) receive(p, oob []byte) (n, oobn, flags int, err error) {
-	// Let those run here that what was read before has made ready: once this
-	// thread waits, it takes a while until another one looks after them.
-	runtime.Gosched()
 	for {
 		n, oobn, flags, _, err = unix.Recvmsg(s.fd, p, oob, unix.MSG_CMSG_CLOEXEC)
 		if err == unix.EINTR {
