@@ -17,11 +17,13 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/busapi"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/task"
 	"github.com/machd/machd/daemon/internal/unit"
@@ -54,6 +56,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
 	showVersion := flags.Bool("version", false, "print the version and exit")
+	introspect := flags.String("bus-introspect", "", "print the introspection of `PATH`, an object or an interface, or list them (list), and exit")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -63,6 +66,11 @@ func run(ctx context.Context, args []string) error {
 	if *showVersion {
 		fmt.Println("machd", version)
 		return nil
+	}
+	if *introspect != "" {
+		text, err := busapi.Introspect(ctx, *introspect)
+		fmt.Print(text)
+		return err
 	}
 	return serve(ctx)
 }
@@ -90,12 +98,19 @@ func serve(ctx context.Context) error {
 	authority := auth.New(conn, log)
 	guard := inside.NewGuard(log)
 
+	operations := operation.NewSet()
+
 	var server *vtable.Server
 	machines, err := machine.New(machine.Config{
 		Dir:   machine1.StateDir,
 		Units: units,
-		Emit:  func(e machine.Event) { busapi.Announce(server, e) },
-		Log:   log,
+		Emit: func(e machine.Event) {
+			if !e.Added {
+				operations.MachineGone(e.Machine.Name)
+			}
+			busapi.Announce(server, e)
+		},
+		Log: log,
 	})
 	if err != nil {
 		return err
@@ -103,11 +118,13 @@ func serve(ctx context.Context) error {
 	units.Watch(machines.UnitEvent)
 
 	server, err = dialServer(ctx, address, log, busapi.Config{
-		Machines:  machines,
-		Images:    image.NewStore(image.SystemConfig()),
-		Inside:    guard,
-		Authority: authority,
-		LogLevel:  level,
+		Machines:   machines,
+		Images:     image.NewStore(image.SystemConfig()),
+		Inside:     guard,
+		Operations: operations,
+		Authority:  authority,
+		Access:     access.New(authority, machines),
+		LogLevel:   level,
 	})
 	if err != nil {
 		return err

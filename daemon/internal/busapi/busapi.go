@@ -8,43 +8,71 @@ package busapi
 import (
 	"context"
 	"log/slog"
+	"os"
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/operation"
+	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machine1"
 )
 
+// Inside reaches into machines; *inside.Guard does.
+type Inside interface {
+	OSRelease(ctx context.Context, leader *proc.PIDFD) (map[string]string, error)
+	OpenPTY(ctx context.Context, leader *proc.PIDFD) (*inside.PTY, error)
+	StartLogin(ctx context.Context, leader *proc.PIDFD, name string) (*inside.PTY, error)
+	StartShell(ctx context.Context, leader *proc.PIDFD, name string, s inside.Shell) (*inside.PTY, error)
+	OpenRoot(ctx context.Context, leader *proc.PIDFD) (*os.File, error)
+	Bind(ctx context.Context, leader *proc.PIDFD, name string, b inside.Bind) error
+	Unbind(ctx context.Context, leader *proc.PIDFD, destination string) error
+	CopyFrom(ctx context.Context, leader *proc.PIDFD, c inside.Copy) error
+	CopyTo(ctx context.Context, leader *proc.PIDFD, c inside.Copy) error
+}
+
+// Callers tells who is behind a name on the bus; *auth.Authority does.
+type Callers interface {
+	BusCaller(ctx context.Context, sender string) (auth.Caller, error)
+}
+
 // Config is what the API stands on.
 type Config struct {
-	Machines  *machine.Manager
-	Images    *image.Store
-	Inside    *inside.Guard
-	Authority *auth.Authority
-	LogLevel  *slog.LevelVar
+	Machines   *machine.Manager
+	Images     *image.Store
+	Inside     Inside
+	Operations *operation.Set
+	Authority  Callers
+	Access     *access.Gate
+	LogLevel   *slog.LevelVar
 }
 
 // API is every object below /org/freedesktop/machine1, and LogControl1.
 type API struct {
-	machines  *machine.Manager
-	images    *image.Store
-	inside    *inside.Guard
-	authority *auth.Authority
-	logLevel  *slog.LevelVar
+	machines   *machine.Manager
+	images     *image.Store
+	inside     Inside
+	operations *operation.Set
+	callers    Callers
+	gate       *access.Gate
+	logLevel   *slog.LevelVar
 }
 
 // New returns the API. It serves once a vtable.Server has it as its Tree.
 func New(cfg Config) *API {
 	return &API{
-		machines:  cfg.Machines,
-		images:    cfg.Images,
-		inside:    cfg.Inside,
-		authority: cfg.Authority,
-		logLevel:  cfg.LogLevel,
+		machines:   cfg.Machines,
+		images:     cfg.Images,
+		inside:     cfg.Inside,
+		operations: cfg.Operations,
+		callers:    cfg.Authority,
+		gate:       cfg.Access,
+		logLevel:   cfg.LogLevel,
 	}
 }
 
@@ -69,47 +97,18 @@ func Announce(to Emitter, e machine.Event) {
 func (a *API) find(name string) (machine.Machine, error) {
 	m, ok := a.machines.View().Get(name)
 	if !ok {
-		return machine.Machine{}, errNoSuchMachine(name)
+		return machine.Machine{}, access.NoSuchMachine(name)
 	}
 	return m, nil
 }
 
-// Reference: machine-dbus.c and machined-dbus.c; clients look for this text.
-func errNoSuchMachine(name string) error {
-	return machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
-}
-
-// A question is one row of the authorization matrix, filled in.
-type question struct {
-	action  string
-	details map[string]string
-	// ownerPasses lets the user who registered the machine through unasked.
-	ownerPasses bool
-}
-
-// authorize asks whether the sender of c may do what q says to m, and returns
-// m as it is once the answer is there: asking may take minutes. It fails if
-// the machine has gone, or has been replaced by somebody else's, meanwhile.
-func (a *API) authorize(ctx context.Context, c *vtable.Call, m machine.Machine, q question) (machine.Machine, error) {
-	caller, err := a.authority.BusCaller(ctx, c.Sender)
+// ask asks whether the sender of c may do what rule is about, where that is
+// not one machine's.
+func (a *API) ask(ctx context.Context, c *vtable.Call, rule access.Rule, details map[string]string) error {
+	caller, err := a.callers.BusCaller(ctx, c.Sender)
 	if err != nil {
-		return m, err
+		return err
 	}
 	defer caller.Close()
-
-	request := auth.Request{Action: q.action, Details: q.details, Interactive: c.Interactive}
-	if q.ownerPasses {
-		request.Owner = &m.UID
-	}
-	if _, err := a.authority.Check(ctx, caller, request); err != nil {
-		return m, err
-	}
-	now, err := a.find(m.Name)
-	if err != nil {
-		return m, err
-	}
-	if now.UID != m.UID || now.Class != m.Class {
-		return m, errNoSuchMachine(m.Name)
-	}
-	return now, nil
+	return a.gate.Ask(ctx, caller, access.Question{Rule: rule, Details: details, Interactive: c.Interactive})
 }

@@ -4,7 +4,6 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -18,7 +17,9 @@ func TestTablesAreWellFormed(t *testing.T) {
 	}{
 		{&managerInterface, reflect.TypeFor[*API]()},
 		{&machineInterface, reflect.TypeFor[machineObject]()},
-		{&imageInterface, reflect.TypeFor[image.Image]()},
+		{&imageInterface, reflect.TypeFor[imageObject]()},
+		{&ownManagerInterface, reflect.TypeFor[*API]()},
+		{&ownMachineInterface, reflect.TypeFor[machineObject]()},
 		{&logControlInterface, reflect.TypeFor[*API]()},
 	} {
 		if err := c.table.Check(c.target); err != nil {

@@ -27,22 +27,41 @@ const (
 func (a *API) Find(ctx context.Context, c *vtable.Call, path dbus.ObjectPath) ([]vtable.Binding, bool) {
 	switch p := string(path); p {
 	case string(machine1.ObjectPath):
-		return []vtable.Binding{{Interface: &managerInterface, Target: a}}, true
+		return managerBindings(a), true
 	case logControlPath:
-		return []vtable.Binding{{Interface: &logControlInterface, Target: a}}, true
+		return logControlBindings(a), true
 	case machineNode, imageNode:
 		return nil, true
 	default:
 		if label, ok := cutNode(p, machineNode); ok {
 			m, ok := a.machineAt(ctx, c, label)
-			return []vtable.Binding{{Interface: &machineInterface, Target: machineObject{a, m}}}, ok
+			return machineBindings(machineObject{a, m}), ok
 		}
 		if label, ok := cutNode(p, imageNode); ok {
 			i, err := a.images.Get(ctx, machine1.UnescapeLabel(label))
-			return []vtable.Binding{{Interface: &imageInterface, Target: i}}, err == nil
+			return imageBindings(imageObject{a, i}), err == nil
 		}
 		return nil, isParent(p)
 	}
+}
+
+// The stock interface comes first: a call that names no interface is for that
+// one.
+
+func managerBindings(a *API) []vtable.Binding {
+	return []vtable.Binding{{Interface: &managerInterface, Target: a}, {Interface: &ownManagerInterface, Target: a}}
+}
+
+func machineBindings(o machineObject) []vtable.Binding {
+	return []vtable.Binding{{Interface: &machineInterface, Target: o}, {Interface: &ownMachineInterface, Target: o}}
+}
+
+func imageBindings(o imageObject) []vtable.Binding {
+	return []vtable.Binding{{Interface: &imageInterface, Target: o}}
+}
+
+func logControlBindings(a *API) []vtable.Binding {
+	return []vtable.Binding{{Interface: &logControlInterface, Target: a}}
 }
 
 // Children names the nodes directly below path.
@@ -75,7 +94,7 @@ func (a *API) machineAt(ctx context.Context, c *vtable.Call, label string) (mach
 	if label != selfLabel {
 		return a.machines.View().Get(machine1.UnescapeLabel(label))
 	}
-	caller, err := a.authority.BusCaller(ctx, c.Sender)
+	caller, err := a.callers.BusCaller(ctx, c.Sender)
 	if err != nil {
 		return machine.Machine{}, false
 	}
