@@ -38,7 +38,8 @@ type object []bound
 
 type bound struct {
 	face   *face
-	target reflect.Value
+	object any           // the Binding's Target
+	target reflect.Value // the same
 }
 
 func newObject(bindings []Binding) (object, error) { return object(nil).extend(bindings) }
@@ -49,7 +50,7 @@ func (o object) extend(bindings []Binding) (object, error) {
 		if err != nil {
 			return nil, err
 		}
-		o = append(o, bound{f, reflect.ValueOf(b.Target)})
+		o = append(o, bound{f, b.Target, reflect.ValueOf(b.Target)})
 	}
 	return o, nil
 }

@@ -6,43 +6,43 @@ import (
 
 // get is Properties.Get.
 func get(x *exchange, _ reflect.Value) error {
-	p, target, err := x.property()
+	p, of, err := x.property()
 	if err != nil {
 		return err
 	}
 	if err := x.decoder.Close(); err != nil {
 		return badArguments(err)
 	}
-	return p.read(x, target)
+	return p.read(x, of)
 }
 
 // set is Properties.Set.
 func set(x *exchange, _ reflect.Value) error {
-	p, target, err := x.property()
+	p, of, err := x.property()
 	if err != nil {
 		return err
 	}
 	if !p.set.IsValid() {
 		return errReadOnly(p.name)
 	}
-	return p.write(x, target)
+	return p.write(x, of.target)
 }
 
 // property reads the interface and the name of a property, and finds it.
-func (x *exchange) property() (*property, reflect.Value, error) {
+func (x *exchange) property() (*property, bound, error) {
 	iface, name := x.decoder.Text(), x.decoder.Text()
 	if err := x.decoder.Err(); err != nil {
-		return nil, reflect.Value{}, badArguments(err)
+		return nil, bound{}, badArguments(err)
 	}
 	for _, b := range x.object {
 		if b.face.name != iface {
 			continue
 		}
 		if p := b.face.propByName[name]; p != nil {
-			return p, b.target, nil
+			return p, b, nil
 		}
 	}
-	return nil, reflect.Value{}, errUnknownProperty(iface, name)
+	return nil, bound{}, errUnknownProperty(iface, name)
 }
 
 // getAll is Properties.GetAll. No interface name means all of them: clients
@@ -64,9 +64,7 @@ func (d *dispatcher) getAll(x *exchange, _ reflect.Value) error {
 			if p.hidden {
 				continue
 			}
-			x.encoder.Struct()
-			x.encoder.Text(p.name)
-			if err := p.read(x, b.target); err != nil {
+			if err := p.readEntry(x, b); err != nil {
 				return err
 			}
 		}

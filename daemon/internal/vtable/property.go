@@ -18,6 +18,8 @@ type property struct {
 	get         reflect.Value
 	fast        fastGetter    // instead of get, or nil
 	set         reflect.Value // invalid if the property is read-only
+	// entry is how GetAll's entry begins: the name, and the type of the value.
+	entry []byte
 }
 
 // Getter returns get as a Property.Get that is called without reflection,
@@ -38,13 +40,12 @@ func (g typedGetter[T, V]) types() (target, value reflect.Type) {
 	return reflect.TypeFor[T](), reflect.TypeFor[V]()
 }
 
-// write writes the value that g returns as a variant.
+// write writes the value that g returns.
 func (g typedGetter[T, V]) write(ctx context.Context, target any, c *wire.Codec, e *wire.Encoder) error {
 	v, err := g(ctx, target.(T))
 	if err != nil {
 		return err
 	}
-	e.Signature(c.Signature())
 	switch v := any(v).(type) {
 	case string:
 		e.Text(v)
@@ -57,6 +58,9 @@ func (g typedGetter[T, V]) write(ctx context.Context, target any, c *wire.Codec,
 		return nil
 	case bool:
 		e.Bool(v)
+		return nil
+	case []byte:
+		e.ByteArray(v)
 		return nil
 	}
 	encode(c, e, v)
@@ -76,6 +80,7 @@ func newProperty(iface string, row Property, target reflect.Type) (*property, er
 		return nil, err
 	}
 	p.codec = codec
+	p.entry = encodeEntry(p.name, codec.Signature())
 	if row.Set == nil {
 		return p, nil
 	}
@@ -84,6 +89,13 @@ func newProperty(iface string, row Property, target reflect.Type) (*property, er
 		err = fmt.Errorf("%v is no setter", p.set.Type())
 	}
 	return p, err
+}
+
+func encodeEntry(name, signature string) []byte {
+	var e wire.Encoder
+	e.Text(name)
+	e.Signature(signature)
+	return e.Bytes()
 }
 
 func (p *property) prepareGet(get any, target reflect.Type) (err error) {
@@ -108,16 +120,27 @@ func (p *property) prepareGet(get any, target reflect.Type) (err error) {
 }
 
 // read writes p's value as a variant.
-func (p *property) read(x *exchange, target reflect.Value) error {
+func (p *property) read(x *exchange, of bound) error {
+	x.encoder.Signature(p.codec.Signature())
+	return p.readValue(x, of)
+}
+
+// readEntry writes p's name and value as an entry of a dictionary.
+func (p *property) readEntry(x *exchange, of bound) error {
+	x.encoder.Struct()
+	x.encoder.Raw(p.entry)
+	return p.readValue(x, of)
+}
+
+func (p *property) readValue(x *exchange, of bound) error {
 	if p.fast != nil {
-		return p.fast.write(x.context(), target.Interface(), p.codec, &x.encoder)
+		return p.fast.write(x.context(), of.object, p.codec, &x.encoder)
 	}
-	x.args = append(x.args[:0], x.ctx, target)
+	x.args = append(x.args[:0], x.ctx, of.target)
 	results := p.get.Call(x.args)
 	if err := results[1]; !err.IsNil() {
 		return err.Interface().(error)
 	}
-	x.encoder.Signature(p.codec.Signature())
 	p.codec.Encode(&x.encoder, results[0])
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/wire"
 )
 
 // An Interface is a D-Bus interface as one literal table. Its rows keep their
@@ -41,6 +43,13 @@ type Method struct {
 	// Func is a func(ctx context.Context, c *Call, target T, in…) (out…, error).
 	Func any
 }
+
+// An Encoded is a result of type T that was encoded before it was asked for. It
+// can only be a method's first result.
+type Encoded[T any] = wire.Encoded[T]
+
+// Encode encodes v, which must not have descriptors.
+func Encode[T any](v T) (Encoded[T], error) { return wire.Encode(v) }
 
 // A Property is one row for a property of type V.
 type Property struct {

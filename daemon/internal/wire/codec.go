@@ -64,6 +64,9 @@ func compile(t reflect.Type, depth int) (*Codec, error) {
 		c.mayHaveFD = strings.ContainsAny(c.signature, "hv")
 		return &c, nil
 	}
+	if t.Implements(encodedInterface) {
+		return preencodedCodec(t)
+	}
 	var c *Codec
 	var err error
 	switch t.Kind() {

@@ -52,9 +52,12 @@ func decodeSlice(elem *Codec, d *Decoder, v reflect.Value) {
 	d.leave()
 }
 
-func encodeBytes(e *Encoder, v reflect.Value) {
+func encodeBytes(e *Encoder, v reflect.Value) { e.ByteArray(v.Bytes()) }
+
+// ByteArray writes an ay.
+func (e *Encoder) ByteArray(b []byte) {
 	a := e.Array('y')
-	if b := v.Bytes(); len(b) <= MaxReply {
+	if len(b) <= MaxReply {
 		e.buf = append(e.buf, b...)
 	} else {
 		e.fail(fmt.Errorf("%w: an array is longer than %d bytes", ErrLimit, MaxReply))
