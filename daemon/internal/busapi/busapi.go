@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
 
@@ -61,6 +62,8 @@ type API struct {
 	callers    Callers
 	gate       *access.Gate
 	logLevel   *slog.LevelVar
+
+	listing atomic.Pointer[listing] // the last one
 }
 
 // New returns the API. It serves once a vtable.Server has it as its Tree.

@@ -56,7 +56,7 @@ var machineInterface = vtable.Interface{
 	},
 	Properties: []vtable.Property{
 		{Name: "Name", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.Name })},
-		{Name: "Id", Emits: vtable.EmitsConst, Get: machineID},
+		{Name: "Id", Emits: vtable.EmitsConst, Get: vtable.Getter(machineID)},
 		{Name: "Timestamp", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return m.Realtime })},
 		{Name: "TimestampMonotonic", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return m.Monotonic })},
 		{Name: "Service", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.Service })},
@@ -69,7 +69,7 @@ var machineInterface = vtable.Interface{
 		{Name: "SupervisorPIDFDId", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return idOf(m.Supervisor) })},
 		{Name: "Class", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return string(m.Class) })},
 		{Name: "RootDirectory", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.RootDirectory })},
-		{Name: "NetworkInterfaces", Emits: vtable.EmitsConst, Get: networkInterfaces},
+		{Name: "NetworkInterfaces", Emits: vtable.EmitsConst, Get: vtable.Getter(networkInterfaces)},
 		{Name: "VSockCID", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint32 { return m.VSockCID })},
 		{Name: "SSHAddress", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.SSHAddress })},
 		{Name: "SSHPrivateKeyPath", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.SSHPrivateKeyPath })},

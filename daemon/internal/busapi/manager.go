@@ -134,15 +134,6 @@ func getMachineByPID(ctx context.Context, c *vtable.Call, a *API, pid uint32) (d
 	return machine1.MachinePath(m.Name), nil
 }
 
-func listMachines(_ context.Context, _ *vtable.Call, a *API) ([]machine1.ListedMachine, error) {
-	view := a.machines.View()
-	rows := make([]machine1.ListedMachine, 0, view.Len())
-	for m := range view.All() {
-		rows = append(rows, listed(m))
-	}
-	return rows, nil
-}
-
 // unregister is the one method for a machine that the machine's own object
 // does not have.
 func unregister(ctx context.Context, c *vtable.Call, o machineObject) error {
