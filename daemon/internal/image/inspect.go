@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,7 +36,7 @@ func (n node) isBlock() bool   { return n.stat.Mode&unix.S_IFMT == unix.S_IFBLK 
 // image describes file, which n was taken of, as the image called name.
 //
 // Reference: discover-image.c, image_make.
-func (n node) image(file *os.File, name string) (Image, error) {
+func (n node) image(ctx context.Context, file *os.File, name string) (Image, error) {
 	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(file.Fd())))
 	if err != nil {
 		return Image{}, fmt.Errorf("cannot resolve %s: %w", file.Name(), err)
@@ -47,7 +48,7 @@ func (n node) image(file *os.File, name string) (Image, error) {
 	}
 	switch {
 	case n.isDir():
-		return image, n.describeDirectory(file, &image)
+		return image, n.describeDirectory(ctx, file, &image)
 	case n.isRegular():
 		n.describeRaw(&image)
 	case n.isBlock():
@@ -56,7 +57,10 @@ func (n node) image(file *os.File, name string) (Image, error) {
 	return image, nil
 }
 
-func (n node) describeDirectory(file *os.File, image *Image) error {
+func (n node) describeDirectory(ctx context.Context, file *os.File, image *Image) error {
+	if strings.HasSuffix(image.Path, mstackSuffix) {
+		return n.describeStack(ctx, file, image)
+	}
 	subvolume, err := n.isSubvolume(file)
 	if err != nil {
 		return fmt.Errorf("cannot tell the file system of %s: %w", image.Path, err)
@@ -71,6 +75,17 @@ func (n node) describeDirectory(file *os.File, image *Image) error {
 		image.ReadOnly = true
 	}
 	return nil
+}
+
+func (n node) describeStack(ctx context.Context, file *os.File, image *Image) error {
+	image.Type = TypeMStack
+	image.Created = n.created()
+	readOnly, err := stackReadOnly(ctx, file)
+	image.ReadOnly = image.ReadOnly || readOnly
+	if exhausted(err) || ctx.Err() != nil {
+		return err
+	}
+	return nil // what cannot be read is read-only
 }
 
 func (n node) describeRaw(image *Image) {
