@@ -53,7 +53,7 @@ func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD) (*peer, error) 
 var errSilentBus = fmt.Errorf("the bus does not answer: %w", machine1.ErrTimeout)
 
 func connectBus(root *os.File, leader *proc.PIDFD) (net.Conn, error) {
-	base, err := rootID(leader)
+	self, err := rootOf(leader)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func connectBus(root *os.File, leader *proc.PIDFD) (net.Conn, error) {
 	}
 	socket := os.NewFile(uintptr(fd), "bus")
 	defer socket.Close() // net.FileConn makes its own
-	if err := asPeer(base, func() error { return connect(fd, target) }); err != nil {
+	if err := asPeer(self, func() error { return connect(fd, target) }); err != nil {
 		return nil, fmt.Errorf("cannot connect: %w", err)
 	}
 	return net.FileConn(socket)

@@ -15,3 +15,6 @@ func (g *Guard) Going() (lookUps, machines int) {
 	defer g.mu.Unlock()
 	return len(g.lookUps), len(g.lanes)
 }
+
+// KeepBindsIn has g remember its mounts in a directory of the test's.
+func (g *Guard) KeepBindsIn(dir string) { g.binds.dir = dir }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,8 @@ type Guard struct {
 	log     *slog.Logger
 	limit   time.Duration
 	lookUps chan struct{} // one token per look-up that goes on
+	binds   *bindRecord
+	sources atomic.Uint64 // how many files of the host were looked up
 
 	mu    sync.Mutex
 	lanes map[laneKey]*lane
@@ -50,6 +53,7 @@ func newGuard(log *slog.Logger, limit time.Duration) *Guard {
 	return &Guard{
 		log: log, limit: limit,
 		lookUps: make(chan struct{}, maxLookUps),
+		binds:   &bindRecord{dir: bindDir},
 		lanes:   map[laneKey]*lane{},
 	}
 }

@@ -58,16 +58,24 @@ func openRoot(leader *proc.PIDFD) (*os.File, error) {
 	return root, nil
 }
 
-// rootID returns the host's id of the machine's root user and group.
-func rootID(leader *proc.PIDFD) (uint32, error) {
+// An identity is a user and a group of the host.
+type identity struct{ uid, gid uint32 }
+
+// ours reports whether we are that user and group already.
+func (i identity) ours() bool {
+	return int(i.uid) == unix.Geteuid() && int(i.gid) == unix.Getegid()
+}
+
+// rootOf returns what the machine's root user and group are on the host.
+func rootOf(leader *proc.PIDFD) (identity, error) {
 	if leader == nil {
-		return 0, nil
+		return identity{}, nil
 	}
-	base, err := leader.UIDShift()
+	uid, gid, err := leader.RootIDs()
 	if err != nil {
-		return 0, fmt.Errorf("cannot act as the machine's root: %w", err)
+		return identity{}, fmt.Errorf("cannot act as the machine's root: %w", err)
 	}
-	return base, nil
+	return identity{uid, gid}, nil
 }
 
 // nothing drops what needs no dropping.

@@ -18,10 +18,10 @@ import (
 
 func TestStartLogin(t *testing.T) {
 	t.Parallel()
-	for _, private := range []bool{false, true} {
-		t.Run("machine"+privacy(private), func(t *testing.T) {
+	for _, kind := range kindsOfIDs {
+		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			m := startBusMachine(t, private)
+			m := startBusMachine(t, kind.ids)
 			p, err := newGuard(t).StartLogin(t.Context(), m.leader, "m")
 			if err != nil {
 				t.Fatal(err)
@@ -37,10 +37,10 @@ func TestStartLogin(t *testing.T) {
 
 func TestStartShell(t *testing.T) {
 	t.Parallel()
-	for _, private := range []bool{false, true} {
-		t.Run("machine"+privacy(private), func(t *testing.T) {
+	for _, kind := range kindsOfIDs {
+		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			m := startBusMachine(t, private)
+			m := startBusMachine(t, kind.ids)
 			p, err := newGuard(t).StartShell(t.Context(), m.leader, "m", inside.Shell{
 				User: "lena", Path: "/bin/echo", Args: []string{"echo", "hi there"}, Environment: []string{"A=b"},
 			})
@@ -84,7 +84,7 @@ func checkShellCall(t *testing.T, p *inside.PTY, calls []call) {
 
 func TestWhatTheServiceManagerSaysIsPassedOn(t *testing.T) {
 	t.Parallel()
-	m := startBusMachine(t, true)
+	m := startBusMachine(t, &shiftedIDs)
 	_, err := newGuard(t).StartShell(t.Context(), m.leader, "m", inside.Shell{User: "refused"})
 	if !errors.Is(err, machine1.ErrAccessDenied) || err.Error() != "No ?[31mway." {
 		t.Errorf("got %v, want the manager's text without control characters", err)
@@ -225,12 +225,12 @@ func TestStartShellOnTheHost(t *testing.T) {
 
 // startBusMachine starts a machine with a bus on which nobody but its own root
 // may talk to the service manager.
-func startBusMachine(tb testing.TB, private bool) *fakeMachine {
+func startBusMachine(tb testing.TB, ids *idMaps) *fakeMachine {
 	tb.Helper()
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		tb.Skip("there is no dbus-daemon")
 	}
-	m := startMachine(tb, whole, private)
+	m := startMapped(tb, whole, ids)
 	m.do(tb, order{Do: "bus"})
 	return m
 }
@@ -244,7 +244,7 @@ func (m *fakeMachine) calls(tb testing.TB) (list []call) {
 }
 
 func BenchmarkStartLogin(b *testing.B) {
-	m := startBusMachine(b, true)
+	m := startBusMachine(b, &shiftedIDs)
 	g := inside.NewGuard(nil)
 	for b.Loop() {
 		p, err := g.StartLogin(b.Context(), m.leader, "m")

@@ -117,6 +117,21 @@ func (m *machineInit) obey(o order) (answer string, err error) {
 		return "", unix.Unmount(o.Path, unix.MNT_DETACH)
 	case "hang":
 		return "", m.hang(o.Path)
+	case "share":
+		return "", unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
+	case "tmpfs":
+		return "", unix.Mount("tmpfs", o.Path, "tmpfs", 0, o.Text)
+	case "bind":
+		return "", unix.Mount(o.Text, o.Path, "", unix.MS_BIND, "")
+	case "chown":
+		return "", os.Chown(o.Path, o.N, o.N)
+	case "mounts":
+		return mountsAt(o.Path)
+	case "read":
+		text, err := os.ReadFile(o.Path)
+		return string(text), err
+	case "list":
+		return list(o.Path)
 	case "owner":
 		var stat unix.Stat_t
 		err := unix.Stat(o.Path, &stat)
@@ -131,6 +146,26 @@ func (m *machineInit) obey(o order) (answer string, err error) {
 		return m.systemd.calls()
 	}
 	return "", fmt.Errorf("unknown order %q", o.Do)
+}
+
+// mountsAt counts the mounts on one another at path.
+func mountsAt(path string) (string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	return fmt.Sprint(strings.Count(string(table), " "+path+" ")), err
+}
+
+// list returns the names in a directory with their modes.
+func list(path string) (string, error) {
+	entries, err := os.ReadDir(path)
+	var names []string
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil {
+			return "", err
+		}
+		names = append(names, entry.Name()+" "+info.Mode().String())
+	}
+	return strings.Join(names, ","), err
 }
 
 // race replaces path by target and back for ever.

@@ -48,9 +48,46 @@ type fakeMachine struct {
 	kill    func()
 }
 
+// idMaps are the user and group ids of a machine with a user namespace.
+type idMaps struct{ users, groups []syscall.SysProcIDMap }
+
+// shiftedIDs are the ids of a private machine.
+var shiftedIDs = idMaps{
+	users:  []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}},
+	groups: []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}},
+}
+
+// complexIDs have root where one shift does not tell, and its group elsewhere.
+var complexIDs = idMaps{
+	users: []syscall.SysProcIDMap{
+		{ContainerID: 1000, HostID: base, Size: 64536}, {ContainerID: 0, HostID: 0xa0000, Size: 1000},
+	},
+	groups: []syscall.SysProcIDMap{
+		{ContainerID: 0, HostID: 0xb0007, Size: 500}, {ContainerID: 500, HostID: 0xc0000, Size: 60000},
+	},
+}
+
+var kindsOfIDs = []struct {
+	name string
+	ids  *idMaps
+}{
+	{"a machine with the host's ids", nil},
+	{"a machine with shifted ids", &shiftedIDs},
+	{"a machine with many ranges of ids", &complexIDs},
+}
+
 // startMachine starts a machine that ends with the test. The ids of a private
 // one are shifted by base.
 func startMachine(tb testing.TB, kind string, private bool) *fakeMachine {
+	tb.Helper()
+	if private {
+		return startMapped(tb, kind, &shiftedIDs)
+	}
+	return startMapped(tb, kind, nil)
+}
+
+// startMapped starts a machine with the ids, or with the host's.
+func startMapped(tb testing.TB, kind string, ids *idMaps) *fakeMachine {
 	tb.Helper()
 	if os.Getuid() != 0 {
 		tb.Skip("making a machine needs root")
@@ -62,10 +99,9 @@ func startMachine(tb testing.TB, kind string, private bool) *fakeMachine {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
 	}
-	if private {
-		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 65536}}
+	if ids != nil {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids, ids
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = ids.users, ids.groups
 		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
 		cmd.SysProcAttr.Credential = &syscall.Credential{}
 	}
@@ -134,6 +170,23 @@ func (m *fakeMachine) do(tb testing.TB, o order) string {
 	return m.reply(tb)
 }
 
+// tries is do for what fails: it returns why.
+func (m *fakeMachine) tries(tb testing.TB, o order) string {
+	tb.Helper()
+	line, err := json.Marshal(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(m.orders, "%s\n", line); err != nil {
+		tb.Fatal(err)
+	}
+	reply, err := m.replies.ReadString('\n')
+	if err != nil || strings.HasPrefix(reply, "ok") {
+		tb.Fatalf("the machine can: %s %v", reply, err)
+	}
+	return reply
+}
+
 func (m *fakeMachine) reply(tb testing.TB) string {
 	tb.Helper()
 	line, err := m.replies.ReadString('\n')
@@ -148,7 +201,9 @@ func (m *fakeMachine) reply(tb testing.TB) string {
 }
 
 func newGuard(tb testing.TB) *inside.Guard {
-	return inside.NewGuard(slog.New(slog.NewTextHandler(tb.Output(), nil)))
+	g := inside.NewGuard(slog.New(slog.NewTextHandler(tb.Output(), nil)))
+	g.KeepBindsIn(filepath.Join(tb.TempDir(), "binds"))
+	return g
 }
 
 // descriptors returns how many descriptors this process has open.

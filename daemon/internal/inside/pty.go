@@ -82,7 +82,7 @@ func openHostPTY(*os.File) (*PTY, error) {
 }
 
 func openMachinePTY(root *os.File, leader *proc.PIDFD) (*PTY, error) {
-	base, err := rootID(leader)
+	owner, err := rootOf(leader)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func openMachinePTY(root *os.File, leader *proc.PIDFD) (*PTY, error) {
 		return nil, fmt.Errorf("dev/pts/ptmx %w", err)
 	}
 	fd := -1
-	err = asFileOwner(base, func() (err error) {
+	err = asFileOwner(owner, func() (err error) {
 		fd, err = reopen(ptmx, unix.O_RDWR)
 		return err
 	})

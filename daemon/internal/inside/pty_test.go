@@ -15,10 +15,10 @@ import (
 
 func TestOpenPTY(t *testing.T) {
 	t.Parallel()
-	for _, private := range []bool{false, true} {
-		t.Run("machine"+privacy(private), func(t *testing.T) {
+	for _, kind := range kindsOfIDs {
+		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			m := startMachine(t, bare, private)
+			m := startMapped(t, bare, kind.ids)
 			p, err := newGuard(t).OpenPTY(t.Context(), m.leader)
 			if err != nil {
 				t.Fatal(err)
