@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/btrfs"
 )
 
 // A node is what statx says of an opened entry.
@@ -66,7 +68,6 @@ func (n node) describeDirectory(ctx context.Context, file *os.File, image *Image
 		return fmt.Errorf("cannot tell the file system of %s: %w", image.Path, err)
 	}
 	if subvolume {
-		image.Type = TypeSubvolume
 		return describeSubvolume(file, image)
 	}
 	image.Type = TypeDirectory
@@ -75,6 +76,47 @@ func (n node) describeDirectory(ctx context.Context, file *os.File, image *Image
 		image.ReadOnly = true
 	}
 	return nil
+}
+
+// isSubvolume asks for the file system only if the inode number fits, since
+// statfs can hang where statx does not.
+func (n node) isSubvolume(file *os.File) (bool, error) {
+	const top = 256 // inode number of every subvolume's top directory
+	if n.stat.Ino != top {
+		return false, nil
+	}
+	return btrfs.Is(file)
+}
+
+func describeSubvolume(file *os.File, image *Image) error {
+	image.Type = TypeSubvolume
+	info, err := btrfs.Describe(file)
+	if errors.Is(err, unix.ENOTTY) { // before Linux 4.18
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	image.Created, image.Modified = info.Created, info.Changed
+	image.ReadOnly = image.ReadOnly || info.ReadOnly
+	if !image.Vendor() && !image.Host() {
+		describeQuota(file, image)
+	}
+	return nil
+}
+
+// describeQuota leaves the sizes unknown where quota is off, and while the
+// kernel is still counting.
+func describeQuota(file *os.File, image *Image) {
+	if counting, err := btrfs.Counting(file); err != nil || counting {
+		return
+	}
+	quota, err := btrfs.Subtree(file)
+	if err != nil {
+		return
+	}
+	image.Usage, image.UsageExclusive = quota.Referenced, quota.Exclusive
+	image.Limit, image.LimitExclusive = quota.ReferencedLimit, quota.ExclusiveLimit
 }
 
 func (n node) describeStack(ctx context.Context, file *os.File, image *Image) error {
