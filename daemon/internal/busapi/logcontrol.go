@@ -17,8 +17,8 @@ const logControlPath = "/org/freedesktop/LogControl1"
 var logControlInterface = vtable.Interface{
 	Name: "org.freedesktop.LogControl1",
 	Properties: []vtable.Property{
-		{Name: "LogLevel", Emits: vtable.EmitsFalse, Get: logLevel, Set: setLogLevel},
-		{Name: "LogTarget", Emits: vtable.EmitsFalse, Get: logTarget, Set: setLogTarget},
+		{Name: "LogLevel", Emits: vtable.EmitsFalse, Privileged: true, Get: logLevel, Set: setLogLevel},
+		{Name: "LogTarget", Emits: vtable.EmitsFalse, Privileged: true, Get: logTarget, Set: setLogTarget},
 		{Name: "SyslogIdentifier", Emits: vtable.EmitsFalse, Get: syslogIdentifier},
 	},
 }

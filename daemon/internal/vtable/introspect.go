@@ -102,15 +102,25 @@ func (p *property) introspect(b *strings.Builder) {
 		access = "readwrite"
 	}
 	fmt.Fprintf(b, "  <property name=%q type=%q access=%q", p.name, p.codec.Signature(), access)
-	if p.emits == EmitsTrue {
+	if p.emits == EmitsTrue && !p.privileged {
 		b.WriteString("/>\n")
 		return
 	}
-	value := "false"
-	if p.emits == EmitsConst {
-		value = "const"
+	b.WriteString(">\n")
+	switch p.emits {
+	case EmitsConst:
+		annotate(b, "org.freedesktop.DBus.Property.EmitsChangedSignal", "const")
+	case EmitsFalse:
+		annotate(b, "org.freedesktop.DBus.Property.EmitsChangedSignal", "false")
 	}
-	fmt.Fprintf(b, ">\n   <annotation name=\"org.freedesktop.DBus.Property.EmitsChangedSignal\" value=%q/>\n  </property>\n", value)
+	if p.privileged {
+		annotate(b, "org.freedesktop.systemd1.Privileged", "true")
+	}
+	b.WriteString("  </property>\n")
+}
+
+func annotate(b *strings.Builder, name, value string) {
+	fmt.Fprintf(b, "   <annotation name=%q value=%q/>\n", name, value)
 }
 
 // escape writes s as the value of an attribute. strings.Builder cannot fail.

@@ -72,7 +72,9 @@ func TestIntrospectionSaysWhatTheTablesSay(t *testing.T) {
 		Properties: []introspect.Property{
 			{Name: "Zeta", Type: "s", Access: "read", Annotations: emits("const")},
 			{Name: "Alpha", Type: "a(so)", Access: "read"},
-			{Name: "Level", Type: "s", Access: "readwrite", Annotations: emits("false")},
+			{Name: "Level", Type: "s", Access: "readwrite", Annotations: append(emits("false"), introspect.Annotation{
+				Name: "org.freedesktop.systemd1.Privileged", Value: "true",
+			})},
 		},
 		Signals: []introspect.Signal{{Name: "Counted", Args: []introspect.Arg{{Name: "n", Type: "u"}}}},
 	}

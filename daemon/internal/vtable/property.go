@@ -13,6 +13,7 @@ type property struct {
 	iface, name string
 	emits       Emits
 	hidden      bool
+	privileged  bool
 	codec       *wire.Codec
 	value       reflect.Type
 	get         reflect.Value
@@ -71,7 +72,7 @@ func (g typedGetter[T, V]) write(ctx context.Context, target any, c *wire.Codec,
 func encode[V any](c *wire.Codec, e *wire.Encoder, v V) { c.Encode(e, reflect.ValueOf(v)) }
 
 func newProperty(iface string, row Property, target reflect.Type) (*property, error) {
-	p := &property{iface: iface, name: row.Name, emits: row.Emits, hidden: row.Hidden}
+	p := &property{iface: iface, name: row.Name, emits: row.Emits, hidden: row.Hidden, privileged: row.Privileged}
 	if err := p.prepareGet(row.Get, target); err != nil {
 		return nil, err
 	}

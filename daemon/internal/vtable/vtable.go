@@ -61,6 +61,9 @@ type Property struct {
 	// Slow says that Get or Set may have to wait, if only for a disk. Every
 	// call about the properties of such an interface then is a slow one.
 	Slow bool
+	// Privileged says in introspection that only root may Set. It is for who
+	// reads that; the bus policy makes it so.
+	Privileged bool
 	// Get is a func(ctx context.Context, target T) (V, error), or what Getter
 	// makes of one.
 	Get any

@@ -86,7 +86,7 @@ var worldInterface = vtable.Interface{
 		{Name: "Alpha", Get: func(context.Context, *world) ([]row, error) { return []row{{"a", "/a"}}, nil }},
 		{Name: "Secret", Emits: vtable.EmitsConst, Hidden: true, Get: func(context.Context, *world) (uint32, error) { return 42, nil }},
 		{Name: "Rows", Emits: vtable.EmitsConst, Hidden: true, Get: vtable.Getter(func(context.Context, *world) ([]row, error) { return []row{{"a", "/a"}}, nil })},
-		{Name: "Level", Emits: vtable.EmitsFalse, Get: getLevel, Set: setLevel},
+		{Name: "Level", Emits: vtable.EmitsFalse, Privileged: true, Get: getLevel, Set: setLevel},
 	},
 	Signals: []vtable.Signal{{Name: "Counted", Args: "n", Types: "u"}},
 }
