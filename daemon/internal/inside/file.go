@@ -48,6 +48,15 @@ func (g *Guard) OpenRoot(ctx context.Context, leader *proc.PIDFD) (*os.File, err
 //
 // Reference: machine.c, machine_get_os_release; os-util.c, open_os_release.
 func (g *Guard) OSRelease(ctx context.Context, leader *proc.PIDFD) (map[string]string, error) {
+	list, err := g.OSReleaseList(ctx, leader)
+	if err != nil {
+		return nil, err
+	}
+	return list.Map(), nil
+}
+
+// OSReleaseList is OSRelease in the order of the file, repeated keys included.
+func (g *Guard) OSReleaseList(ctx context.Context, leader *proc.PIDFD) (envfile.List, error) {
 	text, err := below(ctx, g, leader, readOSRelease, nothing)
 	if errors.Is(err, errNoOSRelease) {
 		return nil, err
@@ -59,7 +68,7 @@ func (g *Guard) OSRelease(ctx context.Context, leader *proc.PIDFD) (map[string]s
 	if err != nil {
 		return nil, fmt.Errorf("cannot read os-release: %w", err)
 	}
-	return list.Map(), nil
+	return list, nil
 }
 
 var errNoOSRelease = machine1.Errorf(machine1.ErrFileNotFound, "Failed to get OS release: No such file or directory")
