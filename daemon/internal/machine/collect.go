@@ -90,6 +90,10 @@ func (m *Manager) check(ctx context.Context, name string) bool {
 // that PID 1 restarts. It may be active for years and says nothing about the
 // machine, whose name must be free when its process is gone.
 //
+// A leader that nobody named is not trusted to be one: a script registers what
+// it runs with a command that exits at once. Such a machine lives as long as
+// its unit, but makes way for any other that comes.
+//
 // Either way no process is ended. systemd-machined would stop the unit, or send
 // SIGTERM to the supervisor. Ending things that somebody else started is for
 // Terminate only.
@@ -109,10 +113,11 @@ func (m *Manager) over(ctx context.Context, seen Machine) (bool, error) {
 	if alive(seen.Leader) {
 		return false, nil
 	}
-	if !seen.madeUnit() {
+	if !seen.madeUnit() && !(seen.implied && seen.OwnsUnit()) {
 		return true, nil
 	}
-	if over, err := m.unitOver(ctx, seen.Unit); over || err != nil {
+	over, err := m.unitOver(ctx, seen.Unit)
+	if over || err != nil || !seen.madeUnit() {
 		return over, err
 	}
 	return false, m.endEmpty(ctx, seen)

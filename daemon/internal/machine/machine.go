@@ -7,6 +7,7 @@ package machine
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
 
@@ -48,6 +49,7 @@ type Machine struct {
 	// closed, or not opened yet.
 	leader, supervisor identity
 
+	implied    bool   // nobody named the leader, which may have been a short-lived command
 	foreign    bool   // the unit is neither the machine's nor the registrant's
 	referenced bool   // we hold PID 1's reference to Unit
 	generation uint64 // tells it from an older machine of this name
@@ -115,6 +117,9 @@ type life struct {
 	opened chan struct{} // closed once the unit was started
 	gone   chan struct{} // closed once the registry has forgotten the machine
 	cause  error         // why it is gone, nil if by itself; valid once gone is closed
+
+	// ids are the maps of users and of groups as they were last read.
+	ids [2]atomic.Pointer[readMap]
 }
 
 func newLife() *life {

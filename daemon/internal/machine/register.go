@@ -26,6 +26,8 @@ type Registration struct {
 	// fails. Supervisor may be nil.
 	Leader     *proc.PIDFD
 	Supervisor *proc.PIDFD
+	// Implied says that the registrant named no leader, and so is it itself.
+	Implied bool
 
 	NetworkInterfaces []int32
 	VSockCID          uint32 // 0 is unknown, too
@@ -79,7 +81,11 @@ func (m *Manager) evict(ctx context.Context, newcomer Machine) {
 	byUnit, _ := view.ByUnit(newcomer.Unit)
 	byLeader, _ := view.ByLeader(newcomer.leader.pid, newcomer.leader.id)
 	for _, holder := range []Machine{byName, byUnit, byLeader} {
-		if holder.Name != "" && holder.Class != machine1.ClassHost && !alive(holder.Leader) {
+		switch {
+		case holder.Name == "" || holder.Class == machine1.ClassHost || alive(holder.Leader):
+		case holder.implied:
+			m.drop(ctx, holder, nil)
+		default:
 			m.check(ctx, holder.Name)
 		}
 	}
@@ -132,6 +138,7 @@ func (r Registration) machine() Machine {
 		UID:               r.UID,
 		Realtime:          uint64(time.Now().UnixMicro()),
 		Monotonic:         uint64(clock(unix.CLOCK_MONOTONIC).Microseconds()),
+		implied:           r.Implied,
 		leader:            identityOf(r.Leader),
 		supervisor:        identityOf(r.Supervisor),
 	}

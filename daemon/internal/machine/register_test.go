@@ -173,6 +173,45 @@ func TestLeaderDies(t *testing.T) {
 	}
 }
 
+// TestImpliedLeader is a machine that a short-lived command has registered: it
+// stays while its unit does, but in nobody's way.
+func TestImpliedLeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	service := newUnit(t)
+	w.pid1.setState(service, "active")
+	register := func() {
+		t.Helper()
+		command := start(t, service)
+		r := registrationOf("a", command)
+		r.Implied = true
+		if _, err := w.Register(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		w.wantEvent("+a")
+		command.kill()
+		w.check(t.Context(), "a")
+		if _, ok := w.View().Get("a"); !ok {
+			t.Fatal("the machine went with the command")
+		}
+	}
+	register()
+	w.pid1.setState(service, "inactive")
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: service})
+	w.wantEvent("-a")
+
+	w.pid1.setState(service, "active")
+	register()
+	if _, err := w.Register(t.Context(), registrationOf("a", start(t, newUnit(t)))); err != nil {
+		t.Fatal(err)
+	}
+	w.wantEvent("-a")
+	w.wantEvent("+a")
+	if calls := w.pid1.called("Stop"); calls != nil {
+		t.Errorf("PID 1 was told %q", calls)
+	}
+}
+
 // TestRegisterAfterADeath registers before anybody can have collected the
 // machine that died.
 func TestRegisterAfterADeath(t *testing.T) {

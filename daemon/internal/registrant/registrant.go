@@ -52,7 +52,8 @@ type Parties struct {
 	Supervisor *proc.PIDFD // the registrant, if it is not the leader; nil if it is
 	Cgroup     string      // the registrant's, "" if it has gone
 
-	caller auth.Caller
+	caller  auth.Caller
+	implied bool // no leader was named
 }
 
 // Pin resolves l. Whoever names somebody else as the leader is the supervisor.
@@ -61,7 +62,7 @@ type Parties struct {
 // Reference: machined-dbus.c, machine_new_from_method and pidref handling;
 // machine-varlink.c, vl_method_register.
 func Pin(caller auth.Caller, l Leader) (*Parties, error) {
-	p := &Parties{Leader: l.Process, caller: caller}
+	p := &Parties{Leader: l.Process, caller: caller, implied: l == Leader{}}
 	if err := p.pin(l); err != nil {
 		p.Close()
 		return nil, err
@@ -151,6 +152,7 @@ func (p *Parties) Close() {
 // on.
 func (p *Parties) HandOver(r *machine.Registration) {
 	r.Leader, r.Supervisor = p.Leader, p.Supervisor
+	r.Implied = p.implied
 	r.CallerCgroup = p.Cgroup
 	r.UID = p.caller.UID
 	p.Leader, p.Supervisor = nil, nil
