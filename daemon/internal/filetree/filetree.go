@@ -6,11 +6,7 @@
 // no link. What was opened is looked at before it is used.
 package filetree
 
-import (
-	"context"
-	"errors"
-	"os"
-)
+import "os"
 
 // XAttrs says which extended attributes a copy has.
 type XAttrs int
@@ -49,29 +45,4 @@ type CopyOptions struct {
 	// Worker runs work on a thread prepared for it, and returns its error;
 	// nil calls work. It is called from several goroutines at a time.
 	Worker func(work func() error) error
-}
-
-// Copy copies name in from, of any type, to newName in to. Both directories
-// may be open with O_PATH. Errors wrap the errno and name the path in the tree
-// by its names, starting with name: EEXIST if newName exists (with Merge: if
-// not both are directories), ELOOP if the copy would contain itself.
-//
-// Where the file system can, content is shared (FICLONE), else it is copied
-// in the kernel; holes stay holes. Names of one file in the tree are names of
-// one file in the copy. Modes, times and the chosen extended attributes are
-// kept; devices, FIFOs and sockets are made again. Names that appear while
-// their directory is read may be left out.
-//
-// If it fails or ctx ends, newName is removed again, unless it is a directory
-// that was merged into: that keeps what was complete by then.
-func Copy(ctx context.Context, from *os.File, name string, to *os.File, newName string, o CopyOptions) error {
-	return errors.New("cannot copy yet")
-}
-
-// Remove removes name in dir, which may be open with O_PATH, and all below it:
-// files that are marked immutable or append-only, and btrfs subvolumes too.
-// Mount points are left and are an error that wraps EBUSY. Errors wrap the
-// errno and name the path in the tree, starting with name.
-func Remove(ctx context.Context, dir *os.File, name string) error {
-	return errors.New("cannot remove yet")
 }

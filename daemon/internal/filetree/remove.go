@@ -1,0 +1,213 @@
+package filetree
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxRounds is how often a directory is read again because something is in it
+// after all: somebody adds to it, or the file system left names out.
+const maxRounds = 16
+
+var errMountPoint = fmt.Errorf("it is a mount point: %w", unix.EBUSY)
+
+// A doomed directory is one that is being removed.
+type doomed struct {
+	parent *doomed // nil: that Remove was given
+	name   string
+	fd     int // -1 while it is given up
+	id     fileID
+	list   list
+	rounds int
+}
+
+// A remover is one call of Remove.
+type remover struct {
+	fds  descriptors
+	at   *doomed
+	open int // directories
+}
+
+// Remove removes name in dir, which may be open with O_PATH, and all below it:
+// files that are marked immutable or append-only, and btrfs subvolumes too.
+// Mount points are left and are an error that wraps EBUSY. Errors wrap the
+// errno and name the path in the tree, starting with name. When it fails or
+// ctx ends, what is removed by then is gone.
+func Remove(ctx context.Context, dir *os.File, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	fds, err := openDescriptors()
+	if err != nil {
+		return err
+	}
+	defer fds.close()
+	defer runtime.KeepAlive(dir)
+	root := &doomed{fd: int(dir.Fd())}
+	r := &remover{fds: fds, at: root}
+	defer r.close()
+	failing, err := name, r.removeEntry(ctx, entry{name: name})
+	for err == nil && r.at != root {
+		failing, err = r.step(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove %s: %w", shown(failing), err)
+	}
+	return nil
+}
+
+func (r *remover) close() {
+	for ; r.at.parent != nil; r.at = r.at.parent {
+		r.at.close()
+	}
+}
+
+func (d *doomed) close() {
+	if d.fd >= 0 {
+		unix.Close(d.fd)
+		d.fd, d.list = -1, list{fd: -1}
+	}
+}
+
+// path names an entry of d, starting with the top.
+func (d *doomed) path(name string) string {
+	// Only the end of a long path is shown.
+	for ; d.parent != nil && len(name) <= maxShown; d = d.parent {
+		name = d.name + "/" + name
+	}
+	return name
+}
+
+// step removes one entry of the directory that r is at, or that directory when
+// it has none. It returns the path of what it could not remove.
+func (r *remover) step(ctx context.Context) (failing string, err error) {
+	d := r.at
+	e, ok, err := d.list.next()
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil && ok {
+		err = r.removeEntry(ctx, e)
+		if err == nil || err == unix.ENOENT { // somebody else was faster
+			return "", nil
+		}
+		return d.path(e.name), err
+	}
+	if err == nil {
+		err = r.leave()
+	}
+	if err != nil {
+		return d.parent.path(d.name), err
+	}
+	return "", nil
+}
+
+// removeEntry removes e, or goes into it.
+func (r *remover) removeEntry(ctx context.Context, e entry) error {
+	if e.kind == unix.DT_DIR {
+		return r.enter(ctx, e.name)
+	}
+	err := unix.Unlinkat(r.at.fd, e.name, 0)
+	if err == unix.EISDIR {
+		return r.enter(ctx, e.name)
+	}
+	if err == unix.EPERM || err == unix.EACCES {
+		if r.unmark(r.at.fd, e.name) {
+			err = unix.Unlinkat(r.at.fd, e.name, 0)
+		}
+	}
+	return err
+}
+
+// enter goes into the directory name.
+func (r *remover) enter(ctx context.Context, name string) error {
+	if r.open >= maxOpen {
+		r.giveUp()
+	}
+	var stat unix.Stat_t
+	fd, err := openAndStat(r.at.fd, name, openDir, &stat)
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		return unix.Unlinkat(r.at.fd, name, 0) // replaced meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkNoMount(fd); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if isSubvolume(fd, &stat) {
+		unix.Close(fd)
+		return r.removeSubvolume(ctx, name)
+	}
+	d := &doomed{parent: r.at, name: name, fd: fd, id: idOf(&stat)}
+	d.list.fd = fd
+	r.at = d
+	r.open++
+	return nil
+}
+
+// giveUp closes the upper half of the directories that r is in.
+func (r *remover) giveUp() {
+	var held []*doomed
+	for d := r.at.parent; d != nil && d.parent != nil && d.fd >= 0; d = d.parent {
+		held = append(held, d)
+	}
+	for _, d := range held[len(held)/2:] {
+		d.close()
+		r.open--
+	}
+}
+
+// leave removes the directory that r is at, which should be empty, and goes
+// back to its parent.
+func (r *remover) leave() error {
+	d, parent := r.at, r.at.parent
+	if parent.fd < 0 {
+		fd, err := openSame(d.fd, "..", openDir, parent.id)
+		if err != nil {
+			return err
+		}
+		parent.fd, parent.list = fd, list{fd: fd} // what is left is all to remove
+		r.open++
+	}
+	err := unix.Unlinkat(parent.fd, d.name, unix.AT_REMOVEDIR)
+	if err == unix.EPERM || err == unix.EACCES {
+		if r.unmark(parent.fd, d.name) {
+			err = unix.Unlinkat(parent.fd, d.name, unix.AT_REMOVEDIR)
+		}
+	}
+	if (err == unix.ENOTEMPTY || err == unix.EEXIST) && d.rounds < maxRounds {
+		d.rounds++
+		if _, err := unix.Seek(d.fd, 0, 0); err != nil {
+			return err
+		}
+		d.list = list{fd: d.fd}
+		return nil
+	}
+	if err != nil && err != unix.ENOENT {
+		return err
+	}
+	d.close()
+	r.open--
+	r.at = parent
+	return nil
+}
+
+// checkNoMount refuses to go into another mount: what is there belongs to
+// somebody else.
+func checkNoMount(fd int) error {
+	var stat unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, 0, &stat)
+	if err != nil {
+		return err
+	}
+	if stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return errMountPoint
+	}
+	return nil
+}
