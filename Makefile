@@ -9,6 +9,7 @@ VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknow
 LIBEXECDIR = $(PREFIX)/libexec
 BINDIR     = $(PREFIX)/bin
 UNITDIR    = $(PREFIX)/lib/systemd/system
+USERDIR    = $(PREFIX)/lib/systemd/user
 BUSDIR     = $(PREFIX)/share/dbus-1/system.d
 POLKITDIR  = $(PREFIX)/share/polkit-1/actions
 MANDIR     = $(PREFIX)/share/man
@@ -19,6 +20,7 @@ FILES = \
 	755:bin/machd:$(LIBEXECDIR)/machd \
 	755:bin/machctl:$(BINDIR)/machctl \
 	$(foreach f,$(wildcard systemd-units/*.service systemd-units/*.socket),644:$(f):$(UNITDIR)/$(notdir $(f))) \
+	$(foreach f,$(wildcard systemd-units/user/*),644:$(f):$(USERDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard dbus-policy/*.conf),644:$(f):$(BUSDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard dbus-policy/*.policy),644:$(f):$(POLKITDIR)/$(notdir $(f))) \
 	$(foreach n,1 5 8,$(foreach f,$(wildcard man/*.$(n)),644:$(f):$(MANDIR)/man$(n)/$(notdir $(f))))
