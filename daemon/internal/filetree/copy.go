@@ -109,6 +109,12 @@ func (c *copier) fail(err error) {
 // top copies the one thing that Copy was asked for.
 func (c *copier) top(ctx context.Context, to *os.File, name, newName string) error {
 	var stat unix.Stat_t
+	if err := unix.Fstat(c.root.copied, &stat); err != nil {
+		return c.root.failed(name, err)
+	}
+	if err := c.mayFill(&stat); err != nil {
+		return c.root.failed(name, err)
+	}
 	if err := unix.Fstatat(c.root.source, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return c.root.failed(name, err)
 	}

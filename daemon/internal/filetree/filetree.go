@@ -35,6 +35,13 @@ type CopyOptions struct {
 	// Replace, with Merge, puts the copies of all but directories in place
 	// of what has their name. Each takes its place at once and complete.
 	Replace bool
+	// SameMount copies mount points below the top as empty directories, and
+	// leaves out those that are files. Else what is mounted is copied.
+	SameMount bool
+	// MayFill reports whether copies may be put into a directory that was
+	// there before, judged by its owner and mode; nil permits it. The copy
+	// fails with EACCES otherwise.
+	MayFill func(uid, gid, mode uint32) bool
 	// MakeRoot makes the top directory newName in to, say as a subvolume;
 	// nil makes an ordinary one. It is not called if the source is no
 	// directory, or if Merge finds the name taken.

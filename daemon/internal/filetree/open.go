@@ -20,6 +20,7 @@ const openNode = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
 var (
 	errMoved   = fmt.Errorf("it was moved or replaced meanwhile: %w", unix.ESTALE)
 	errInside  = fmt.Errorf("the copy would be inside of what is copied: %w", unix.ELOOP)
+	errForeign = fmt.Errorf("a directory of somebody else is in the place of its copy: %w", unix.EACCES)
 	errTooDeep = fmt.Errorf("there are more than %d directories one below the other: %w", maxDepth, unix.ELOOP)
 )
 
@@ -61,6 +62,13 @@ func openSame(dir int, name string, flags int, id fileID) (int, error) {
 		return -1, errMoved
 	}
 	return fd, nil
+}
+
+// isMountPoint reports whether an open file is the top of a mount.
+func isMountPoint(fd int) (bool, error) {
+	var stat unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, 0, &stat)
+	return err == nil && stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
 }
 
 // retry repeats a system call that a signal disturbed.

@@ -136,7 +136,12 @@ func (r *remover) enter(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkNoMount(fd); err != nil {
+	// What is mounted belongs to somebody else.
+	mounted, err := isMountPoint(fd)
+	if err == nil && mounted {
+		err = errMountPoint
+	}
+	if err != nil {
 		unix.Close(fd)
 		return err
 	}
@@ -195,19 +200,5 @@ func (r *remover) leave() error {
 	d.close()
 	r.open--
 	r.at = parent
-	return nil
-}
-
-// checkNoMount refuses to go into another mount: what is there belongs to
-// somebody else.
-func checkNoMount(fd int) error {
-	var stat unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, 0, &stat)
-	if err != nil {
-		return err
-	}
-	if stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
-		return errMountPoint
-	}
 	return nil
 }

@@ -103,10 +103,13 @@ func (c *copier) enter(in *directory, name, newName string, to *os.File) (*direc
 	if err == nil && d.sourceID == c.target {
 		err = errInside
 	}
+	if err == nil && c.o.SameMount && in.parent != nil {
+		d.list.ended, err = isMountPoint(d.source)
+	}
 	if err == nil {
 		err = c.makeCopy(d, to)
 	}
-	if err == nil && in.parent == nil && d.sourceID == d.copiedID {
+	if err == nil && d.sourceID == c.target { // known only now
 		err = errInside
 	}
 	if err != nil {
@@ -152,9 +155,16 @@ func (c *copier) makeCopy(d *directory, to *os.File) error {
 		c.target, c.made = d.copiedID, !d.kept
 	}
 	if d.kept {
-		return nil
+		return c.mayFill(&stat)
 	}
 	return c.checkNew(d)
+}
+
+func (c *copier) mayFill(stat *unix.Stat_t) error {
+	if c.o.MayFill == nil || c.o.MayFill(stat.Uid, stat.Gid, stat.Mode) {
+		return nil
+	}
+	return errForeign
 }
 
 // makeRoot lets the caller make the top directory, under a name that is free.

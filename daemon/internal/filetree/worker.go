@@ -42,6 +42,11 @@ func (w *worker) copy(ctx context.Context, in *directory, name, newName string) 
 		return in.failed(name, err)
 	}
 	defer unix.Close(node)
+	if w.c.o.SameMount && in.parent != nil {
+		if mounted, err := isMountPoint(node); err != nil || mounted {
+			return err
+		}
+	}
 	if stat.Nlink > 1 {
 		err = w.linked(ctx, in, node, newName, &stat)
 	} else {

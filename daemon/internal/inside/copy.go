@@ -2,9 +2,15 @@ package inside
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"os"
+	"path"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/filetree"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // Ownership says who owns copies between the host and a machine.
@@ -27,20 +33,100 @@ type Copy struct {
 	Ownership           Ownership
 }
 
-// CheckCopy returns the paths of a copy: an absent destination is the source's
-// path. Errors are ErrInvalidArgs.
+// CheckCopy returns the paths of a copy, the destination being the source if
+// it is left out. Both must be absolute, normalized (ErrInvalidArgs) and other
+// than / (EADDRNOTAVAIL).
 //
 // Reference: machine-dbus.c, bus_machine_method_copy.
 func CheckCopy(source, destination string) (string, string, error) {
-	return source, destination, errors.New("cannot copy yet")
+	source, destination, err := CheckBind(source, destination)
+	if err != nil {
+		return "", "", err
+	}
+	if source == "/" || destination == "/" {
+		return "", "", machine1.Errorf(unix.EADDRNOTAVAIL,
+			"Failed to extract file name of '/' path: Cannot assign requested address")
+	}
+	return source, destination, nil
 }
 
-// CopyFrom copies Source of the machine to Destination of the host.
+// CopyFrom copies Source of the machine to Destination of the host. Links that
+// lead to either are followed on their own side, never those at the end or in
+// the tree. What a machine's kernel makes up as it is read (procfs, sysfs, …)
+// is refused with EOPNOTSUPP.
+//
+// Modes are kept, set-user-id bits too: with OwnershipFlat and a machine with
+// ids of its own, where all becomes root's, whoever may copy trusts all users
+// of the machine, as with systemd-machined.
+//
+// Reference: machine-dbus.c, bus_machine_method_copy.
 func (g *Guard) CopyFrom(ctx context.Context, leader *proc.PIDFD, c Copy) error {
-	return errors.New("cannot copy yet")
+	return g.copy(ctx, leader, c, fromMachine)
 }
 
-// CopyTo copies Source of the host to Destination of the machine.
+// CopyTo copies Source of the host to Destination of the machine, as CopyFrom
+// does. In a machine with ids of its own, only directories are written to that
+// its own root could write to; others are EACCES.
 func (g *Guard) CopyTo(ctx context.Context, leader *proc.PIDFD, c Copy) error {
-	return errors.New("cannot copy yet")
+	return g.copy(ctx, leader, c, toMachine)
+}
+
+// A direction is where a copy goes.
+type direction int
+
+const (
+	fromMachine direction = iota
+	toMachine
+)
+
+// copy answers when the copy is complete, or soon after ctx ended: what a
+// machine keeps from ending is left to itself.
+func (g *Guard) copy(ctx context.Context, leader *proc.PIDFD, c Copy, to direction) error {
+	if leader == nil {
+		return machine1.Errorf(machine1.ErrNotSupported, "Copying files is only supported on container machines.")
+	}
+	var err error
+	if c.Source, c.Destination, err = CheckCopy(c.Source, c.Destination); err != nil {
+		return err
+	}
+	options, err := copyOptions(leader, c, to)
+	if err != nil {
+		return err
+	}
+	theirs, own := c.Source, c.Destination
+	if to == toMachine {
+		theirs, own = c.Destination, c.Source
+	}
+	theirDir, theirName := path.Split(path.Clean(theirs))
+	ownDir, ownName := path.Split(path.Clean(own))
+	open := func(root *os.File) (*os.File, error) { return openDirectory(root, theirDir) }
+	inMachine, err := below(ctx, g, leader, open, closeFile)
+	if err != nil {
+		return fmt.Errorf("cannot copy in the machine: %w", err)
+	}
+	return g.runCopy(ctx, keyOf(leader), func(ctx context.Context) error {
+		defer inMachine.Close()
+		onHost, err := os.OpenFile(ownDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cannot copy on the host: %w", err)
+		}
+		defer onHost.Close()
+		if to == toMachine {
+			return filetree.Copy(ctx, onHost, ownName, inMachine, theirName, options)
+		}
+		return filetree.Copy(ctx, inMachine, theirName, onHost, ownName, options)
+	}, func() { inMachine.Close() })
+}
+
+// openDirectory opens the directory at path below root with O_PATH.
+func openDirectory(root *os.File, path string) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	fd, err := retry(func() (int, error) { return unix.Openat2(int(root.Fd()), path, &how) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }

@@ -41,6 +41,7 @@ type Guard struct {
 	lookUps chan struct{} // one token per look-up that goes on
 	binds   *bindRecord
 	sources atomic.Uint64 // how many files of the host were looked up
+	copies  copyLanes
 
 	mu    sync.Mutex
 	lanes map[laneKey]*lane
