@@ -99,6 +99,9 @@ func openLogin(ctx context.Context, c *vtable.Call, o machineObject) (dbus.UnixF
 	if err != nil {
 		return -1, "", err
 	}
+	if err := access.MayOpen(m); err != nil {
+		return -1, "", err
+	}
 	return handOut(o.api.inside.StartLogin(ctx, leader, m.Name))
 }
 
@@ -119,7 +122,7 @@ func openShell(ctx context.Context, c *vtable.Call, o machineObject, user, path 
 	if err != nil {
 		return -1, "", err
 	}
-	if err := mayEnterUserNamespace(m); err != nil {
+	if err := access.MayOpen(m); err != nil {
 		return -1, "", err
 	}
 	return handOut(o.api.inside.StartShell(ctx, leader, m.Name, shell))
@@ -139,24 +142,6 @@ func openRootDirectory(ctx context.Context, c *vtable.Call, o machineObject) (db
 		return -1, err
 	}
 	return dupFD(root)
-}
-
-// mayEnterUserNamespace keeps whoever may register a process of his own as a
-// machine from getting a root shell on the host through it.
-//
-// Reference: machine-dbus.c, bus_machine_method_open_shell [258].
-func mayEnterUserNamespace(m machine.Machine) error {
-	if m.UID == 0 || m.Leader == nil {
-		return nil
-	}
-	same, err := m.Leader.SameNamespace("user")
-	if err != nil {
-		return err
-	}
-	if same {
-		return machine1.Errorf(machine1.ErrAccessDenied, "Only root may shell into the root user namespace")
-	}
-	return nil
 }
 
 // enter returns the process whose namespaces are those of m, nil for the host.
