@@ -57,6 +57,8 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	introspect := flags.String("bus-introspect", "", "print the introspection of `PATH`, an object or an interface, or list them (list), and exit")
+	user := flags.Bool("user", false, "know the machines of the user's own service manager")
+	flags.Bool("system", true, "know the machines of the system, the default")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -72,20 +74,26 @@ func run(ctx context.Context, args []string) error {
 		fmt.Print(text)
 		return err
 	}
-	return serve(ctx)
+	self := systemInstance()
+	if *user {
+		var err error
+		if self, err = userInstance(); err != nil {
+			return err
+		}
+	}
+	return serve(ctx, self)
 }
 
 // serve is the parts list. The bus name is taken only when every object is
 // ready to answer, and no call is read before the machines of an earlier
 // daemon have been adopted.
-func serve(ctx context.Context) error {
+func serve(ctx context.Context, self instance) error {
 	unix.Umask(0o022)
 	level := new(slog.LevelVar)
 	log := newLogger(level)
 
-	address := bus.SystemAddress()
 	// The calls that are being answered when we are told to end need it.
-	conn, err := bus.Dial(context.WithoutCancel(ctx), address)
+	conn, err := bus.Dial(context.WithoutCancel(ctx), self.bus)
 	if err != nil {
 		return err
 	}
@@ -101,14 +109,17 @@ func serve(ctx context.Context) error {
 	operations := operation.NewSet()
 
 	var server *vtable.Server
+	var face *varlinkapi.API
 	machines, err := machine.New(machine.Config{
-		Dir:   machine1.StateDir,
+		Dir:   self.stateDir,
 		Units: units,
+		User:  self.user,
 		Emit: func(e machine.Event) {
 			if !e.Added {
 				operations.MachineGone(e.Machine.Name)
 			}
 			busapi.Announce(server, e)
+			face.Announce(e)
 		},
 		Log: log,
 	})
@@ -117,14 +128,29 @@ func serve(ctx context.Context) error {
 	}
 	units.Watch(machines.UnitEvent)
 
-	server, err = dialServer(ctx, address, log, busapi.Config{
+	images := image.NewStore(self.images)
+	gate := access.New(self.authority(authority), machines)
+	server, err = dialServer(ctx, self.bus, log, busapi.Config{
 		Machines:   machines,
-		Images:     image.NewStore(image.SystemConfig()),
+		Images:     images,
 		Inside:     guard,
 		Operations: operations,
 		Authority:  authority,
-		Access:     access.New(authority, machines),
+		Access:     gate,
 		LogLevel:   level,
+	})
+	if err != nil {
+		return err
+	}
+	face, err = varlinkapi.New(varlinkapi.Config{
+		Machines:   machines,
+		Images:     images,
+		Inside:     guard,
+		Operations: operations,
+		Access:     gate,
+		LogLevel:   level,
+		Version:    version,
+		Log:        log,
 	})
 	if err != nil {
 		return err
@@ -135,16 +161,15 @@ func serve(ctx context.Context) error {
 	if err := machines.Restore(ctx); err != nil {
 		return err
 	}
-	serveVarlink, err := varlinkTask(varlinkapi.Config{
-		Machines: machines, Authority: authority, Inside: guard, LogLevel: level, Version: version, Log: log,
-	})
+	sockets, err := varlinkSockets(self.sockets, log)
 	if err != nil {
 		return err
 	}
 	ready(log)
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
-	return task.Run(ctx, units.Run, machines.Run, server.Run, serveVarlink)
+	return task.Run(ctx, units.Run, machines.Run, server.Run,
+		func(ctx context.Context) error { return face.Serve(ctx, sockets) })
 }
 
 func dialServer(ctx context.Context, address string, log *slog.Logger, cfg busapi.Config) (*vtable.Server, error) {
@@ -162,29 +187,18 @@ func ready(log *slog.Logger) {
 	}
 }
 
-// varlinkTask returns what answers on the Varlink socket, which it has opened.
-func varlinkTask(cfg varlinkapi.Config) (task.Task, error) {
-	face, err := varlinkapi.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	listener, err := varlinkListener()
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error { return face.Serve(ctx, listener) }, nil
-}
-
-// varlinkListener returns the socket that systemd holds for us, or binds it.
-func varlinkListener() (*net.UnixListener, error) {
+// varlinkSockets opens what the Varlink face is reached at, and takes over what
+// systemd holds for us.
+func varlinkSockets(paths varlinkapi.Paths, log *slog.Logger) (varlinkapi.Sockets, error) {
+	var mine []*net.UnixListener
 	passed, err := activation.ListenersWithNames()
 	if err != nil {
-		return nil, fmt.Errorf("cannot take over sockets: %w", err)
+		return varlinkapi.Sockets{}, fmt.Errorf("cannot take over sockets: %w", err)
 	}
 	for _, l := range passed["varlink"] {
 		if socket, ok := l.(*net.UnixListener); ok {
-			return socket, nil
+			mine = append(mine, socket)
 		}
 	}
-	return varlinkapi.Listen()
+	return varlinkapi.Listen(paths, mine, os.Getenv("SYSTEMD_VARLINK_LISTEN"), log)
 }

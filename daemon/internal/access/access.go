@@ -120,8 +120,8 @@ func (g *Gate) Decide(ctx context.Context, c auth.Caller, q Question) (auth.Verd
 
 // Machine asks whether c may do to m what q says, and returns m as it is once
 // the answer is there: asking may take minutes. A machine that is gone by
-// then, or that another user's has taken the place of, is ErrNoSuchMachine: the
-// answer was not about that one.
+// then, or that another has taken the place of, is ErrNoSuchMachine: the answer
+// was not about that one.
 func (g *Gate) Machine(ctx context.Context, c auth.Caller, m machine.Machine, q Question) (machine.Machine, error) {
 	action := q.Rule.Action
 	if m.Class == machine1.ClassHost && q.Rule.Host != "" {
@@ -135,7 +135,7 @@ func (g *Gate) Machine(ctx context.Context, c auth.Caller, m machine.Machine, q 
 		return m, err
 	}
 	now, ok := g.machines.View().Get(m.Name)
-	if !ok || now.UID != m.UID || now.Class != m.Class {
+	if !ok || now.UID != m.UID || now.Class != m.Class || now.Monotonic != m.Monotonic {
 		return m, NoSuchMachine(m.Name)
 	}
 	return now, nil

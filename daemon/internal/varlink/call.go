@@ -16,10 +16,12 @@ type Call struct {
 	// Conn tells who is calling. It is not to be read or written.
 	Conn *net.UnixConn
 
-	send    func(reply, []int) error
-	hangUp  bool
-	pending any // the last record emitted, not sent before its successor is known
-	fds     []int
+	send   func(reply, []int) error
+	hangUp bool
+	// streaming says that a record went out by Notify: the caller follows something.
+	streaming bool
+	pending   any // the last record emitted, not sent before its successor is known
+	fds       []int
 }
 
 // Emit answers with one record of a stream. Only the last record may go out
@@ -39,6 +41,7 @@ func (c *Call) Notify(record any) error {
 	if err := c.Emit(record); err != nil {
 		return err
 	}
+	c.streaming = true
 	return c.flush()
 }
 

@@ -70,6 +70,9 @@ func (c *conn) answer(ctx context.Context, frame []byte) error {
 		result, err = c.run(ctx, call, m.parameters)
 		return err
 	})
+	if ctx.Err() != nil && call.streaming {
+		return ctx.Err() // the stream ends with the server; that is no error of the method's
+	}
 	err = call.finish(result, c.server.errorOf(err))
 	if err == nil && call.hangUp {
 		return errHungUp
@@ -105,7 +108,7 @@ func (c *conn) run(ctx context.Context, call *Call, parameters members) (result 
 
 // whileConnected runs fn with a context that ends if the caller hangs up.
 func (c *conn) whileConnected(ctx context.Context, fn func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, serverKey{}, ctx))
 	defer cancel()
 	if err := c.SetReadDeadline(time.Time{}); err != nil {
 		return err
@@ -121,6 +124,17 @@ func (c *conn) whileConnected(ctx context.Context, fn func(context.Context) erro
 	c.SetReadDeadline(time.Unix(1, 0))
 	<-watched
 	return err
+}
+
+type serverKey struct{}
+
+// Detach returns the context that a method runs in, but for that it goes on if
+// the caller hangs up. It is for what must not be left half done.
+func Detach(ctx context.Context) context.Context {
+	if server, ok := ctx.Value(serverKey{}).(context.Context); ok {
+		return server
+	}
+	return ctx
 }
 
 // send writes one frame, and fds with its first byte.

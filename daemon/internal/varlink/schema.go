@@ -69,6 +69,8 @@ type Field struct {
 	// Nullable fields may be left out. A null is refused all the same, as the
 	// reference does whatever its description of the interface says.
 	Nullable bool
+	// Required fields must be there although the description says Nullable.
+	Required bool
 	// Ignored fields are accepted whatever they hold, and then forgotten.
 	Ignored bool
 	// Refused fields are in the description only: whoever gives one is told
@@ -173,7 +175,7 @@ func (f Field) take(in members) (any, error) {
 		return nil, InvalidParameter(f.Name)
 	case f.Ignored, f.Refused:
 		return nil, nil
-	case given < 0 && f.Nullable:
+	case given < 0 && f.Nullable && !f.Required:
 		return nil, nil
 	case given < 0:
 		return nil, InvalidParameter(f.Name)

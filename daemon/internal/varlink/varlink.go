@@ -27,10 +27,11 @@ type Method[T any] struct {
 	More    More
 	Access  string // polkit action or "": data for the permission matrix, not acted on here
 
-	// Func answers the call. What it returns is encoded as JSON and must have
-	// the shape of Out; nil stands for no parameters. A method that streams
-	// hands its records to Call.Emit and returns nil. ctx ends with the
-	// server or once the caller has hung up.
+	// Func answers the call; a method without one is in the description only.
+	// What it returns is encoded as JSON and must have the shape of Out; nil
+	// stands for no parameters. A method that streams hands its records to
+	// Call.Emit and returns nil. ctx ends with the server or once the caller
+	// has hung up; Detach returns one that does not care for the caller.
 	Func func(ctx context.Context, target T, c *Call) (any, error)
 }
 
@@ -97,6 +98,9 @@ type method struct {
 func (i *Interface[T]) bind(target T) []method {
 	bound := make([]method, 0, len(i.Methods))
 	for _, m := range i.Methods {
+		if m.Func == nil {
+			continue
+		}
 		bound = append(bound, method{
 			name: i.Name + "." + m.Name,
 			in:   m.In,

@@ -10,14 +10,29 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-const machineErrors = "io.systemd.Machine."
+const (
+	machineErrors = "io.systemd.Machine."
+	imageErrors   = "io.systemd.MachineImage."
+)
 
-// Errors that have no name on D-Bus.
+// Errors that handlers name themselves: they have no name on D-Bus, or another
+// one in another interface.
 var (
-	errNoSuchMachine = &varlink.Error{Name: machineErrors + "NoSuchMachine"}
-	errNotAvailable  = &varlink.Error{Name: machineErrors + "NotAvailable"}
-	errNoOSRelease   = &varlink.Error{Name: machineErrors + "NoOSReleaseInformation"}
-	errNoUIDShift    = &varlink.Error{Name: machineErrors + "NoUIDShift"}
+	errNoSuchMachine    = &varlink.Error{Name: machineErrors + "NoSuchMachine"}
+	errNotAvailable     = &varlink.Error{Name: machineErrors + "NotAvailable"}
+	errNotSupported     = &varlink.Error{Name: machineErrors + "NotSupported"}
+	errNoOSRelease      = &varlink.Error{Name: machineErrors + "NoOSReleaseInformation"}
+	errNoUIDShift       = &varlink.Error{Name: machineErrors + "NoUIDShift"}
+	errNoIPC            = &varlink.Error{Name: machineErrors + "NoIPC"}
+	errNoSuchUser       = &varlink.Error{Name: machineErrors + "NoSuchUser"}
+	errNoSuchGroup      = &varlink.Error{Name: machineErrors + "NoSuchGroup"}
+	errUserInHostRange  = &varlink.Error{Name: machineErrors + "UserInHostRange"}
+	errGroupInHostRange = &varlink.Error{Name: machineErrors + "GroupInHostRange"}
+	errTooManyCopies    = &varlink.Error{Name: machineErrors + "TooManyOperations"}
+
+	errNoSuchImage       = &varlink.Error{Name: imageErrors + "NoSuchImage"}
+	errImageNotSupported = &varlink.Error{Name: imageErrors + "NotSupported"}
+	errTooManyOperations = &varlink.Error{Name: imageErrors + "TooManyOperations"}
 )
 
 // errorNames pairs Go errors with Varlink errors. The first row that matches
@@ -27,6 +42,7 @@ var errorNames = []struct {
 	error *varlink.Error
 }{
 	{machine1.ErrNoSuchMachine, errNoSuchMachine},
+	{machine1.ErrNoSuchImage, errNoSuchImage},
 	{machine1.ErrMachineExists, &varlink.Error{Name: machineErrors + "MachineExists"}},
 	{machine1.ErrNoPrivateNetworking, &varlink.Error{Name: machineErrors + "NoPrivateNetworking"}},
 	{machine1.ErrInteractionRequired, &varlink.Error{Name: "io.systemd.InteractiveAuthenticationRequired"}},
@@ -73,6 +89,15 @@ func errorOf(err error) *varlink.Error {
 		Name:       "io.systemd.System",
 		Parameters: systemError{"linux", int(errno), nameOf(errno)},
 	}
+}
+
+// unsupported is err, but as name if it says that something is not supported,
+// be it by us or by the kernel.
+func unsupported(err error, name *varlink.Error) error {
+	if errors.Is(err, machine1.ErrNotSupported) || errors.Is(err, unix.EOPNOTSUPP) {
+		return name
+	}
+	return err
 }
 
 func errnoOf(err error) unix.Errno {

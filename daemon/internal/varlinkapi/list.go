@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"slices"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/access"
+	"github.com/machd/machd/daemon/internal/envfile"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/netns"
 	"github.com/machd/machd/daemon/internal/proc"
@@ -49,7 +51,8 @@ type timestampRecord struct {
 }
 
 type addressRecord struct {
-	Family int32 `json:"family"`
+	Index  int32 `json:"ifindex,omitempty"`
+	Family int   `json:"family"`
 	Bytes  []int `json:"address"`
 }
 
@@ -70,7 +73,7 @@ func list(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if !c.More {
 		return nil, varlink.ErrExpectedMore
 	}
-	view := a.machines.View()
+	view := a.Machines.View()
 	if view.Len() == 0 {
 		return nil, errNoSuchMachine
 	}
@@ -92,14 +95,15 @@ func (a *API) mayInspect(ctx context.Context, c *varlink.Call) error {
 	if !wantsMetadata(c) {
 		return nil
 	}
-	name := "n/a"
+	return a.ask(ctx, c, access.Inspect, map[string]string{"name": nameOrNone(c)})
+}
+
+// nameOrNone is what polkit is told if the caller asks for all.
+func nameOrNone(c *varlink.Call) string {
 	if c.In.Has("name") {
-		name = c.In.String("name")
+		return c.In.String("name")
 	}
-	return a.ask(ctx, c, question{
-		action:  machine1.ActionInspectMachines,
-		details: map[string]string{"name": name},
-	}, nil)
+	return "n/a"
 }
 
 func wantsMetadata(c *varlink.Call) bool {
@@ -107,8 +111,18 @@ func wantsMetadata(c *varlink.Call) bool {
 	return how == metadataYes || how == metadataGraceful
 }
 
-func (a *API) describe(ctx context.Context, c *varlink.Call, m machine.Machine) (record, error) {
-	r := record{
+func (a *API) describe(ctx context.Context, c *varlink.Call, m machine.Machine) (*record, error) {
+	r := a.known(m)
+	if !wantsMetadata(c) {
+		return r, nil
+	}
+	err := a.addMetadata(ctx, r, m, c.In.String("acquireMetadata") == metadataGraceful)
+	return r, err
+}
+
+// known is what is on record about m.
+func (a *API) known(m machine.Machine) *record {
+	r := &record{
 		Name:              m.Name,
 		Class:             m.Class,
 		Service:           m.Service,
@@ -129,11 +143,7 @@ func (a *API) describe(ctx context.Context, c *varlink.Call, m machine.Machine) 
 	if m.VSockCID != machine1.VSockCIDAny && m.VSockCID != 0 {
 		r.VSockCID = &m.VSockCID
 	}
-	if !wantsMetadata(c) {
-		return r, nil
-	}
-	err := a.addMetadata(ctx, &r, m, c.In.String("acquireMetadata") == metadataGraceful)
-	return r, err
+	return r
 }
 
 func (a *API) processRecord(p *proc.PIDFD) *processRecord {
@@ -172,33 +182,58 @@ func (a *API) addMetadata(ctx context.Context, r *record, m machine.Machine, gra
 }
 
 func (a *API) addAddresses(ctx context.Context, r *record, leader *proc.PIDFD) error {
-	addresses, err := netns.Addresses(ctx, leader, r.Name)
+	addresses, err := netns.LinkAddresses(ctx, leader, r.Name)
 	if err != nil {
 		return err
 	}
 	for _, address := range addresses {
-		bytes := make([]int, len(address.Bytes))
-		for i, b := range address.Bytes {
-			bytes[i] = int(b)
-		}
-		r.Addresses = append(r.Addresses, addressRecord{address.Family, bytes})
+		r.Addresses = append(r.Addresses, addressRecord{address.Index, family(address.Addr), numbers(address.Addr)})
 	}
 	return nil
 }
 
+// family is Linux's number for the family of addr.
+func family(addr netip.Addr) int {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+// numbers are the bytes of addr, which JSON has no other form for.
+func numbers(addr netip.Addr) []int {
+	bytes := addr.AsSlice()
+	list := make([]int, len(bytes))
+	for i, b := range bytes {
+		list[i] = int(b)
+	}
+	return list
+}
+
 func (a *API) addOSRelease(ctx context.Context, r *record, leader *proc.PIDFD) error {
-	fields, err := a.inside.OSRelease(ctx, leader)
+	fields, err := a.Inside.OSReleaseList(ctx, leader)
 	if errors.Is(err, machine1.ErrFileNotFound) {
 		return errNoOSRelease
 	}
-	if err != nil {
-		return err
+	r.OSRelease = assignments(fields)
+	return err
+}
+
+// assignments are the lines of a file without quotes, in its order. A key that
+// is repeated has its last value, in its first place.
+func assignments(file envfile.List) []string {
+	var lines []string
+	place := map[string]int{}
+	for _, a := range file {
+		line := a.Key + "=" + a.Value
+		if i, again := place[a.Key]; again {
+			lines[i] = line
+			continue
+		}
+		place[a.Key] = len(lines)
+		lines = append(lines, line)
 	}
-	for key, value := range fields {
-		r.OSRelease = append(r.OSRelease, key+"="+value)
-	}
-	slices.Sort(r.OSRelease)
-	return nil
+	return lines
 }
 
 func addUIDShift(_ context.Context, r *record, leader *proc.PIDFD) error {

@@ -3,9 +3,10 @@ package varlinkapi
 import (
 	"context"
 	"math"
+	"slices"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/machine"
-	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -14,85 +15,9 @@ import (
 //
 // Reference: varlink-io.systemd.Machine.c.
 var machineInterface = varlink.Interface[*API]{
-	Name: "io.systemd.Machine",
-	Doc:  "The machines that run on this host",
-	Methods: []varlink.Method[*API]{
-		{
-			Name: "Register",
-			Doc:  "Adds a machine. The caller is its leader, unless it names another",
-			In: varlink.Fields{
-				{Name: "name", Type: varlink.String, Valid: isMachineName},
-				{Name: "id", Type: varlink.String, Nullable: true, Valid: isID},
-				{Name: "service", Type: varlink.String, Nullable: true},
-				{Name: "class", Type: machineClass, Valid: isRegistrable},
-				{Name: "leader", Type: varlink.Int, Nullable: true, Valid: isLeaderPID},
-				{Name: "leaderProcessId", Type: processID, Nullable: true, Valid: isLeaderProcess},
-				{Name: "supervisor", Type: varlink.Int, Nullable: true, Ignored: true},
-				{Name: "supervisorProcessId", Type: processID, Nullable: true, Ignored: true},
-				{Name: "rootDirectory", Type: varlink.String, Nullable: true, Valid: isNormalPath},
-				{Name: "ifIndices", Type: varlink.Array(varlink.Int), Nullable: true, Valid: areInterfaces},
-				{Name: "vSockCid", Type: varlink.Int, Nullable: true, Valid: between(3, math.MaxUint32-1)},
-				{Name: "sshAddress", Type: varlink.String, Nullable: true, Valid: isSafeText},
-				{Name: "sshPrivateKeyPath", Type: varlink.String, Nullable: true, Valid: isPath},
-				{Name: "controlAddress", Type: varlink.String, Nullable: true, Valid: isNormalPath},
-				{Name: "allocateUnit", Type: varlink.Bool, Nullable: true},
-				interactive,
-			},
-			Access: machine1.ActionRegisterMachine,
-			Func:   register,
-		},
-		{
-			Name:   "Unregister",
-			Doc:    "Forgets a machine, and leaves its processes alone",
-			In:     onMachine(),
-			Access: machine1.ActionManageMachines,
-			Func:   unregister,
-		},
-		{
-			Name:   "Terminate",
-			Doc:    "Ends a machine",
-			In:     onMachine(),
-			Access: machine1.ActionManageMachines,
-			Func:   terminate,
-		},
-		{
-			Name: "Kill",
-			Doc:  "Sends a signal to processes of a machine, all of them if 'whom' is not given",
-			In: onMachine(
-				varlink.Field{Name: "whom", Type: killWhom, Nullable: true},
-				varlink.Field{Name: "signal", Type: varlink.NamedInt(signalByName), Valid: between(1, maxSignal)}),
-			Access: machine1.ActionManageMachines,
-			Func:   kill,
-		},
-		{
-			Name: "List",
-			Doc:  "Describes one machine, or with 'more' all of them",
-			In:   onMachine(varlink.Field{Name: "acquireMetadata", Type: acquireMetadata, Nullable: true}),
-			Out: varlink.Fields{
-				{Name: "name", Type: varlink.String},
-				{Name: "id", Type: varlink.String, Nullable: true},
-				{Name: "service", Type: varlink.String, Nullable: true},
-				{Name: "class", Type: machineClass},
-				{Name: "leader", Type: processID, Nullable: true},
-				{Name: "supervisor", Type: processID, Nullable: true},
-				{Name: "rootDirectory", Type: varlink.String, Nullable: true},
-				{Name: "unit", Type: varlink.String, Nullable: true},
-				{Name: "timestamp", Type: timestamp, Nullable: true},
-				{Name: "vSockCid", Type: varlink.Int, Nullable: true},
-				{Name: "sshAddress", Type: varlink.String, Nullable: true},
-				{Name: "sshPrivateKeyPath", Type: varlink.String, Nullable: true},
-				{Name: "controlAddress", Type: varlink.String, Nullable: true},
-				{Name: "addresses", Type: varlink.Array(address), Nullable: true},
-				{Name: "OSRelease", Type: varlink.Array(varlink.String), Nullable: true},
-				{Name: "UIDShift", Type: varlink.Int, Nullable: true},
-				{Name: "subgroup", Type: varlink.String, Nullable: true},
-				{Name: "UID", Type: varlink.Int, Nullable: true},
-			},
-			More:   varlink.Streams,
-			Access: machine1.ActionInspectMachines,
-			Func:   list,
-		},
-	},
+	Name:    "io.systemd.Machine",
+	Doc:     "The machines that run on this host",
+	Methods: slices.Concat(lifeMethods, insideMethods),
 	Errors: []varlink.ErrorType{
 		{Name: "NoSuchMachine", Doc: "No machine runs that the caller asks for"},
 		{Name: "MachineExists", Doc: "A machine of this name runs already"},
@@ -100,105 +25,124 @@ var machineInterface = varlink.Interface[*API]{
 		{Name: "NoOSReleaseInformation", Doc: "The machine has no os-release file"},
 		{Name: "NoUIDShift", Doc: "The machine's user IDs are not one block of the host's"},
 		{Name: "NotAvailable", Doc: "Machines of this class cannot be asked"},
+		{Name: "NotSupported", Doc: "Machines of this class, or this machine's user IDs, do not allow it"},
+		{Name: "NoIPC", Doc: "The machine has no system bus to start the program by"},
+		{Name: "NoSuchUser", Doc: "The user ID is nobody's on the other side"},
+		{Name: "NoSuchGroup", Doc: "The group ID is nobody's on the other side"},
+		{Name: "UserInHostRange", Doc: "The user ID is the host's own"},
+		{Name: "GroupInHostRange", Doc: "The group ID is the host's own"},
+	},
+}
+
+// lifeMethods are about machines as a whole.
+var lifeMethods = []varlink.Method[*API]{
+	{
+		Name: "Register",
+		Doc:  "Adds a machine. The caller is its leader, unless it names another",
+		In: varlink.Fields{
+			{Name: "name", Type: varlink.String, Valid: isMachineName},
+			{Name: "id", Type: varlink.String, Nullable: true, Valid: isID},
+			{Name: "service", Type: varlink.String, Nullable: true},
+			{Name: "class", Type: machineClass, Valid: isRegistrable},
+			{Name: "leader", Type: varlink.Int, Nullable: true, Valid: isLeaderPID},
+			{Name: "leaderProcessId", Type: processID, Nullable: true, Valid: isLeaderProcess},
+			{Name: "supervisor", Type: varlink.Int, Nullable: true, Ignored: true},
+			{Name: "supervisorProcessId", Type: processID, Nullable: true, Ignored: true},
+			{Name: "rootDirectory", Type: varlink.String, Nullable: true, Valid: isNormalPath},
+			{Name: "ifIndices", Type: varlink.Array(varlink.Int), Nullable: true, Valid: areInterfaces},
+			{Name: "vSockCid", Type: varlink.Int, Nullable: true, Valid: between(3, math.MaxUint32-1)},
+			{Name: "sshAddress", Type: varlink.String, Nullable: true, Valid: isSafeText},
+			{Name: "sshPrivateKeyPath", Type: varlink.String, Nullable: true, Valid: isPath},
+			{Name: "controlAddress", Type: varlink.String, Nullable: true, Valid: isNormalPath},
+			{Name: "allocateUnit", Type: varlink.Bool, Nullable: true},
+			interactive,
+		},
+		Access: machine1.ActionRegisterMachine,
+		Func:   register,
+	},
+	{
+		Name:   "Unregister",
+		Doc:    "Forgets a machine, and leaves its processes alone",
+		In:     onMachine(),
+		Access: machine1.ActionManageMachines,
+		Func:   unregister,
+	},
+	{
+		Name:   "Terminate",
+		Doc:    "Ends a machine",
+		In:     onMachine(),
+		Access: machine1.ActionManageMachines,
+		Func:   terminate,
+	},
+	{
+		Name: "Kill",
+		Doc:  "Sends a signal to processes of a machine, all of them if 'whom' is not given",
+		In: onMachine(
+			varlink.Field{Name: "whom", Type: killWhom, Nullable: true},
+			varlink.Field{Name: "signal", Type: varlink.NamedInt(signalByName), Valid: between(1, maxSignal)}),
+		Access: machine1.ActionManageMachines,
+		Func:   kill,
+	},
+	{
+		Name: "List",
+		Doc:  "Describes one machine, or with 'more' all of them",
+		In:   onMachine(varlink.Field{Name: "acquireMetadata", Type: acquireMetadata, Nullable: true}),
+		Out: varlink.Fields{
+			{Name: "name", Type: varlink.String},
+			{Name: "id", Type: varlink.String, Nullable: true},
+			{Name: "service", Type: varlink.String, Nullable: true},
+			{Name: "class", Type: machineClass},
+			{Name: "leader", Type: processID, Nullable: true},
+			{Name: "supervisor", Type: processID, Nullable: true},
+			{Name: "rootDirectory", Type: varlink.String, Nullable: true},
+			{Name: "unit", Type: varlink.String, Nullable: true},
+			{Name: "timestamp", Type: timestamp, Nullable: true},
+			{Name: "vSockCid", Type: varlink.Int, Nullable: true},
+			{Name: "sshAddress", Type: varlink.String, Nullable: true},
+			{Name: "sshPrivateKeyPath", Type: varlink.String, Nullable: true},
+			{Name: "controlAddress", Type: varlink.String, Nullable: true},
+			{Name: "addresses", Type: varlink.Array(address), Nullable: true},
+			{Name: "OSRelease", Type: varlink.Array(varlink.String), Nullable: true},
+			{Name: "UIDShift", Type: varlink.Int, Nullable: true},
+			{Name: "subgroup", Type: varlink.String, Nullable: true},
+			{Name: "UID", Type: varlink.Int, Nullable: true},
+		},
+		More:   varlink.Streams,
+		Access: machine1.ActionInspectMachines,
+		Func:   list,
 	},
 }
 
 func unregister(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, err := a.manage(ctx, c, "unregister")
+	m, err := a.manage(ctx, c, access.Unregister)
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.machines.Unregister(ctx, m.Name)
+	return nil, a.Machines.Unregister(ctx, m.Name)
 }
 
 func terminate(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, err := a.manage(ctx, c, "terminate")
+	m, err := a.manage(ctx, c, access.Terminate)
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.machines.Terminate(ctx, m.Name)
+	return nil, a.Machines.Terminate(ctx, m.Name)
 }
 
 func kill(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, err := a.manage(ctx, c, "kill")
+	m, err := a.manage(ctx, c, access.Kill)
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.machines.Kill(ctx, m.Name, c.In.String("whom"), int32(c.In.Int("signal")))
+	return nil, a.Machines.Kill(ctx, m.Name, c.In.String("whom"), int32(c.In.Int("signal")))
 }
 
-// manage returns the machine the caller names, if it may do verb to it.
-func (a *API) manage(ctx context.Context, c *varlink.Call, verb string) (machine.Machine, error) {
+// manage returns the machine the caller names, if it may do to it what rule is
+// about.
+func (a *API) manage(ctx context.Context, c *varlink.Call, rule access.Rule) (machine.Machine, error) {
 	m, err := a.find(ctx, c)
 	if err != nil {
 		return m, err
 	}
-	return a.authorize(ctx, c, m, question{
-		action:      machine1.ActionManageMachines,
-		details:     map[string]string{"name": m.Name, "verb": verb},
-		ownerPasses: true,
-	})
-}
-
-// find returns the machine that the caller names by name, by process, or by
-// both if they agree.
-//
-// Reference: machine-varlink.c, lookup_machine_by_name_or_pidref.
-func (a *API) find(ctx context.Context, c *varlink.Call) (machine.Machine, error) {
-	byName, byProcess := c.In.Has("name"), c.In.Has("pid")
-	var m machine.Machine
-	if byName {
-		var ok bool
-		if m, ok = a.machines.View().Get(c.In.String("name")); !ok {
-			return m, errNoSuchMachine
-		}
-	}
-	if !byProcess {
-		if !byName {
-			return m, errNoSuchMachine
-		}
-		return m, nil
-	}
-	process, err := a.process(c, c.In.Object("pid"))
-	if err != nil {
-		return m, errNoSuchMachine
-	}
-	defer process.Close()
-	found, err := a.machines.ByPID(ctx, process)
-	if err != nil || byName && found.Name != m.Name {
-		return m, errNoSuchMachine
-	}
-	return found, nil
-}
-
-// process pins the process that p, a ProcessId, names. PID 0 is the caller.
-func (a *API) process(c *varlink.Call, p varlink.Object) (*proc.PIDFD, error) {
-	if p.Int("pid") == 0 {
-		caller, err := a.identify(c.Conn)
-		if err != nil {
-			return nil, err
-		}
-		defer caller.Close()
-		return caller.PIDFD.Dup()
-	}
-	if a.isRemote(p) {
-		return nil, errNoSuchMachine
-	}
-	process, err := proc.Open(int(p.Int("pid")))
-	if err != nil {
-		return nil, err
-	}
-	if id := uint64(p.Int("pidfdId")); id != 0 && process.ID() != 0 && id != process.ID() {
-		process.Close()
-		return nil, errNoSuchMachine
-	}
-	return process, nil
-}
-
-// isRemote reports whether p, a ProcessId, is of another boot or host. The
-// null ID stands for none.
-func (a *API) isRemote(p varlink.Object) bool {
-	given, _ := parseID(p.String("bootId"))
-	ours, _ := parseID(a.bootID)
-	return given != [16]byte{} && given != ours
+	return a.authorize(ctx, c, m, rule, map[string]string{"name": m.Name})
 }

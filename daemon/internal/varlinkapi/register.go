@@ -3,7 +3,6 @@ package varlinkapi
 import (
 	"context"
 
-	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/registrant"
 	"github.com/machd/machd/daemon/internal/varlink"
@@ -19,7 +18,7 @@ func register(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	caller, err := a.identify(c.Conn)
+	caller, err := a.Identify(c.Conn)
 	if err != nil {
 		return nil, err
 	}
@@ -36,15 +35,15 @@ func register(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	class, create := machine1.Class(c.In.String("class")), c.In.Bool("allocateUnit")
 	request := registrant.Question(c.In.String("name"), class, create)
 	request.Interactive = c.In.Bool(interactiveField)
-	if err := parties.Authorize(ctx, access.New(a.authority, a.machines), request); err != nil {
+	if err := parties.Authorize(ctx, a.Access, request); err != nil {
 		return nil, err
 	}
 	r := registration(c.In)
 	parties.HandOver(&r)
 	if create {
-		_, err = a.machines.Create(ctx, r, nil, false)
+		_, err = a.Machines.Create(ctx, r, nil, false)
 	} else {
-		_, err = a.machines.Register(ctx, r)
+		_, err = a.Machines.Register(ctx, r)
 	}
 	return nil, err
 }

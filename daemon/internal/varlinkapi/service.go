@@ -21,9 +21,14 @@ var serviceInterface = varlink.Interface[*API]{
 			Func: func(context.Context, *API, *varlink.Call) (any, error) { return nil, nil },
 		},
 		{
+			Name: "Reload",
+			Doc:  "Not implemented: there is nothing to reload",
+			In:   varlink.Fields{interactive},
+		},
+		{
 			Name: "SetLogLevel",
 			Doc:  "Sets the least severe level that is logged, as syslog counts",
-			In:   varlink.Fields{{Name: "level", Type: varlink.Int, Valid: between(0, int64(len(levels)-1))}},
+			In:   varlink.Fields{{Name: "level", Type: varlink.Int, Nullable: true, Required: true, Valid: between(0, int64(len(levels)-1))}},
 			Func: setLogLevel,
 		},
 		{
@@ -39,25 +44,28 @@ var serviceInterface = varlink.Interface[*API]{
 			Func: getEnvironment,
 		},
 	},
+	Errors: []varlink.ErrorType{{Name: "InconsistentEnvironment", Doc: "The environment variables cannot be told"}},
 }
 
-// systemdInterface declares the errors that any method may give.
+// systemdInterface declares the errors that any method may give. The first
+// three never come: clients of systemd make them up when a connection fails.
+//
+// Reference: varlink-io.systemd.c.
 var systemdInterface = varlink.Interface[*API]{
 	Name: "io.systemd",
 	Doc:  "Errors that any method may give",
 	Errors: []varlink.ErrorType{
+		{Name: "Disconnected", Doc: "The connection is gone"},
+		{Name: "TimedOut", Doc: "No answer came in time"},
+		{Name: "Protocol", Doc: "One side broke the protocol"},
 		{
 			Name: "System",
 			Doc:  "An error without a name of its own",
 			Fields: varlink.Fields{
-				{Name: "origin", Type: varlink.String, Nullable: true},
-				{Name: "errno", Type: varlink.Int},
-				{Name: "errnoName", Type: varlink.String, Nullable: true},
+				{Name: "origin", Doc: "Whose number it is: 'linux'", Type: varlink.String, Nullable: true},
+				{Name: "errnoName", Doc: "As in ENOENT", Type: varlink.String, Nullable: true},
+				{Name: "errno", Type: varlink.Int, Nullable: true},
 			},
-		},
-		{
-			Name: "InteractiveAuthenticationRequired",
-			Doc:  "Somebody has to be asked, and the caller did not allow that",
 		},
 	},
 }
@@ -72,12 +80,12 @@ func setLogLevel(_ context.Context, a *API, c *varlink.Call) (any, error) {
 	if err := a.privileged(c); err != nil {
 		return nil, err
 	}
-	a.logLevel.Set(levels[c.In.Int("level")])
+	a.LogLevel.Set(levels[c.In.Int("level")])
 	return nil, nil
 }
 
 func getLogLevel(_ context.Context, a *API, _ *varlink.Call) (any, error) {
-	now := a.logLevel.Level()
+	now := a.LogLevel.Level()
 	for i, level := range levels {
 		if now >= level {
 			return levelAnswer{i}, nil
@@ -101,7 +109,7 @@ func getEnvironment(_ context.Context, a *API, c *varlink.Call) (any, error) {
 
 // privileged lets root and the daemon's own user through.
 func (a *API) privileged(c *varlink.Call) error {
-	caller, err := a.identify(c.Conn)
+	caller, err := a.Identify(c.Conn)
 	if err != nil {
 		return err
 	}

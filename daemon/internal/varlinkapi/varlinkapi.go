@@ -1,7 +1,8 @@
-// Package varlinkapi is the face of the daemon on Varlink: it serves
-// io.systemd.Machine from a literal table. A handler decides nothing: it asks
-// polkit, calls the domain, and names the result. It must not know how a
-// message is read or how a machine is kept.
+// Package varlinkapi is the face of the daemon on Varlink: it serves the
+// interfaces of systemd-machined and our own from literal tables, one file per
+// interface. A handler decides nothing: it asks polkit, calls the domain, and
+// names the result. It must not know how a message is read or how a machine is
+// kept.
 package varlinkapi
 
 import (
@@ -9,10 +10,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
+	"github.com/machd/machd/daemon/internal/envfile"
+	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
@@ -27,21 +33,47 @@ type Machines interface {
 	Unregister(ctx context.Context, name string) error
 	Terminate(ctx context.Context, name string) error
 	Kill(ctx context.Context, name, whom string, signal int32) error
+	MapFrom(ctx context.Context, name string, kind machine.IDKind, inner uint32) (uint32, error)
+	MapTo(ctx context.Context, kind machine.IDKind, outer uint32) (machine.Machine, uint32, error)
 }
 
-// Inside looks into machines; *inside.Guard does.
+// Images is the domain of images; *image.Store is it.
+type Images interface {
+	List(ctx context.Context) ([]image.Image, error)
+	Get(ctx context.Context, name string) (image.Image, error)
+	Metadata(ctx context.Context, i image.Image) (image.Metadata, error)
+	Remove(ctx context.Context, i image.Image, keep image.Settings) error
+	Rename(ctx context.Context, i image.Image, newName string) error
+	Clone(ctx context.Context, i image.Image, newName string, readOnly bool) error
+	SetReadOnly(ctx context.Context, i image.Image, readOnly bool) error
+	SetLimit(ctx context.Context, i image.Image, limit uint64) error
+	SetPoolLimit(ctx context.Context, limit uint64) error
+	Clean(ctx context.Context, mode image.CleanMode, done func(image.Removed)) error
+}
+
+// Inside goes into machines; *inside.Guard does.
 type Inside interface {
-	OSRelease(ctx context.Context, leader *proc.PIDFD) (map[string]string, error)
+	OSReleaseList(ctx context.Context, leader *proc.PIDFD) (envfile.List, error)
+	OpenPTY(ctx context.Context, leader *proc.PIDFD) (*inside.PTY, error)
+	StartLogin(ctx context.Context, leader *proc.PIDFD, name string) (*inside.PTY, error)
+	StartShell(ctx context.Context, leader *proc.PIDFD, name string, s inside.Shell) (*inside.PTY, error)
+	OpenRoot(ctx context.Context, leader *proc.PIDFD) (*os.File, error)
+	Bind(ctx context.Context, leader *proc.PIDFD, name string, b inside.Bind) error
+	Unbind(ctx context.Context, leader *proc.PIDFD, destination string) error
+	CopyFrom(ctx context.Context, leader *proc.PIDFD, c inside.Copy) error
+	CopyTo(ctx context.Context, leader *proc.PIDFD, c inside.Copy) error
 }
 
 // Config is what the API stands on.
 type Config struct {
-	Machines  Machines
-	Authority access.Authority // *auth.Authority
-	Inside    Inside
-	LogLevel  *slog.LevelVar
-	Version   string // of machd
-	Log       *slog.Logger
+	Machines   Machines
+	Images     Images
+	Inside     Inside
+	Operations *operation.Set
+	Access     *access.Gate
+	LogLevel   *slog.LevelVar
+	Version    string // of machd
+	Log        *slog.Logger
 
 	// Identify tells who is at the other end; auth.PeerCaller if nil.
 	Identify func(*net.UnixConn) (auth.Caller, error)
@@ -49,90 +81,80 @@ type Config struct {
 
 // API is all that is served on the Varlink sockets.
 type API struct {
-	machines  Machines
-	authority access.Authority
-	inside    Inside
-	identify  func(*net.UnixConn) (auth.Caller, error)
-	logLevel  *slog.LevelVar
-	bootID    string
-	server    *varlink.Server
+	Config
+	bootID  string
+	changes changes
+
+	// What each kind of socket serves. They share the process's descriptors.
+	machineServer, userServer, hookServer *varlink.Server
 }
 
-// New returns the API; Serve makes it answer.
+// New returns the API; Serve makes it answer. It must be told of every event
+// of the machines from then on, by Announce.
 func New(cfg Config) (*API, error) {
 	bootID, err := proc.BootID()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the boot ID: %w", err)
 	}
-	a := &API{
-		machines:  cfg.Machines,
-		authority: cfg.Authority,
-		inside:    cfg.Inside,
-		identify:  cfg.Identify,
-		logLevel:  cfg.LogLevel,
-		bootID:    bootID,
-		server: varlink.NewServer(varlink.Config{
-			Vendor:  "machd",
-			Product: "machd (systemd-machined)",
-			Version: cfg.Version,
-			URL:     "https://github.com/machd/machd",
-			ErrorOf: errorOf,
-			Log:     cfg.Log,
-		}),
+	if cfg.Identify == nil {
+		cfg.Identify = auth.PeerCaller
 	}
-	if a.identify == nil {
-		a.identify = auth.PeerCaller
+	a := &API{Config: cfg, bootID: bootID, changes: changes{view: cfg.Machines.View()}}
+
+	limits := varlink.NewLimits()
+	a.machineServer = a.newServer(limits)
+	for _, i := range []*varlink.Interface[*API]{
+		&machineInterface, &imageInterface, &serviceInterface, &ownMachineInterface, &ownImageInterface,
+	} {
+		varlink.Add(a.machineServer, i, a)
 	}
-	varlink.Add(a.server, &machineInterface, a)
-	varlink.Add(a.server, &serviceInterface, a)
-	varlink.Add(a.server, &systemdInterface, a)
+	a.userServer = a.newServer(limits)
+	varlink.Add(a.userServer, &userInterface, a)
+	a.hookServer = a.newServer(limits)
+	varlink.Add(a.hookServer, &hookInterface, a)
 	return a, nil
 }
 
-// Listen binds the socket that registrants look for. It is not needed where
-// systemd passes one.
-func Listen() (*net.UnixListener, error) { return varlink.Listen(machine1.VarlinkSocket, 0o666) }
-
-// Serve answers on l, which it closes, until ctx ends.
-func (a *API) Serve(ctx context.Context, l *net.UnixListener) error { return a.server.Serve(ctx, l) }
-
-// A question is one row of the authorization matrix, filled in.
-type question struct {
-	action  string
-	details map[string]string
-	// ownerPasses lets the user who registered the machine through unasked.
-	ownerPasses bool
+func (a *API) newServer(limits *varlink.Limits) *varlink.Server {
+	s := varlink.NewServer(varlink.Config{
+		Vendor:  "machd",
+		Product: "machd (systemd-machined)",
+		Version: a.Version,
+		URL:     "https://github.com/machd/machd",
+		ErrorOf: errorOf,
+		Log:     a.Log,
+		Limits:  limits,
+	})
+	varlink.Add(s, &systemdInterface, a)
+	return s
 }
 
-// authorize asks whether the caller may do what q says to m, and returns m as
-// it is once the answer is there: asking may take minutes. It fails if the
-// machine has gone, or has been replaced by another, meanwhile.
-func (a *API) authorize(ctx context.Context, c *varlink.Call, m machine.Machine, q question) (machine.Machine, error) {
-	var owner *uint32
-	if q.ownerPasses {
-		owner = &m.UID
-	}
-	if err := a.ask(ctx, c, q, owner); err != nil {
+// Announce takes note of e for those who follow what happens. It does not
+// block, so the registry may call it while it holds its lock.
+func (a *API) Announce(e machine.Event) { a.changes.add(e, a.Machines.View()) }
+
+// authorize asks whether the caller may do to m what rule is about, and returns
+// m as it is once the answer is there: asking may take minutes.
+func (a *API) authorize(ctx context.Context, c *varlink.Call, m machine.Machine, rule access.Rule,
+	details map[string]string) (machine.Machine, error) {
+	caller, err := a.Identify(c.Conn)
+	if err != nil {
 		return m, err
 	}
-	now, ok := a.machines.View().Get(m.Name)
-	if !ok || now.UID != m.UID || now.Monotonic != m.Monotonic {
-		return m, errNoSuchMachine
-	}
-	return now, nil
+	defer caller.Close()
+	return a.Access.Machine(ctx, caller, m, question(c, rule, details))
 }
 
-func (a *API) ask(ctx context.Context, c *varlink.Call, q question, owner *uint32) error {
-	caller, err := a.identify(c.Conn)
+// ask is authorize for what is not one machine's.
+func (a *API) ask(ctx context.Context, c *varlink.Call, rule access.Rule, details map[string]string) error {
+	caller, err := a.Identify(c.Conn)
 	if err != nil {
 		return err
 	}
 	defer caller.Close()
-	_, err = a.authority.Check(ctx, caller, auth.Request{
-		Action:      q.action,
-		Details:     q.details,
-		Interactive: c.In.Bool(interactiveField),
-		Owner:       owner,
-	})
-	return err
+	return a.Access.Ask(ctx, caller, question(c, rule, details))
+}
+
+func question(c *varlink.Call, rule access.Rule, details map[string]string) access.Question {
+	return access.Question{Rule: rule, Details: details, Interactive: c.In.Bool(interactiveField)}
 }

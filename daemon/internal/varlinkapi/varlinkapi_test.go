@@ -23,9 +23,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
+	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -148,8 +151,11 @@ type fixture struct {
 	polkit   *polkit
 	level    *slog.LevelVar
 	uid      atomic.Uint32 // of every caller
-	path     string
-	leader   int // a child that lives as long as the test
+	path     string        // of the sockets
+	users    string
+	hook     string
+	images   string // the pool
+	leader   int    // a child that lives as long as the test
 }
 
 func start(t *testing.T) *fixture {
@@ -162,8 +168,9 @@ func start(t *testing.T) *fixture {
 	if err := os.WriteFile(filepath.Join(root, "etc/machine-id"), []byte("0123456789abcdef0123456789abcdef\n"), 0o444); err != nil {
 		t.Fatal(err)
 	}
+	var api *API
 	manager, err := machine.New(machine.Config{
-		Dir: filepath.Join(root, "machines"), Root: root, Units: pid1{}, Emit: func(machine.Event) {}, Log: log,
+		Dir: filepath.Join(root, "machines"), Root: root, Units: pid1{}, Emit: func(e machine.Event) { api.Announce(e) }, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -172,11 +179,16 @@ func start(t *testing.T) *fixture {
 		machines: &machines{Manager: manager},
 		polkit:   &polkit{},
 		level:    new(slog.LevelVar),
-		path:     filepath.Join(root, "socket"),
+		path:     filepath.Join(root, "machine"),
+		users:    filepath.Join(root, "users"),
+		hook:     filepath.Join(root, "hook"),
+		images:   filepath.Join(root, "images"),
 		leader:   child(t),
 	}
-	api, err := New(Config{
-		Machines: f.machines, Authority: f.polkit, Inside: inside.NewGuard(log), LogLevel: f.level, Version: "1", Log: log,
+	api, err = New(Config{
+		Machines: f.machines, Access: access.New(f.polkit, f.machines), Inside: inside.NewGuard(log),
+		Images:     image.NewStore(image.Config{Dirs: []string{f.images}, Pool: f.images, LockDir: filepath.Join(root, "locks"), Host: true}),
+		Operations: operation.NewSet(), LogLevel: f.level, Version: "1", Log: log,
 		Identify: func(c *net.UnixConn) (auth.Caller, error) {
 			caller, err := auth.PeerCaller(c)
 			caller.UID = f.uid.Load()
@@ -186,7 +198,7 @@ func start(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := varlink.Listen(f.path, 0o666)
+	sockets, err := Listen(Paths{Machine: f.path, Image: f.path + "Image", UserDatabase: f.users, Hook: f.hook, Mode: 0o666}, nil, "", log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +206,7 @@ func start(t *testing.T) *fixture {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { manager.Run(ctx) })
 	tasks.Go(func() {
-		if err := api.Serve(ctx, l); err != nil {
+		if err := api.Serve(ctx, sockets); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})

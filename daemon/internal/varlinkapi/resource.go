@@ -1,0 +1,72 @@
+package varlinkapi
+
+import "github.com/machd/machd/daemon/internal/varlink"
+
+// resourceRecord declares what records of all types have. Machines have
+// addresses only.
+//
+// Reference: varlink-io.systemd.Resolve.c.
+var resourceRecord = varlink.Struct("ResourceRecord", append(varlink.Fields{{Name: "key", Type: resourceKey}},
+	maybe("priority", varlink.Int),
+	maybe("weight", varlink.Int),
+	maybe("port", varlink.Int),
+	maybe("name", varlink.String),
+	maybe("cpu", varlink.String),
+	maybe("os", varlink.String),
+	maybe("items", varlink.Array(varlink.String)),
+	maybe("address", varlink.Array(varlink.Int)),
+	maybe("mname", varlink.String),
+	maybe("rname", varlink.String),
+	maybe("serial", varlink.Int),
+	maybe("refresh", varlink.Int),
+	maybe("retry", varlink.Int),
+	maybe("expire", varlink.Int),
+	maybe("minimum", varlink.Int),
+	maybe("exchange", varlink.String),
+	maybe("version", varlink.Int),
+	maybe("size", varlink.Int),
+	maybe("horiz_pre", varlink.Int),
+	maybe("vert_pre", varlink.Int),
+	maybe("latitude", varlink.Int),
+	maybe("longitude", varlink.Int),
+	maybe("altitude", varlink.Int),
+	maybe("keyTag", varlink.Int),
+	maybe("algorithm", varlink.Int),
+	maybe("digestType", varlink.Int),
+	maybe("digest", varlink.String),
+	maybe("fptype", varlink.Int),
+	maybe("fingerprint", varlink.String),
+	maybe("flags", varlink.Int),
+	maybe("protocol", varlink.Int),
+	maybe("dnskey", varlink.String),
+	maybe("signer", varlink.String),
+	maybe("typeCovered", varlink.Int),
+	maybe("labels", varlink.Int),
+	maybe("originalTtl", varlink.Int),
+	maybe("expiration", varlink.Int),
+	maybe("inception", varlink.Int),
+	maybe("signature", varlink.String),
+	maybe("nextDomain", varlink.String),
+	maybe("types", varlink.Array(varlink.Int)),
+	maybe("iterations", varlink.Int),
+	maybe("salt", varlink.String),
+	maybe("hash", varlink.String),
+	maybe("certUsage", varlink.Int),
+	maybe("selector", varlink.Int),
+	maybe("matchingType", varlink.Int),
+	maybe("data", varlink.String),
+	maybe("tag", varlink.String),
+	maybe("value", varlink.String),
+	maybe("target", varlink.String),
+	maybe("svcparams", varlink.AnyObject),
+	maybe("order", varlink.Int),
+	maybe("preference", varlink.Int),
+	maybe("naptrFlags", varlink.String),
+	maybe("services", varlink.String),
+	maybe("regexp", varlink.String),
+	maybe("replacement", varlink.String),
+)...)
+
+func maybe(name string, t *varlink.Type) varlink.Field {
+	return varlink.Field{Name: name, Type: t, Nullable: true}
+}
