@@ -47,7 +47,7 @@ func (m *Manager) MapFrom(ctx context.Context, name string, kind IDKind, inner u
 	if seen.Class != machine1.ClassContainer {
 		return 0, ErrNotContainer
 	}
-	ids, err := kind.of(seen.Leader)
+	ids, err := seen.ids(kind)
 	if err != nil {
 		return 0, fmt.Errorf("cannot map an id of %s: %w", name, err)
 	}
@@ -74,11 +74,11 @@ func (m *Manager) MapTo(ctx context.Context, kind IDKind, outer uint32) (Machine
 		if seen.Class != machine1.ClassContainer {
 			continue
 		}
-		ids, err := kind.of(seen.Leader)
+		ids, err := seen.ids(kind)
 		if err != nil {
 			continue
 		}
-		if inner, ok := shifted(ids).Inside(outer); ok {
+		if inner, ok := insideOf(ids, outer); ok {
 			return seen, inner, nil
 		}
 	}
@@ -86,16 +86,48 @@ func (m *Manager) MapTo(ctx context.Context, kind IDKind, outer uint32) (Machine
 		"No matching %s mapping for %d.", kind, outer)
 }
 
-// shifted leaves out the ranges that begin with the host's root: they are of
-// machines without ids of their own.
-func shifted(all proc.IDMap) proc.IDMap {
-	var some proc.IDMap
-	for _, r := range all {
-		if r.Outside != 0 {
-			some = append(some, r)
+// insideOf is ids.Inside without the ranges that begin with the host's root:
+// they are of machines without ids of their own.
+func insideOf(ids proc.IDMap, outer uint32) (uint32, bool) {
+	for i, r := range ids {
+		if r.Outside == 0 {
+			continue
+		}
+		if inner, ok := ids[i : i+1].Inside(outer); ok {
+			return inner, true
 		}
 	}
-	return some
+	return 0, false
+}
+
+// A readMap is a map as it was read, and the namespace it is of.
+type readMap struct {
+	namespace uint64
+	ids       proc.IDMap
+}
+
+// ids returns the map of the machine's users or groups. Whoever asks for one of
+// the host's ids has all machines' maps looked at, so what was read is kept as
+// long as the leader lives in the same user namespace: a map is written once.
+func (m Machine) ids(kind IDKind) (proc.IDMap, error) {
+	namespace, err := m.Leader.NamespaceID("user")
+	if err != nil {
+		return nil, err
+	}
+	kept := &m.life.ids[kind]
+	if last := kept.Load(); last != nil && last.namespace == namespace {
+		return last.ids, nil
+	}
+	read := m.Leader.UIDMap
+	if kind == GroupID {
+		read = m.Leader.GIDMap
+	}
+	ids, err := read()
+	// An empty map is one that has not been written yet.
+	if err == nil && len(ids) > 0 {
+		kept.Store(&readMap{namespace, ids})
+	}
+	return ids, err
 }
 
 // validID is false for the numbers that mean "nobody" in 16 and in 32 bits.
@@ -108,13 +140,6 @@ func (k IDKind) String() string {
 	return "user"
 }
 
-func (k IDKind) of(leader *proc.PIDFD) (proc.IDMap, error) {
-	if k == GroupID {
-		return leader.GIDMap()
-	}
-	return leader.UIDMap()
-}
-
 func (k IDKind) noMapping() error {
 	if k == GroupID {
 		return machine1.ErrNoSuchGroupMapping
@@ -123,7 +148,7 @@ func (k IDKind) noMapping() error {
 }
 
 func (k IDKind) invalid(id uint32) error {
-	return fmt.Errorf("%d is no %s: %w", id, k, machine1.ErrInvalidArgs)
+	return machine1.Errorf(machine1.ErrInvalidArgs, "Invalid %s ID %d", k, id)
 }
 
 func (k IDKind) hostRange(id uint32) error {

@@ -54,7 +54,7 @@ func (m IDMap) Inside(outside uint32) (uint32, bool) {
 
 // shift moves id from the count ids at from to those at to.
 func shift(id, from, to, count uint32) (uint32, bool) {
-	if id < from || id-from >= count {
+	if id == noID || id < from || id-from >= count {
 		return 0, false
 	}
 	moved := uint64(to) + uint64(id-from)

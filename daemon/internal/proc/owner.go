@@ -75,6 +75,20 @@ func (p *PIDFD) SameNamespace(kind string) (bool, error) {
 	return isOwnNamespace(ns, kind)
 }
 
+// NamespaceID returns the number of the process's namespace of the kind. As long
+// as the namespace exists no other one has it.
+func (p *PIDFD) NamespaceID(kind string) (uint64, error) {
+	var stat unix.Stat_t
+	err := unix.Stat(p.path("ns/"+kind), &stat)
+	if verr := p.verify(); verr != nil {
+		err = verr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell the %s namespace of process %d: %w", kind, p.PID(), err)
+	}
+	return stat.Ino, nil
+}
+
 // Namespace opens the process's namespace of the kind, one of the names in
 // /proc/PID/ns. The caller closes it.
 func (p *PIDFD) Namespace(kind string) (*os.File, error) {

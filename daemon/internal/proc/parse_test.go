@@ -85,12 +85,20 @@ func TestParseIDMap(t *testing.T) {
 }
 
 func FuzzParseIDMap(f *testing.F) {
-	f.Add([]byte("         0     524288      65536\n"))
-	f.Add([]byte("0 0 4294967295"))
-	f.Fuzz(func(t *testing.T, file []byte) {
-		ranges, err := parseIDMap(file)
-		if lines := strings.Count(string(file), "\n") + 1; err == nil && len(ranges) > lines {
-			t.Errorf("%d ranges in %d lines", len(ranges), lines)
+	f.Add([]byte("         0     524288      65536\n"), uint32(0))
+	f.Add([]byte("0 0 4294967295"), uint32(65534))
+	f.Add([]byte("0 4294967295 4294967295\n4294967295 1 4294967295\n"), uint32(1))
+	f.Add([]byte(strings.Repeat("1 2 3\n", 340)), uint32(3))
+	f.Fuzz(func(t *testing.T, file []byte, id uint32) {
+		m, err := parseIDMap(file)
+		if lines := strings.Count(string(file), "\n") + 1; err == nil && len(m) > lines {
+			t.Errorf("%d ranges in %d lines", len(m), lines)
+		}
+		// Ranges of a hostile file may overlap, so the way back may be another.
+		if outside, ok := m.Outside(id); ok {
+			if _, ok := m.Inside(outside); !ok || outside == noID {
+				t.Errorf("%d is %d outside, which is nothing inside", id, outside)
+			}
 		}
 	})
 }
