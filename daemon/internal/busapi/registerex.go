@@ -2,9 +2,11 @@ package busapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
@@ -168,6 +170,9 @@ func (l leaderEx) pin(take func(dbus.UnixFD) int) (registrant.Leader, error) {
 		return leader, machine1.Errorf(machine1.ErrInvalidArgs, "The descriptor of LeaderPIDFD did not come with the call")
 	}
 	process, err := proc.FromFD(fd)
+	if errors.Is(err, unix.EBADF) {
+		return leader, machine1.Errorf(machine1.ErrInvalidArgs, "LeaderPIDFD does not stand for a process: %v", err)
+	}
 	if err != nil {
 		return leader, fmt.Errorf("cannot use LeaderPIDFD: %w", err)
 	}

@@ -84,7 +84,8 @@ type insideWorld struct {
 	leaders []*proc.PIDFD
 	copies  []inside.Copy
 	binds   []inside.Bind
-	hang    bool // copies go on until they are ended
+	hang    bool          // copies go on until they are ended
+	begun   chan struct{} // one per copy that hangs
 }
 
 func (w *insideWorld) reach(leader *proc.PIDFD) error {
@@ -92,6 +93,41 @@ func (w *insideWorld) reach(leader *proc.PIDFD) error {
 	defer w.mu.Unlock()
 	w.leaders = append(w.leaders, leader)
 	return errReached
+}
+
+// take returns where calls went since the last take.
+func (w *insideWorld) take() []*proc.PIDFD {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	leaders := w.leaders
+	w.leaders = nil
+	return leaders
+}
+
+func (w *insideWorld) done() ([]inside.Copy, []inside.Bind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.copies, w.binds
+}
+
+func (w *insideWorld) hangFromNowOn() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hang = true
+}
+
+func notNil(p *proc.PIDFD) bool { return p != nil }
+
+// await waits until n copies have begun.
+func (w *insideWorld) await(t *testing.T, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case <-w.begun:
+		case <-time.After(patience):
+			t.Fatal("no copy begins")
+		}
+	}
 }
 
 func (w *insideWorld) OSRelease(_ context.Context, l *proc.PIDFD) (map[string]string, error) {
@@ -124,6 +160,7 @@ func (w *insideWorld) CopyFrom(ctx context.Context, l *proc.PIDFD, c inside.Copy
 	hang := w.hang
 	w.mu.Unlock()
 	if hang {
+		w.begun <- struct{}{}
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -162,7 +199,7 @@ func newWorld(t *testing.T) *world {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{
 		polkit:     &polkit{Authority: auth.New(conn, log)},
-		inside:     &insideWorld{},
+		inside:     &insideWorld{begun: make(chan struct{}, operation.Max)},
 		operations: operation.NewSet(),
 		pool:       t.TempDir(),
 		client:     b.Dial(),
