@@ -1,0 +1,61 @@
+package image
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/filetree"
+)
+
+// Remove removes the image and what belongs to it; keep says what becomes of
+// its settings. It is EBUSY while the image is in use and EROFS if it is the
+// operating system's. A tree has lost its name before any of it goes, so that
+// no half of it is ever started; it gets its name back if it cannot be removed.
+//
+// Reference: discover-image.c, image_remove.
+func (s *Store) Remove(ctx context.Context, i Image, keep Settings) error {
+	h, err := s.hold(i)
+	if err == nil {
+		err = h.remove(ctx, i)
+		if err == nil {
+			s.removeFilesOf(h, i, keep)
+		}
+		h.release()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove image %q: %w", i.Name, err)
+	}
+	return nil
+}
+
+func (h *held) remove(ctx context.Context, i Image) error {
+	switch i.Type {
+	case TypeBlock:
+		if strings.HasPrefix(i.Path, "/dev/") {
+			return nil // the device stays; what belongs to it goes
+		}
+		return unix.Unlinkat(int(h.dir.Fd()), h.base, 0)
+	case TypeRaw:
+		return unix.Unlinkat(int(h.dir.Fd()), h.base, 0)
+	}
+	restore, err := h.loosen()
+	if err != nil {
+		return err
+	}
+	doomed := temporaryName(h.base)
+	if err := rename(h.dir, h.base, doomed); err != nil {
+		return errors.Join(err, restore())
+	}
+	if err := filetree.Remove(ctx, h.dir, doomed); err != nil {
+		return errors.Join(err, rename(h.dir, doomed, h.base))
+	}
+	return nil
+}
+
+// token is a few characters that nobody has used before.
+func token() string { return strings.ToLower(rand.Text()[:16]) }
