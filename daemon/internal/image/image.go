@@ -1,7 +1,8 @@
-// Package image finds the images machines can be started from: directories,
-// btrfs subvolumes, raw files and block devices in the search path, and the
-// host itself as ".host". It reads metadata only, opens no image's content,
-// and knows neither the bus nor which machines run.
+// Package image is the images machines can be started from: directories, btrfs
+// subvolumes, raw files, block devices, stacks of layers and versions of all
+// these in the search path, and the host itself as ".host". It finds, describes
+// and changes them, under the locks that other programs take too. It knows
+// neither the bus nor which machines run.
 package image
 
 import (
@@ -78,8 +79,7 @@ func NewStore(cfg Config) *Store {
 
 // List returns all images sorted by name, the host last. Of several images
 // with one name it is the one that Get finds. Entries that cannot be looked at
-// are left out, and so are those of a kind this package does not know
-// (versioned directories "NAME.v", "NAME.mstack") with all images they hide.
+// are left out.
 //
 // Reference: discover-image.c, image_discover.
 func (s *Store) List(ctx context.Context) ([]Image, error) {
@@ -90,8 +90,7 @@ func (s *Store) List(ctx context.Context) ([]Image, error) {
 	return images, nil
 }
 
-// Get returns the image called name. An image of a kind that this package
-// does not know is ErrNotSupported, not the one it hides.
+// Get returns the image called name.
 //
 // Reference: discover-image.c, image_find.
 func (s *Store) Get(ctx context.Context, name string) (Image, error) {

@@ -2,9 +2,18 @@ package image
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/envfile"
+	"github.com/machd/machd/daemon/internal/imagelock"
+	"github.com/machd/machd/daemon/internal/rootfs"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // Metadata is what an image says about itself. What it does not say, or says
@@ -16,10 +25,113 @@ type Metadata struct {
 	OSRelease   envfile.List // os-release, in order
 }
 
+// maxMetadataFile is more than anybody has put into such a file, bytes.
+const maxMetadataFile = 64 << 10
+
 // Metadata reads what i says about itself. It fails with EBUSY while a machine
 // runs from the image, and with EOPNOTSUPP for a stack of layers.
 //
 // Reference: discover-image.c, image_read_metadata.
 func (s *Store) Metadata(ctx context.Context, i Image) (Metadata, error) {
-	return Metadata{}, errors.New("not yet")
+	m, err := s.metadata(ctx, i)
+	if err != nil {
+		return Metadata{}, machine1.Errorf(err, "Failed to read image metadata: %v", err)
+	}
+	return m, nil
 }
+
+func (s *Store) metadata(ctx context.Context, i Image) (Metadata, error) {
+	if i.Type == TypeMStack {
+		return Metadata{}, errType(i, "looked into")
+	}
+	lock, err := imagelock.Path(s.cfg.LockDir, i.Path, false)
+	if errors.Is(err, unix.EBUSY) {
+		return Metadata{}, errInUse(i)
+	}
+	if err != nil {
+		return Metadata{}, err
+	}
+	if i.Type == TypeRaw || i.Type == TypeBlock {
+		defer lock.Release()
+		return dissect(ctx, i.Path)
+	}
+	return within(ctx, s, func(context.Context) (Metadata, error) {
+		defer lock.Release()
+		root, err := rootfs.Open(i.Path)
+		if err != nil {
+			return Metadata{}, err
+		}
+		defer root.Close()
+		return readMetadata(root), nil
+	})
+}
+
+func readMetadata(root *os.File) Metadata {
+	read := func(paths ...string) string {
+		for _, path := range paths {
+			text, err := rootfs.ReadFile(root, path, maxMetadataFile)
+			if err == nil {
+				return string(text)
+			}
+			if !errors.Is(err, unix.ENOENT) {
+				break
+			}
+		}
+		return ""
+	}
+	assignments := func(paths ...string) envfile.List {
+		list, err := envfile.Parse([]byte(read(paths...)))
+		if err != nil {
+			return nil
+		}
+		return list
+	}
+	return Metadata{
+		Hostname:    parseHostname(read("etc/hostname")),
+		MachineID:   parseMachineID(read("etc/machine-id")),
+		MachineInfo: assignments("etc/machine-info"),
+		OSRelease:   assignments("etc/os-release", "usr/lib/os-release"),
+	}
+}
+
+// parseHostname returns the first line that is no comment, if it can be a
+// host's name.
+//
+// Reference: hostname-setup.c, read_etc_hostname_stream.
+func parseHostname(text string) string {
+	for line := range strings.Lines(text) {
+		name := strings.Trim(line, " \t\r\n")
+		if name == "" || name[0] == '#' {
+			continue
+		}
+		name = strings.TrimSuffix(name, ".")
+		if !machine1.ValidMachineName(name) {
+			return ""
+		}
+		return name
+	}
+	return ""
+}
+
+// parseMachineID returns zero for what is none, as "uninitialized".
+func parseMachineID(text string) (id [16]byte) {
+	raw, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(text), "-", ""))
+	if err != nil || len(raw) != len(id) {
+		return id
+	}
+	return [16]byte(raw)
+}
+
+// parseAssignments reads KEY=value texts whose values need no more parsing.
+func parseAssignments(texts []string) (list envfile.List) {
+	for _, text := range texts {
+		if key, value, ok := strings.Cut(text, "="); ok {
+			list = append(list, envfile.Assignment{Key: key, Value: value})
+		}
+	}
+	return list
+}
+
+// errNoTool says why a disk image cannot be looked into.
+var errNoTool = fmt.Errorf("systemd-dissect, which looks into disk images, is not installed: "+
+	"it is in the package systemd-container: %w", unix.EOPNOTSUPP)

@@ -1,0 +1,86 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// dissectLimit is how long systemd-dissect may take. It has to wait for
+	// the partitions of a loop device and to mount them.
+	dissectLimit = 30 * time.Second
+	maxDissected = 1 << 20 // bytes of what it says
+)
+
+// dissect has systemd-dissect look into a disk image. Partition tables,
+// verity, signatures and file systems that somebody else made are parsed in a
+// process that lives for a moment and not in ours.
+//
+// Reference: discover-image.c, image_read_metadata; dissect-image.c.
+func dissect(ctx context.Context, path string) (Metadata, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, dissectLimit, errSlow)
+	defer cancel()
+	var out, problem bounded
+	tool := exec.CommandContext(ctx, "systemd-dissect", "--json=short", "--", path)
+	tool.Stdout, tool.Stderr = &out, &problem
+	tool.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL=C.UTF-8"}
+	// It may leave a child behind, which would keep our pipes open.
+	tool.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	tool.Cancel = func() error { return unix.Kill(-tool.Process.Pid, unix.SIGKILL) }
+	tool.WaitDelay = time.Second
+	err := tool.Run()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		return Metadata{}, errNoTool
+	case ctx.Err() != nil:
+		return Metadata{}, cause(ctx)
+	case err != nil:
+		// systemd-machined says "Package not installed" of what is no image.
+		return Metadata{}, fmt.Errorf("%w: %s", unix.ENOPKG, lastLine(problem.String()))
+	}
+	return parseDissected(out.Bytes())
+}
+
+func parseDissected(text []byte) (Metadata, error) {
+	var said struct {
+		Hostname    string   `json:"hostname"`
+		MachineID   string   `json:"machineId"`
+		MachineInfo []string `json:"machineInfo"`
+		OSRelease   []string `json:"osRelease"`
+	}
+	if err := json.Unmarshal(text, &said); err != nil {
+		return Metadata{}, fmt.Errorf("cannot understand systemd-dissect: %w", err)
+	}
+	return Metadata{
+		Hostname:    parseHostname(said.Hostname),
+		MachineID:   parseMachineID(said.MachineID),
+		MachineInfo: parseAssignments(said.MachineInfo),
+		OSRelease:   parseAssignments(said.OSRelease),
+	}, nil
+}
+
+// lastLine is where a tool says what went wrong.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// bounded keeps maxDissected bytes of what is written to it.
+type bounded struct{ bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxDissected {
+		return 0, io.ErrShortWrite
+	}
+	return b.Buffer.Write(p)
+}
