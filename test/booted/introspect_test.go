@@ -10,6 +10,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/bus"
+	machd1 "github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -49,10 +50,19 @@ func members(t *testing.T, conn *dbus.Conn, path dbus.ObjectPath) []string {
 	var text string
 	target := bus.Target{Name: machine1.BusName, Path: path}
 	must(t, bus.Call(t.Context(), conn, target, "org.freedesktop.DBus.Introspectable.Introspect", false, nil, &text))
+	return membersIn(t, text)
+}
+
+// membersIn leaves out our own interfaces, which stock has not.
+func membersIn(t *testing.T, text string) []string {
+	t.Helper()
 	var object introspected
 	must(t, xml.Unmarshal([]byte(text), &object))
 	var lines []string
 	for _, i := range object.Interfaces {
+		if i.Name == machd1.ManagerInterface || i.Name == machd1.MachineInterface {
+			continue
+		}
 		if len(i.Annotations) > 0 {
 			lines = append(lines, fmt.Sprintf("%s %v", i.Name, i.Annotations))
 		}
@@ -74,36 +84,22 @@ func (m member) String() string {
 	return fmt.Sprintf("%v %v", m.Args, m.Annotations)
 }
 
-// missing are the members of the reference that machd does not serve, and why.
-var missing = map[string]string{
-	"Manager.CreateMachineEx":   "later",
-	"Manager.RegisterMachineEx": "later; nspawn falls back to RegisterMachineWithNetwork",
-
-	"Manager.BindMountMachine": "later", "Machine.BindMount": "later",
-	"Manager.CopyFromMachine": "later", "Manager.CopyFromMachineWithFlags": "later",
-	"Manager.CopyToMachine": "later", "Manager.CopyToMachineWithFlags": "later",
-	"Machine.CopyFrom": "later", "Machine.CopyFromWithFlags": "later", "Machine.CopyTo": "later", "Machine.CopyToWithFlags": "later",
-
-	"Manager.MapFromMachineGroup": "later", "Manager.MapFromMachineUser": "later",
-	"Manager.MapToMachineGroup": "later", "Manager.MapToMachineUser": "later",
-
-	"Manager.CleanPool": "later", "Manager.SetPoolLimit": "later",
-	"Manager.CloneImage": "later", "Image.Clone": "later",
-	"Manager.RemoveImage": "later", "Image.Remove": "later",
-	"Manager.RenameImage": "later", "Image.Rename": "later",
-	"Manager.MarkImageReadOnly": "later", "Image.MarkReadOnly": "later",
-	"Manager.SetImageLimit": "later", "Image.SetLimit": "later",
-	"Manager.GetImageHostname": "later", "Image.GetHostname": "later",
-	"Manager.GetImageMachineID": "later", "Image.GetMachineID": "later",
-	"Manager.GetImageMachineInfo": "later", "Image.GetMachineInfo": "later",
-	"Manager.GetImageOSRelease": "later", "Image.GetOSRelease": "later",
+// newer are the members that systemd has got since 257.
+var newer = []string{
+	"Manager.CreateMachineEx", "Manager.RegisterMachineEx",
+	"Machine.Subgroup", "Machine.LeaderPIDFDId", "Machine.Supervisor", "Machine.SupervisorPIDFDId", "Machine.UID",
 }
 
-// different are the members that are described in another way, and why.
-var different = map[string]string{
-	"LogControl1.LogLevel":  "machd does not say that writing it is privileged; the bus policy lets only root",
-	"LogControl1.LogTarget": "as LogLevel",
+// reworded are the members whose description differs from 257's, and why.
+var reworded = map[string]string{
+	"Manager.CreateMachine":              onlyRoot,
+	"Manager.CreateMachineWithNetwork":   onlyRoot,
+	"Manager.RegisterMachine":            onlyRoot,
+	"Manager.RegisterMachineWithNetwork": onlyRoot,
+	"Manager.OpenMachinePTY":             onlyRoot,
 }
+
+const onlyRoot = "257 says that only root may call it; since 258 polkit is asked instead"
 
 // short returns the last two parts of a member's name.
 func short(line string) string {
@@ -112,9 +108,26 @@ func short(line string) string {
 	return strings.Join(parts[len(parts)-2:], ".")
 }
 
+// compareMembers fails for every member that is not described as stock
+// describes it.
+func compareMembers(t *testing.T, path string, want, got []string) {
+	t.Helper()
+	old := host.version < 258
+	for _, line := range want {
+		if !slices.Contains(got, line) && (!old || reworded[short(line)] == "") {
+			t.Errorf("%s: machd lacks\n%s", path, line)
+		}
+	}
+	for _, line := range got {
+		if !slices.Contains(want, line) && (!old || reworded[short(line)] == "" && !slices.Contains(newer, short(line))) {
+			t.Errorf("%s: machd has besides\n%s", path, line)
+		}
+	}
+}
+
 // Programs generate code from what an object says of itself, and look for
 // members before they call them.
-func TestMachd262ServesWhatStockServes(t *testing.T) {
+func TestMachdServesWhatStockServes(t *testing.T) {
 	w := watch(t)
 	register(t, w, "introspected", startProcess(t, "introspected"))
 	paths := []dbus.ObjectPath{machine1.ObjectPath, machine1.MachinePath("introspected"), machine1.MachinePath(".host"), machine1.ImagePath("tiny"),
@@ -125,20 +138,29 @@ func TestMachd262ServesWhatStockServes(t *testing.T) {
 	}
 	useStock(t)
 	for _, path := range paths {
-		want := members(t, w.conn, path)
-		for _, line := range want {
-			has := slices.Contains(got[path], line)
-			switch why := missing[short(line)] + different[short(line)]; {
-			case !has && why == "":
-				t.Errorf("%s: machd lacks\n%s", path, line)
-			case has && why != "":
-				t.Errorf("%s: machd has now, take it off the list:\n%s", path, line)
-			}
+		compareMembers(t, string(path), members(t, w.conn, path), got[path])
+	}
+}
+
+// Both programs describe themselves without a bus.
+func TestMachdDescribesItselfAsStockDoes(t *testing.T) {
+	t.Parallel()
+	const ours, theirs = "/usr/libexec/machd", "/usr/lib/systemd/systemd-machined"
+	list := run(t, theirs, "--bus-introspect=list")
+	own := run(t, ours, "--bus-introspect=list")
+	for line := range strings.Lines(list) {
+		line = strings.TrimSpace(line)
+		if !strings.Contains(own, line) {
+			t.Errorf("machd's list lacks %q", line)
 		}
-		for _, line := range got[path] {
-			if !slices.Contains(want, line) && different[short(line)] == "" {
-				t.Errorf("%s: machd has besides\n%s", path, line)
-			}
+		for pattern := range strings.FieldsSeq(line) {
+			compareMembers(t, pattern, membersIn(t, run(t, theirs, "--bus-introspect="+pattern)), membersIn(t, run(t, ours, "--bus-introspect="+pattern)))
+		}
+	}
+	for _, pattern := range []string{"/nowhere", "org.example.Nothing", "bad"} {
+		want, got := observe(t, theirs, "--bus-introspect="+pattern), observe(t, ours, "--bus-introspect="+pattern)
+		if got.Code != want.Code || !strings.Contains(got.Stderr, strings.TrimSpace(want.Stderr)) {
+			t.Errorf("%s: machd says %+v, systemd-machined %+v", pattern, got, want)
 		}
 	}
 }
