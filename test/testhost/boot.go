@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -19,7 +20,8 @@ const (
 	// bootTime is how long a host may take until its default target.
 	bootTime = 2 * time.Minute
 	// loopNodes is how many loop devices a host can name; no udev makes them.
-	loopNodes = 16
+	// The kernel has one row of them for all hosts.
+	loopNodes = 128
 	loopMajor = 7
 )
 
@@ -152,4 +154,31 @@ func (k *keeper) recordDevices() error {
 		numbers = append(numbers, strconv.FormatUint(stat.Dev, 10))
 	}
 	return os.WriteFile(filepath.Join(k.Dir, "devices"), []byte(strings.Join(numbers, "\n")), 0o644)
+}
+
+// recordMounts adds what the steps have mounted since.
+func (k *keeper) recordMounts() error {
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", k.leader))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a step has ended the host
+	}
+	if err != nil {
+		return err
+	}
+	devices, err := os.OpenFile(filepath.Join(k.Dir, "devices"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer devices.Close()
+	for line := range strings.Lines(string(mounts)) {
+		var major, minor uint32
+		if _, err := fmt.Sscanf(line, "%d %d %d:%d", new(int), new(int), &major, &minor); err != nil {
+			return fmt.Errorf("cannot read a mount of the host: %w", err)
+		}
+		// The checkout and the device nodes are on this machine's own.
+		if major == 0 {
+			fmt.Fprintf(devices, "\n%d", unix.Mkdev(major, minor))
+		}
+	}
+	return devices.Close()
 }

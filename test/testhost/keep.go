@@ -51,6 +51,9 @@ func keep(ctx context.Context, dir string) (int, error) {
 			code = status
 		}
 	}
+	if err := k.recordMounts(); err != nil {
+		return 1, err
+	}
 	if code != 0 && !k.Quiet {
 		k.saveJournal(ctx)
 	}
