@@ -10,6 +10,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/task"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -55,6 +57,7 @@ type Manager struct {
 	work     *work
 	awaited  unitWaiters
 	user     bool
+	leaders  *proc.Watcher // while Run runs
 }
 
 // New makes the state directory, by whose existence other programs tell that
@@ -88,8 +91,15 @@ func (m *Manager) View() *View { return m.registry.View() }
 // Run watches the machines and removes those that are over. It returns nil
 // when ctx ends; the machines go on.
 func (m *Manager) Run(ctx context.Context) error {
-	m.work.run(ctx)
-	return nil
+	leaders, err := proc.NewWatcher()
+	if err != nil {
+		return err
+	}
+	m.leaders = leaders
+	return task.Run(ctx, leaders.Run, func(ctx context.Context) error {
+		m.work.run(ctx)
+		return nil
+	})
 }
 
 // UnitEvent takes note of what PID 1 says, and leaves the rest to Run.
@@ -127,9 +137,10 @@ func (m *Manager) began(added Machine) {
 	if added.Leader == nil {
 		return
 	}
-	m.work.do(func(ctx context.Context) {
-		if added.Leader.Wait(ctx) == nil {
-			m.collect(added.Name)
+	m.work.do(func(context.Context) {
+		err := m.leaders.Watch(added.Leader, func() { m.collect(added.Name) })
+		if err != nil && !errors.Is(err, os.ErrClosed) {
+			m.log.Error("The end of a machine will not be noticed.", "machine", added.Name, "error", err)
 		}
 	})
 }
@@ -145,9 +156,15 @@ func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
 	m.log.Info("Machine "+last.Name+" terminated.",
 		"MESSAGE_ID", messageMachineStop, "name", last.Name, "leader", last.leader.pid)
 	closeProcesses(last.Leader, last.Supervisor)
+	m.forget(last.Leader)
 	if last.referenced {
 		m.unref(ctx, last.Unit)
 	}
+}
+
+// forget ends the watch over a leader that has been closed.
+func (m *Manager) forget(leader *proc.PIDFD) {
+	m.work.do(func(context.Context) { m.leaders.Forget(leader) })
 }
 
 // unref gives PID 1's reference to a unit back. As long as we hold it, a

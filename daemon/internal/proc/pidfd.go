@@ -1,11 +1,9 @@
 package proc
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,10 +12,9 @@ import (
 // safe for concurrent use, also against Close. A nil *PIDFD is a process that
 // has gone: nothing can be learned of it.
 type PIDFD struct {
-	file *os.File // in Go's poller, so that Close ends Wait
+	file *os.File
 	pid  int
 	id   uint64
-	turn chan struct{} // held by the one who waits, as the file has one deadline
 
 	closed atomic.Bool
 }
@@ -25,7 +22,7 @@ type PIDFD struct {
 // Open pins the process pid, which may be a zombie. The error wraps unix.ESRCH
 // if there is none.
 func Open(pid int) (*PIDFD, error) {
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot pin process %d: %w", pid, err)
 	}
@@ -41,8 +38,8 @@ func FromFD(fd int) (*PIDFD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell the process of a descriptor: %w", err)
 	}
-	// Whoever sent fd shares its flags with us, and could not wait for the
-	// process any more if we made it non-blocking. So have one of our own.
+	// Whoever sent fd shares it with us, and what a Watcher was told of it
+	// would outlive our closing it. So have one of our own.
 	p, err := Open(pid)
 	if err != nil {
 		return nil, err
@@ -65,7 +62,6 @@ func newPIDFD(fd, pid int) (*PIDFD, error) {
 		file: os.NewFile(uintptr(fd), "pidfd"),
 		pid:  pid,
 		id:   id,
-		turn: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -87,7 +83,7 @@ func (p *PIDFD) ID() uint64 {
 	return p.id
 }
 
-// Close gives the descriptor back and ends Wait. Closing again does nothing.
+// Close gives the descriptor back. Closing again does nothing.
 func (p *PIDFD) Close() error {
 	if p == nil {
 		return nil
@@ -147,55 +143,10 @@ func (p *PIDFD) Signal(sig unix.Signal) error {
 	return nil
 }
 
-// Wait returns nil once the process has ended. If ctx ends first it returns
-// ctx's error, if the PIDFD is closed first one that wraps os.ErrClosed.
-func (p *PIDFD) Wait(ctx context.Context) error {
-	if p == nil {
-		return nil
-	}
-	select {
-	case p.turn <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { <-p.turn }()
-	err := p.poll(ctx)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return ctx.Err()
-	}
-	return fmt.Errorf("cannot wait for process %d: %w", p.pid, p.unusable(err))
-}
-
 // unusable returns the reason for err, which Go does not tell of a raw file.
 func (p *PIDFD) unusable(err error) error {
 	if p.closed.Load() {
 		return os.ErrClosed
-	}
-	return err
-}
-
-// longAgo as a deadline ends a read at once.
-var longAgo = time.Unix(1, 0)
-
-// poll is Wait for the one whose turn it is.
-func (p *PIDFD) poll(ctx context.Context) error {
-	raw, err := p.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		p.file.SetReadDeadline(longAgo)
-	})
-	err = raw.Read(func(fd uintptr) bool { return exited(int(fd)) })
-	if !stop() {
-		<-interrupted
-		// The next one to wait has a context of his own.
-		p.file.SetReadDeadline(time.Time{})
 	}
 	return err
 }

@@ -1,11 +1,9 @@
 package proc_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -58,9 +56,7 @@ func TestAZombieIsNotAlive(t *testing.T) {
 	if err := p.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	awaitEnd(t, p)
 	if p.Alive() {
 		t.Error("a zombie is alive")
 	}
@@ -97,72 +93,19 @@ func TestNothingIsReadOfAProcessThatHasGone(t *testing.T) {
 		if p.Alive() {
 			t.Errorf("%s is alive", what)
 		}
-		if err := p.Wait(t.Context()); err != nil {
-			t.Errorf("waiting for %s: %v", what, err)
-		}
-	}
-}
-
-func TestWaitEndsWithItsContextOnly(t *testing.T) {
-	t.Parallel()
-	cmd := child(t)
-	p := open(t, cmd.Process.Pid)
-	brief, cancel := context.WithCancel(t.Context())
-
-	const waiters = 8
-	briefly, patiently := make(chan error, waiters), make(chan error, waiters)
-	for range waiters {
-		go func() { briefly <- p.Wait(brief) }()
-		go func() { patiently <- p.Wait(t.Context()) }()
-	}
-	cancel()
-	for range waiters {
-		if err := receive(t, briefly); !errors.Is(err, context.Canceled) {
-			t.Errorf("Wait returned %v, want the context's end", err)
-		}
-	}
-	select {
-	case err := <-patiently:
-		t.Fatalf("a wait ended with another one's context: %v", err)
-	default:
-	}
-	end(cmd)
-	for range waiters {
-		if err := receive(t, patiently); err != nil {
-			t.Errorf("Wait returned %v, want nil", err)
-		}
-	}
-}
-
-func TestCloseEndsWait(t *testing.T) {
-	t.Parallel()
-	p := open(t, child(t).Process.Pid)
-	const waiters = 8
-	waits := make(chan error, waiters)
-	for range waiters {
-		go func() { waits <- p.Wait(t.Context()) }()
-	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for range waiters {
-		if err := receive(t, waits); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("Wait returned %v, want %v", err, os.ErrClosed)
-		}
-	}
-	if err := p.Close(); err != nil {
-		t.Errorf("the second Close: %v", err)
 	}
 }
 
 func TestCloseMayComeAtAnyTime(t *testing.T) {
 	t.Parallel()
 	pid := child(t).Process.Pid
+	w := startWatcher(t)
 	for range 100 {
 		p := open(t, pid)
 		var wg sync.WaitGroup
 		for _, use := range []func(){
-			func() { p.Wait(t.Context()) },
+			func() { w.Watch(p, func() { t.Error("it has not ended") }) },
+			func() { w.Forget(p) },
 			func() { p.Alive() },
 			func() { p.Signal(0) },
 			func() { p.Cgroup() },

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -86,8 +87,8 @@ func endScope(t *testing.T, l *listener, name string, p *proc.PIDFD) {
 	if err := l.Kill(t.Context(), name, "all", 9); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(t.Context()); err != nil {
-		t.Fatal(err)
+	for p.Alive() {
+		time.Sleep(time.Millisecond)
 	}
 	l.await(unit.UnitChanged, name)
 	if err := l.Unref(t.Context(), name); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
