@@ -20,18 +20,25 @@ const (
 	// the partitions of a loop device and to mount them.
 	dissectLimit = 30 * time.Second
 	maxDissected = 1 << 20 // bytes of what it says
+	// containerPolicy says which partitions count, as for systemd-nspawn.
+	//
+	// Reference: image-policy.c, image_policy_container.
+	containerPolicy = "root=verity+signed+encrypted+unprotected+absent:" +
+		"usr=verity+signed+encrypted+unprotected+absent:" +
+		"home=encrypted+unprotected+absent:srv=encrypted+unprotected+absent:" +
+		"esp=unprotected+absent:xbootldr=unprotected+absent:" +
+		"tmp=encrypted+unprotected+absent:var=encrypted+unprotected+absent"
 )
 
 // dissect has systemd-dissect look into a disk image. Partition tables,
 // verity, signatures and file systems that somebody else made are parsed in a
-// process that lives for a moment and not in ours.
+// process that lives for a moment and not in ours. ctx must have a deadline.
 //
 // Reference: discover-image.c, image_read_metadata; dissect-image.c.
 func dissect(ctx context.Context, path string) (Metadata, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, dissectLimit, errSlow)
-	defer cancel()
 	var out, problem bounded
-	tool := exec.CommandContext(ctx, "systemd-dissect", "--json=short", "--", path)
+	tool := exec.CommandContext(ctx, "systemd-dissect", "--json=short", "--no-pager", "--read-only",
+		"--image-policy="+containerPolicy, "--", path)
 	tool.Stdout, tool.Stderr = &out, &problem
 	tool.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL=C.UTF-8"}
 	// It may leave a child behind, which would keep our pipes open.

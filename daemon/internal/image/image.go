@@ -98,10 +98,10 @@ func (s *Store) Get(ctx context.Context, name string) (Image, error) {
 		return Image{}, machine1.Errorf(machine1.ErrInvalidArgs, "Image name '%s' is invalid.", name)
 	}
 	image, err := within(ctx, s, func(ctx context.Context) (Image, error) { return s.get(ctx, name) })
-	switch {
-	case errors.Is(err, machine1.ErrNoSuchImage), errors.Is(err, machine1.ErrNotSupported):
+	if errors.Is(err, machine1.ErrNoSuchImage) {
 		return Image{}, err
-	case err != nil:
+	}
+	if err != nil {
 		return Image{}, fmt.Errorf("cannot look at image %q: %w", name, err)
 	}
 	return image, nil
@@ -110,11 +110,17 @@ func (s *Store) Get(ctx context.Context, name string) (Image, error) {
 // within runs read where it may hang for ever without keeping the caller, who
 // waits for s.limit at most. At most maxReads reads go on at a time.
 func within[T any](ctx context.Context, s *Store, read func(context.Context) (T, error)) (T, error) {
+	return withinLimit(ctx, s, s.limit, read)
+}
+
+func withinLimit[T any](
+	ctx context.Context, s *Store, limit time.Duration, read func(context.Context) (T, error),
+) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.limit, errSlow)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
 	defer cancel()
 	var none T
 	select {

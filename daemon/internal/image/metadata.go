@@ -2,7 +2,6 @@ package image
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +25,7 @@ type Metadata struct {
 }
 
 // maxMetadataFile is more than anybody has put into such a file, bytes.
-const maxMetadataFile = 64 << 10
+const maxMetadataFile = 1 << 20
 
 // Metadata reads what i says about itself. It fails with EBUSY while a machine
 // runs from the image, and with EOPNOTSUPP for a stack of layers.
@@ -41,29 +40,33 @@ func (s *Store) Metadata(ctx context.Context, i Image) (Metadata, error) {
 }
 
 func (s *Store) metadata(ctx context.Context, i Image) (Metadata, error) {
-	if i.Type == TypeMStack {
+	read, limit := readTree, s.limit
+	switch i.Type {
+	case TypeMStack:
 		return Metadata{}, errType(i, "looked into")
+	case TypeRaw, TypeBlock:
+		read, limit = dissect, dissectLimit
 	}
-	lock, err := imagelock.Path(s.cfg.LockDir, i.Path, false)
-	if errors.Is(err, unix.EBUSY) {
-		return Metadata{}, errInUse(i)
-	}
-	if err != nil {
-		return Metadata{}, err
-	}
-	if i.Type == TypeRaw || i.Type == TypeBlock {
-		defer lock.Release()
-		return dissect(ctx, i.Path)
-	}
-	return within(ctx, s, func(context.Context) (Metadata, error) {
-		defer lock.Release()
-		root, err := rootfs.Open(i.Path)
+	return withinLimit(ctx, s, limit, func(ctx context.Context) (Metadata, error) {
+		lock, err := imagelock.Path(s.cfg.LockDir, i.Path, false)
+		if errors.Is(err, unix.EBUSY) {
+			return Metadata{}, errInUse(i)
+		}
 		if err != nil {
 			return Metadata{}, err
 		}
-		defer root.Close()
-		return readMetadata(root), nil
+		defer lock.Release()
+		return read(ctx, i.Path)
 	})
+}
+
+func readTree(_ context.Context, path string) (Metadata, error) {
+	root, err := rootfs.Open(path)
+	if err != nil {
+		return Metadata{}, err
+	}
+	defer root.Close()
+	return readMetadata(root), nil
 }
 
 func readMetadata(root *os.File) Metadata {
@@ -92,34 +95,6 @@ func readMetadata(root *os.File) Metadata {
 		MachineInfo: assignments("etc/machine-info"),
 		OSRelease:   assignments("etc/os-release", "usr/lib/os-release"),
 	}
-}
-
-// parseHostname returns the first line that is no comment, if it can be a
-// host's name.
-//
-// Reference: hostname-setup.c, read_etc_hostname_stream.
-func parseHostname(text string) string {
-	for line := range strings.Lines(text) {
-		name := strings.Trim(line, " \t\r\n")
-		if name == "" || name[0] == '#' {
-			continue
-		}
-		name = strings.TrimSuffix(name, ".")
-		if !machine1.ValidMachineName(name) {
-			return ""
-		}
-		return name
-	}
-	return ""
-}
-
-// parseMachineID returns zero for what is none, as "uninitialized".
-func parseMachineID(text string) (id [16]byte) {
-	raw, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(text), "-", ""))
-	if err != nil || len(raw) != len(id) {
-		return id
-	}
-	return [16]byte(raw)
 }
 
 // parseAssignments reads KEY=value texts whose values need no more parsing.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -126,6 +127,49 @@ func mustCreate(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func TestHostnameOfAFile(t *testing.T) {
+	t.Parallel()
+	// What is expected is what systemd-machined 262 says.
+	for text, want := range map[string]string{
+		"host": "host", "# c\n\n  host2  \n": "host2", "my_host\n": "myhost", "..a..b\n": "a.b",
+		"-x-\n": "x", "x-.\n": "x", "a-.-b\n": "a--b", "UPPER\n": "UPPER", "sp aces in\n": "spacesin",
+		"ümlaut\n": "mlaut", "\n\n": "", "": "", "host\r\n": "host", "host\x00more\n": "host",
+		"#only": "", ";x\n": "x", "!!!\n": "", "h????$\n": "h????$", "\tq\n": "q",
+		strings.Repeat("a", 70):          strings.Repeat("a", 64),
+		strings.Repeat("a", 63) + ".b\n": strings.Repeat("a", 63),
+	} {
+		if got := parseHostname(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestMachineIDOfAFile(t *testing.T) {
+	t.Parallel()
+	const id = "0123456789abcdef0123456789abcdef"
+	for _, good := range []string{id, id + "\n", strings.ToUpper(id)} {
+		if parseMachineID(good) == [16]byte{} {
+			t.Errorf("%q is no ID", good)
+		}
+	}
+	for _, bad := range []string{"", "\n", "uninitialized\n", id + "\n\n", " " + id, id + "0", id[1:] + "g",
+		"01234567-89ab-cdef-0123-456789abcdef\n", strings.Repeat("0", 32)} {
+		if got := parseMachineID(bad); got != [16]byte{} {
+			t.Errorf("%q is ID %x", bad, got)
+		}
+	}
+}
+
+func FuzzParseHostname(f *testing.F) {
+	f.Add("# c\n a.-b..\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		name := parseHostname(text)
+		if len(name) > maxHostname || strings.Trim(name, ".") != name || strings.Contains(name, "..") {
+			t.Errorf("%q: name %q", text, name)
+		}
+	})
 }
 
 func FuzzParseDissected(f *testing.F) {
