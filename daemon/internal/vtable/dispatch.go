@@ -208,18 +208,28 @@ func (d *dispatcher) finish(x *exchange, row *method, err error) {
 	case m.Flags&wire.NoReplyExpected != 0:
 		wire.CloseAll(x.encoder.FDs())
 	default:
-		d.conn.Queue(&wire.Header{
-			Type: wire.TypeReply, Flags: wire.NoReplyExpected,
-			ReplySerial: m.Serial, Destination: m.Sender, Signature: row.outSig,
-		}, x.encoder.Bytes(), x.encoder.FDs())
+		d.reply(x, row)
 	}
 	// A handler that kept its Call against the rules finds it empty.
 	x.call.message = nil
-	x.call = nil
+	x.call, x.shared = nil, nil
 	clear(x.object[:cap(x.object)])
 	clear(x.args[:cap(x.args)])
 	x.decoder = wire.Decoder{}
 	d.exchanges.Put(x)
+}
+
+func (d *dispatcher) reply(x *exchange, row *method) {
+	m := x.call.message
+	h := &wire.Header{
+		Type: wire.TypeReply, Flags: wire.NoReplyExpected,
+		ReplySerial: m.Serial, Destination: m.Sender, Signature: row.outSig,
+	}
+	if x.shared != nil {
+		d.conn.QueueShared(h, x.shared)
+		return
+	}
+	d.conn.Queue(h, x.encoder.Bytes(), x.encoder.FDs())
 }
 
 // refuse replies with err. The answer is queued only.

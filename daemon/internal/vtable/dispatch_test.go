@@ -206,3 +206,22 @@ func TestNoReplyIsSentIfNoneIsExpected(t *testing.T) {
 		t.Errorf("got a reply to call %d, the last was %d", m.ReplySerial, last.Serial)
 	}
 }
+
+func TestAnEncodedResultIsLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	conn := s.bus.Dial()
+	for _, n := range []uint32{0, 3, 5000} { // short ones are copied, long ones not
+		want, err := s.call(t, conn, rootPath, worldName+".List", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.call(t, conn, rootPath, worldName+".ListEncoded", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d rows (-List +ListEncoded):\n%s", n, diff)
+		}
+	}
+}

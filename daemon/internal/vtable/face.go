@@ -105,6 +105,7 @@ func newMethod(iface string, row Method, target reflect.Type) (*method, error) {
 // the codecs in, and writes the results by the codecs out.
 func invoker(fn reflect.Value, in, out []*wire.Codec) func(*exchange, reflect.Value) error {
 	arguments := argumentType(fn.Type(), len(in))
+	shared := len(out) == 1 && wire.IsEncoded(fn.Type().Out(0))
 	return func(x *exchange, target reflect.Value) error {
 		x.args = append(x.args[:0], x.ctx, reflect.ValueOf(x.call), target)
 		if len(in) > 0 {
@@ -120,6 +121,12 @@ func invoker(fn reflect.Value, in, out []*wire.Codec) func(*exchange, reflect.Va
 		results := fn.Call(x.args)
 		if err := results[len(out)]; !err.IsNil() {
 			return err.Interface().(error)
+		}
+		if shared {
+			var ok bool
+			if x.shared, ok = wire.Shared(results[0]); ok {
+				return nil
+			}
 		}
 		for i, c := range out {
 			c.Encode(&x.encoder, results[i])
@@ -170,6 +177,7 @@ type exchange struct {
 	object  object
 	decoder wire.Decoder
 	encoder wire.Encoder
+	shared  []byte // the body instead of what encoder has, if not nil
 	args    []reflect.Value
 }
 

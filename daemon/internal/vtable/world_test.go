@@ -62,6 +62,10 @@ var worldInterface = vtable.Interface{
 		{Name: "Describe", In: "- -", Out: "-", Func: describe},
 		{Name: "Who", Out: "sender path interface member interactive", Func: who},
 		{Name: "List", In: "n", Out: "rows", Func: list},
+		{Name: "ListEncoded", In: "n", Out: "rows", Func: func(ctx context.Context, c *vtable.Call, w *world, n uint32) (vtable.Encoded[[]row], error) {
+			rows, _ := list(ctx, c, w, n)
+			return vtable.Encode(rows)
+		}},
 		{Name: "Nothing", Func: func(context.Context, *vtable.Call, *world) error { return nil }},
 		{Name: "Fail", In: "kind", Func: fail},
 		{Name: "Panic", Func: func(context.Context, *vtable.Call, *world) error { panic("as asked for") }},

@@ -24,6 +24,18 @@ func Encode[T any](v T) (Encoded[T], error) {
 func (v Encoded[T]) encoded() []byte           { return v.body }
 func (v Encoded[T]) encodedType() reflect.Type { return reflect.TypeFor[T]() }
 
+// Shared returns the bytes of v if it is an Encoded: a whole body, for
+// QueueShared.
+func Shared(v reflect.Value) ([]byte, bool) {
+	if e, ok := v.Interface().(encoded); ok && len(e.encoded()) > 0 {
+		return e.encoded(), true
+	}
+	return nil, false
+}
+
+// IsEncoded reports whether t is an Encoded.
+func IsEncoded(t reflect.Type) bool { return t.Implements(encodedInterface) }
+
 // encoded is what every Encoded is.
 type encoded interface {
 	encoded() []byte

@@ -25,7 +25,7 @@ func (c *Conn) greet() error {
 	uid := hex.EncodeToString([]byte(strconv.Itoa(os.Geteuid())))
 	hello := c.hello()
 	request := "\x00AUTH EXTERNAL " + uid + "\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
-	if _, err := c.sock.send(hello.append([]byte(request), 0), nil, true); err != nil {
+	if _, err := c.sock.send(hello.append([]byte(request), 0), nil, nil, true); err != nil {
 		return err
 	}
 	if err := c.expectLine("OK", "authentication"); err != nil {

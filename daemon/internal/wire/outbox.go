@@ -14,13 +14,22 @@ const (
 	crowded = 8 << 20
 )
 
-// A segment is written at once. A message that passes descriptors has one of
-// its own.
+// A segment is written at once. A message that passes descriptors or shares its
+// body has one of its own.
 type segment struct {
 	data   []byte
-	sent   int // how much of data has been written
+	tail   []byte // behind data; shared with others, so it is never changed
+	sent   int    // how much of both has been written
 	fds    []int
 	header *Header // of the message that passes fds
+}
+
+func (s *segment) len() int { return len(s.data) + len(s.tail) }
+
+// rest returns what has not been written of data and of tail.
+func (s *segment) rest() (data, tail []byte) {
+	n := min(s.sent, len(s.data))
+	return s.data[n:], s.tail[s.sent-n:]
 }
 
 // An outbox is the messages that wait to be written, in order and without
@@ -61,6 +70,18 @@ func (o *outbox) push(h *Header, body []byte, fds []int) {
 	o.mu.Unlock()
 }
 
+// pushShared adds a message whose body is not copied.
+func (o *outbox) pushShared(h *Header, body []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	s := segment{data: h.append(nil, len(body)), tail: body}
+	o.segments = append(o.segments, s)
+	o.bytes += s.len()
+}
+
 // wake wakes who waits for something to write.
 func (o *outbox) wake() {
 	select {
@@ -74,7 +95,7 @@ func (o *outbox) wake() {
 func (o *outbox) last(n int, alone bool) *segment {
 	if i := len(o.segments) - 1; i >= 0 && !alone {
 		s := &o.segments[i]
-		if len(s.fds) == 0 && len(s.data)+n <= segmentSize {
+		if len(s.fds) == 0 && s.tail == nil && len(s.data)+n <= segmentSize {
 			return s
 		}
 	}
@@ -118,7 +139,7 @@ func (o *outbox) written(s segment) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	was := o.bytes
-	o.bytes -= len(s.data)
+	o.bytes -= s.len()
 	if was > crowded && o.bytes <= crowded {
 		o.room.Broadcast()
 	}

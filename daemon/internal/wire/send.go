@@ -35,6 +35,22 @@ func (c *Conn) Queue(h *Header, body []byte, fds []int) {
 	c.out.push(h, body, fds)
 }
 
+// sharedBody is from which length on a body is not copied, in bytes. Shorter
+// ones are better written together with others.
+const sharedBody = 16 << 10
+
+// QueueShared is Queue for a body that never changes and is sent many times.
+func (c *Conn) QueueShared(h *Header, body []byte) {
+	if len(body) < sharedBody {
+		c.Queue(h, body, nil)
+		return
+	}
+	if h.Serial == 0 {
+		h.Serial = c.NextSerial()
+	}
+	c.out.pushShared(h, body)
+}
+
 // Wake makes Write look at what is queued.
 func (c *Conn) Wake() { c.out.wake() }
 
@@ -96,11 +112,12 @@ func (c *Conn) flush(wait bool) error {
 }
 
 func (c *Conn) writeSegment(s *segment, wait bool) error {
-	for s.sent < len(s.data) {
-		n, err := c.sock.send(s.data[s.sent:], s.fds, wait)
+	for s.sent < s.len() {
+		data, tail := s.rest()
+		n, err := c.sock.send(data, tail, s.fds, wait)
 		if len(s.fds) > 0 && unsendable(err) {
 			c.sendFailure(s.header, err)
-			n, err = len(s.data), nil
+			n, err = s.len(), nil
 		}
 		if err != nil {
 			return err

@@ -27,6 +27,11 @@ func TestMessagesAreWrittenInOrderWithTheirDescriptors(t *testing.T) {
 					t.Error(err)
 				}
 				c.Send(h, e.Bytes(), []int{dup})
+			case 70: // more than the socket takes at once
+				h.Signature = "uay"
+				e.ByteArray(make([]byte, 500<<10))
+				c.QueueShared(h, e.Bytes())
+				c.Wake()
 			default:
 				c.Send(h, e.Bytes(), nil)
 			}

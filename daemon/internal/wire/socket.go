@@ -76,9 +76,9 @@ func (s *socket) receive(p, oob []byte) (n, oobn, flags int, err error) {
 	}
 }
 
-// send writes what the bus takes of p, and passes fds with the first byte. If
-// wait is not set and the bus takes nothing, it returns EAGAIN.
-func (s *socket) send(p []byte, fds []int, wait bool) (int, error) {
+// send writes what the bus takes of p and then of tail, and passes fds with the
+// first byte. If wait is not set and the bus takes nothing, it returns EAGAIN.
+func (s *socket) send(p, tail []byte, fds []int, wait bool) (int, error) {
 	flags := unix.MSG_NOSIGNAL
 	if !wait {
 		flags |= unix.MSG_DONTWAIT
@@ -88,7 +88,7 @@ func (s *socket) send(p []byte, fds []int, wait bool) (int, error) {
 		oob = unix.UnixRights(fds...)
 	}
 	for {
-		n, err := unix.SendmsgN(s.fd, p, oob, nil, flags)
+		n, err := unix.SendmsgBuffers(s.fd, [][]byte{p, tail}, oob, nil, flags)
 		if err != unix.EINTR {
 			return n, err
 		}
