@@ -3,6 +3,7 @@ package booted
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -69,9 +70,15 @@ func TestNewOwnerIsNotRoot(t *testing.T) {
 		"BindMountMachine":         {"mine", "/root", "/root", false, false},
 		"OpenMachineRootDirectory": {"mine"},
 		"GetMachineOSRelease":      {"mine"},
+		"CopyToMachine":            {"mine", "/etc/hostname", "/etc/owner-was-here"},
+		"CopyToMachineWithFlags":   {"mine", "/etc/hostname", "/etc/owner-was-here", uint64(1)},
+		"CopyFromMachineWithFlags": {"mine", "/etc/shadow", "/tmp/shadow", uint64(1)},
 	} {
-		if err := call(t, alice, member, args); err == nil {
-			t.Errorf("alice may call %s", member)
+		wantRefused("alice's "+member, call(t, alice, member, args))
+	}
+	for _, path := range []string{"/run/owner-was-here", "/etc/owner-was-here", "/tmp/shadow"} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("there is %s", path)
 		}
 	}
 	wantRefused("bob's terminate", call(t, bob, "TerminateMachine", []any{"mine"}))

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/bus"
+	machd1 "github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -71,6 +75,8 @@ polkit.addRule(function(action, subject) {
 	if (action.id == "org.freedesktop.machine1.manage-machines" && action.lookup("machine").indexOf("dev-") == 0 &&
 	    ["kill", "terminate"].indexOf(action.lookup("verb")) >= 0)
 		return polkit.Result.YES;
+	if (action.id == "org.freedesktop.machine1.host-shell" && action.lookup("user") == "nobody")
+		return polkit.Result.YES;
 });`
 
 func TestPolkitRulesForAGroup(t *testing.T) {
@@ -91,6 +97,8 @@ func TestPolkitRulesForAGroup(t *testing.T) {
 		{"bob", []string{"shell", "rules-two", "/bin/echo", "inside"}, false},
 		{"bob", []string{"terminate", "dev-1"}, false},
 		{"bob", []string{"terminate", "rules-one"}, false},
+		{"bob", []string{"clean"}, false},
+		{"bob", []string{"shell", "nobody@.host", "/bin/echo", "outside"}, false},
 		{"bob", []string{"list"}, true},
 		{"bob", []string{"status", "rules-one"}, true},
 		{"bob", []string{"show", "dev-1"}, true},
@@ -99,6 +107,13 @@ func TestPolkitRulesForAGroup(t *testing.T) {
 		{"alice", []string{"kill", "--signal=CONT", "dev-1"}, true},
 		{"alice", []string{"terminate", "rules-one"}, false},
 		{"alice", []string{"terminate", "dev-1"}, true},
+		{"alice", []string{"clean"}, false},
+		{"alice", []string{"clean", "--all"}, false},
+		{"alice", []string{"remove", "tiny"}, false},
+		{"alice", []string{"copy-from", "rules-one", "/etc/hostname", "/tmp/rules-hostname"}, false},
+		{"alice", []string{"bind", "rules-one", "/tmp"}, false},
+		{"alice", []string{"shell", "nobody@.host", "/bin/echo", "outside"}, true},
+		{"alice", []string{"shell", "root@.host", "/bin/echo", "outside"}, false},
 		{"alice", []string{"list"}, true},
 	} {
 		start := time.Now()
@@ -118,12 +133,37 @@ func TestPolkitRulesForAGroup(t *testing.T) {
 	w.await(t, "MachineRemoved", "dev-1")
 }
 
+// Who is allowed everything that systemd-machined can do is not allowed what
+// only machd can.
+func TestMachdOwnActionsAreNotStocks(t *testing.T) {
+	const name = "own-actions"
+	register(t, watch(t), name, startProcess(t, name))
+	setRules(t, `polkit.addRule(function(action, subject) {
+		if (action.id.indexOf("org.freedesktop.machine1.") == 0) return polkit.Result.YES;
+	});`)
+	alice, own := dialAs(t, "alice"), 0
+	questions := append(questionsAboutFiles(name), questionsAboutImages(t)...)
+	for _, q := range questions {
+		if !strings.HasPrefix(q.member, ours) {
+			continue
+		}
+		own++
+		if err := q.call(t, alice); !refused(err) {
+			t.Errorf("alice may %s: %v", q.member, err)
+		}
+	}
+	if own != 5 {
+		t.Errorf("machd has %d calls of its own", own)
+	}
+	must(t, call(t, alice, "KillMachine", []any{name, "leader", int32(18)}))
+}
+
 // exactRules allow a user nothing but what is in the list, with exactly these
 // details.
 const exactRules = `
 var wanted = %s;
 polkit.addRule(function(action, subject) {
-	if (action.id.indexOf("org.freedesktop.machine1.") != 0 || subject.user != "alice") return polkit.Result.NOT_HANDLED;
+	if (action.id.indexOf("org.freedesktop.machine1.") != 0 && action.id.indexOf("org.machd.") != 0 || subject.user != "alice") return polkit.Result.NOT_HANDLED;
 	var given = {}, prefix = "_detail_";
 	for (var key in action)
 		if (key.indexOf(prefix) == 0 && key.indexOf(prefix + "polkit.") != 0) given[key.substr(prefix.length)] = action[key];
@@ -143,6 +183,12 @@ type question struct {
 	args   []any
 	since  int // the version of systemd that lets users call it
 }
+
+// onlyMachd is instead of a version.
+const onlyMachd = 1000
+
+// ours begins the name of a method of machd's own interface.
+const ours = "+"
 
 func TestPolkitIsAskedWithTheseDetails(t *testing.T) {
 	const name, other = "details", "details-other"
@@ -176,8 +222,11 @@ func TestPolkitIsAskedWithTheseDetails(t *testing.T) {
 		{"manage", map[string]string{"machine": other, "verb": "unregister"}, "UnregisterMachine", []any{other}, 262},
 		{"create-machine", map[string]string{"name": other}, "CreateMachine",
 			[]any{other, []byte{}, "t", "", pid, "", []machine1.Property{}}, 262},
-		{"manage", verb("terminate"), "TerminateMachine", []any{name}, 257},
 	}
+	questions = append(questions, questionsAboutFiles(name)...)
+	questions = append(questions, questionsAboutImages(t)...)
+	questions = append(questions, questionsAboutEx(t, pid)...)
+	questions = append(questions, question{"manage", verb("terminate"), "TerminateMachine", []any{name}, 257})
 	for i := range questions {
 		questions[i].Action = actions[questions[i].Action]
 	}
@@ -196,11 +245,94 @@ func TestPolkitIsAskedWithTheseDetails(t *testing.T) {
 			if q.since > host.version && !host.machd || q.member == "UnregisterMachine" && !allowed {
 				continue
 			}
-			err := call(t, alice, q.member, q.args)
+			err := q.call(t, alice)
 			if refused(err) == allowed {
 				t.Errorf("%s %v, allowed %v: %v", q.member, q.args, allowed, err)
 			}
 		}
+	}
+}
+
+func (q question) call(t *testing.T, conn *dbus.Conn) error {
+	t.Helper()
+	if own, ok := strings.CutPrefix(q.member, ours); ok {
+		return bus.Call(t.Context(), conn, manager, machd1.ManagerInterface+"."+own, false, q.args)
+	}
+	return call(t, conn, q.member, q.args)
+}
+
+func questionsAboutFiles(name string) []question {
+	with := func(verb string) map[string]string {
+		return map[string]string{"machine": name, "verb": verb, "src": "/no/such/source", "dest": "/no/such/place"}
+	}
+	args := []any{name, "/no/such/source", "/no/such/place"}
+	more := func(arg any) []any { return append(slices.Clone(args), arg) }
+	none := map[string]dbus.Variant{}
+	return []question{
+		{"manage", with("bind"), "BindMountMachine", []any{name, "/no/such/source", "/no/such/place", false, false}, 257},
+		{"manage", with("copy"), "CopyFromMachine", args, 257},
+		{"manage", with("copy"), "CopyToMachine", args, 257},
+		{"manage", with("copy"), "CopyFromMachineWithFlags", more(uint64(1)), 262},
+		{"manage", with("copy"), "CopyToMachineWithFlags", more(uint64(1)), 262},
+		{"own-bind", with("bind"), ours + "BindMount", more(none), onlyMachd},
+		{"own-bind", map[string]string{"machine": name, "verb": "unbind", "dest": "/no/such/place"}, ours + "Unbind",
+			[]any{name, "/no/such/place", none}, onlyMachd},
+		{"own-copy", with("copy_from"), ours + "CopyFrom", more(none), onlyMachd},
+		{"own-copy", with("copy_to"), ours + "CopyTo", more(none), onlyMachd},
+	}
+}
+
+// questionsAboutImages are about images that there are: one that is not is
+// missed before anybody is asked.
+func questionsAboutImages(t *testing.T) []question {
+	t.Helper()
+	const one, two, three = "asked-one", "asked-two", "asked-three"
+	names := []string{one, two, three, "asked-clone", "asked-renamed"}
+	for _, name := range names[:3] {
+		must(t, os.MkdirAll(filepath.Join(guests, name, "etc"), 0o755))
+	}
+	t.Cleanup(func() {
+		for _, name := range names {
+			run(t, "rm", "-rf", filepath.Join(guests, name))
+		}
+	})
+	with := func(pairs ...string) map[string]string {
+		details := map[string]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			details[pairs[i]] = pairs[i+1]
+		}
+		return details
+	}
+	return []question{
+		{"images", with("image", one, "verb", "mark_read_only", "read_only", "0"), "MarkImageReadOnly", []any{one, false}, 257},
+		{"images", with("machine", one, "verb", "set_limit"), "SetImageLimit", []any{one, uint64(1 << 30)}, 257},
+		{"images", with("image", one, "verb", "clone", "new_name", "asked-clone"), "CloneImage", []any{one, "asked-clone", false}, 257},
+		{"images", with("image", one, "verb", "rename", "new_name", "asked-renamed"), "RenameImage", []any{one, "asked-renamed"}, 257},
+		{"images", with("image", two, "verb", "remove"), "RemoveImage", []any{two}, 257},
+		{"own-images", with("image", three, "verb", "remove", "settings", "0"), ours + "RemoveImage",
+			[]any{three, map[string]dbus.Variant{}}, onlyMachd},
+		{"manage", with("verb", "set_pool_limit"), "SetPoolLimit", []any{uint64(1 << 40)}, 257},
+		{"manage", with("verb", "clean_pool", "mode", "hidden"), "CleanPool", []any{"hidden"}, 257},
+	}
+}
+
+// questionsAboutEx are about a process of the user's. systemd asks for an
+// action that it does not define before it creates a machine that way.
+func questionsAboutEx(t *testing.T, pid uint32) []question {
+	t.Helper()
+	const name = "details-ex"
+	fd, err := unix.PidfdOpen(int(pid), 0)
+	must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	properties := []machine1.Property{
+		{Name: "Class", Value: dbus.MakeVariant("vm")},
+		{Name: "LeaderPIDFD", Value: dbus.MakeVariant(dbus.UnixFD(fd))},
+	}
+	details := map[string]string{"name": name, "class": "vm"}
+	return []question{
+		{"register-machine", details, "RegisterMachineEx", []any{name, properties}, 262},
+		{"manage", map[string]string{"machine": name, "verb": "unregister"}, "UnregisterMachine", []any{name}, 262},
+		{"create-machine", details, "CreateMachineEx", []any{name, properties, []machine1.Property{}}, onlyMachd},
 	}
 }
 
@@ -209,6 +341,7 @@ var actions = map[string]string{
 	"kill": machine1.ActionManageMachines, "manage": machine1.ActionManageMachines, "get": machine1.ActionInspectMachines,
 	"login": machine1.ActionLogin, "host-login": machine1.ActionHostLogin, "shell": machine1.ActionShell,
 	"host-shell": machine1.ActionHostShell, "open-pty": machine1.ActionOpenPTY, "host-open-pty": machine1.ActionHostOpenPTY,
+	"images": machine1.ActionManageImages, "own-bind": machd1.ActionBind, "own-copy": machd1.ActionCopy, "own-images": machd1.ActionManageImages,
 	"register-machine": machine1.ActionRegisterMachine, "create-machine": machine1.ActionCreateMachine,
 }
 
