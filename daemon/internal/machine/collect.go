@@ -29,6 +29,11 @@ const (
 // machine outside a unit of its own is over exactly when its leader is dead;
 // they serve where the leader may have no pidfd, and here it always has one.
 func (m *Manager) collect(name string) {
+	// Most are looked at because one of a thousand may have ended, or because
+	// their own units tell all sorts of things.
+	if seen, ok := m.View().Get(name); !ok || seen.ScopeJob == "" && alive(seen.Leader) {
+		return
+	}
 	if !m.work.beginCheck(name) {
 		return
 	}

@@ -137,7 +137,7 @@ func (m *Manager) began(added Machine) {
 	if added.Leader == nil {
 		return
 	}
-	m.work.do(func(context.Context) {
+	m.work.doBriefly(func() {
 		err := m.leaders.Watch(added.Leader, func() { m.collect(added.Name) })
 		if err != nil && !errors.Is(err, os.ErrClosed) {
 			m.log.Error("The end of a machine will not be noticed.", "machine", added.Name, "error", err)
@@ -164,7 +164,7 @@ func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
 
 // forget ends the watch over a leader that has been closed.
 func (m *Manager) forget(leader *proc.PIDFD) {
-	m.work.do(func(context.Context) { m.leaders.Forget(leader) })
+	m.work.doBriefly(func() { m.leaders.Forget(leader) })
 }
 
 // unref gives PID 1's reference to a unit back. As long as we hold it, a
