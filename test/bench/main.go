@@ -58,13 +58,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	park := &park{}
 	defer park.clear()
-	fmt.Printf("list of N machines, ms, median of %d; memory of the daemon, KiB\n\n", *runs)
-	fmt.Printf("%8s", "machines")
-	for _, c := range cells {
-		fmt.Printf("  %28s", c.client+"+"+c.daemon)
+	if *counts != "" {
+		printHead(*runs)
 	}
-	fmt.Printf("  %7s  %22s\n", "ratio", "RSS machined/machd")
-
 	for word := range strings.SplitSeq(*counts, ",") {
 		if word == "" {
 			continue // single calls only
@@ -81,6 +77,15 @@ func run(ctx context.Context, args []string) error {
 		return measureCalls(ctx, park, *callMachines, *rounds)
 	}
 	return nil
+}
+
+func printHead(runs int) {
+	fmt.Printf("list of N machines, ms, median of %d; memory of the daemon, KiB\n\n", runs)
+	fmt.Printf("%8s", "machines")
+	for _, c := range cells {
+		fmt.Printf("  %28s", c.client+"+"+c.daemon)
+	}
+	fmt.Printf("  %7s  %22s\n", "ratio", "RSS machined/machd")
 }
 
 func measure(ctx context.Context, park *park, n, runs int) error {
