@@ -133,12 +133,10 @@ func (c *copier) top(ctx context.Context, to *os.File, name, newName string) err
 	for range workers {
 		pool.Go(func() { c.work(ctx) })
 	}
-	if err := c.walk(ctx, top); err != nil {
-		c.fail(err)
-	}
+	err = c.walk(ctx, top)
 	close(c.queue)
 	pool.Wait()
-	return nil
+	return err
 }
 
 // work copies what is queued, until the queue is closed.

@@ -111,14 +111,18 @@ func (r *remover) removeEntry(ctx context.Context, e entry) error {
 	if e.kind == unix.DT_DIR {
 		return r.enter(ctx, e.name)
 	}
-	err := unix.Unlinkat(r.at.fd, e.name, 0)
+	err := r.unlink(r.at.fd, e.name, 0)
 	if err == unix.EISDIR {
 		return r.enter(ctx, e.name)
 	}
-	if err == unix.EPERM || err == unix.EACCES {
-		if r.unmark(r.at.fd, e.name) {
-			err = unix.Unlinkat(r.at.fd, e.name, 0)
-		}
+	return err
+}
+
+// unlink is unlinkat, also for what is marked.
+func (r *remover) unlink(dir int, name string, flags int) error {
+	err := unix.Unlinkat(dir, name, flags)
+	if (err == unix.EPERM || err == unix.EACCES) && r.unmark(dir, name) {
+		err = unix.Unlinkat(dir, name, flags)
 	}
 	return err
 }
@@ -180,12 +184,7 @@ func (r *remover) leave() error {
 		parent.fd, parent.list = fd, list{fd: fd} // what is left is all to remove
 		r.open++
 	}
-	err := unix.Unlinkat(parent.fd, d.name, unix.AT_REMOVEDIR)
-	if err == unix.EPERM || err == unix.EACCES {
-		if r.unmark(parent.fd, d.name) {
-			err = unix.Unlinkat(parent.fd, d.name, unix.AT_REMOVEDIR)
-		}
-	}
+	err := r.unlink(parent.fd, d.name, unix.AT_REMOVEDIR)
 	if (err == unix.ENOTEMPTY || err == unix.EEXIST) && d.rounds < maxRounds {
 		d.rounds++
 		if _, err := unix.Seek(d.fd, 0, 0); err != nil {

@@ -9,9 +9,12 @@ import (
 
 // walk goes through the tree below top, depth first. It makes directories and
 // hands out everything else. It gives top back.
-func (c *copier) walk(ctx context.Context, top *directory) error {
+func (c *copier) walk(ctx context.Context, top *directory) (err error) {
 	at := top
 	defer func() {
+		if err != nil {
+			c.fail(err) // before anything that was given up would be completed
+		}
 		for ; at.parent != nil; at = at.parent {
 			c.release(at)
 		}
