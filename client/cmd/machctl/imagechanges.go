@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -84,6 +85,9 @@ func (a *app) remove(ctx context.Context, names []string) error {
 	keeps, err := a.client.IsMachd(ctx)
 	if err != nil {
 		return err
+	}
+	if keeps {
+		a.action = machd.ActionManageImages
 	}
 	return each(names, func(name string) error { return a.removeKeeping(ctx, name, keeps) })
 }

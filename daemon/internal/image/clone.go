@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/machd/machd/daemon/internal/btrfs"
 	"github.com/machd/machd/daemon/internal/filetree"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // Clone copies the image into the pool under a new name, with what belongs to
@@ -21,17 +19,7 @@ import (
 // EEXIST if the name is taken and EOPNOTSUPP for what cannot be copied.
 //
 // Reference: discover-image.c, image_clone.
-func (s *Store) Clone(ctx context.Context, i Image, newName string, readOnly bool) error {
-	if err := s.clone(ctx, i, newName, readOnly); err != nil {
-		if errors.Is(err, machine1.ErrInvalidArgs) {
-			return err
-		}
-		return fmt.Errorf("cannot clone image %q to %q: %w", i.Name, newName, err)
-	}
-	return nil
-}
-
-func (s *Store) clone(ctx context.Context, i Image, newName string, readOnly bool) (err error) {
+func (s *Store) Clone(ctx context.Context, i Image, newName string, readOnly bool) (err error) {
 	if i.Type == TypeBlock || i.Type == TypeMStack {
 		return errType(i, "cloned")
 	}

@@ -19,16 +19,6 @@ import (
 //
 // Reference: discover-image.c, image_set_limit.
 func (s *Store) SetLimit(_ context.Context, i Image, limit uint64) error {
-	if err := setLimit(i, limit); err != nil {
-		if errors.Is(err, machine1.ErrInvalidArgs) {
-			return err
-		}
-		return fmt.Errorf("cannot limit image %q: %w", i.Name, err)
-	}
-	return nil
-}
-
-func setLimit(i Image, limit uint64) error {
 	if err := checkLimit(limit); err != nil {
 		return err
 	}

@@ -17,13 +17,6 @@ import (
 //
 // Reference: discover-image.c, image_read_only.
 func (s *Store) SetReadOnly(_ context.Context, i Image, readOnly bool) error {
-	if err := s.setReadOnly(i, readOnly); err != nil {
-		return fmt.Errorf("cannot mark image %q: %w", i.Name, err)
-	}
-	return nil
-}
-
-func (s *Store) setReadOnly(i Image, readOnly bool) error {
 	if i.Hidden() {
 		return errReadOnly(i)
 	}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,10 +27,7 @@ func (s *Store) Remove(ctx context.Context, i Image, keep Settings) error {
 		}
 		h.release()
 	}
-	if err != nil {
-		return fmt.Errorf("cannot remove image %q: %w", i.Name, err)
-	}
-	return nil
+	return err
 }
 
 func (h *held) remove(ctx context.Context, i Image) error {
@@ -39,9 +36,9 @@ func (h *held) remove(ctx context.Context, i Image) error {
 		if strings.HasPrefix(i.Path, "/dev/") {
 			return nil // the device stays; what belongs to it goes
 		}
-		return unix.Unlinkat(int(h.dir.Fd()), h.base, 0)
+		return h.unlink(i)
 	case TypeRaw:
-		return unix.Unlinkat(int(h.dir.Fd()), h.base, 0)
+		return h.unlink(i)
 	}
 	restore, err := h.loosen()
 	if err != nil {
@@ -53,6 +50,13 @@ func (h *held) remove(ctx context.Context, i Image) error {
 	}
 	if err := filetree.Remove(ctx, h.dir, doomed); err != nil {
 		return errors.Join(err, rename(h.dir, doomed, h.base))
+	}
+	return nil
+}
+
+func (h *held) unlink(i Image) error {
+	if err := unix.Unlinkat(int(h.dir.Fd()), h.base, 0); err != nil {
+		return &os.PathError{Op: "remove", Path: i.Path, Err: err}
 	}
 	return nil
 }

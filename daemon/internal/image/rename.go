@@ -2,11 +2,10 @@ package image
 
 import (
 	"context"
-	"errors"
-	"fmt"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machine1"
-	"golang.org/x/sys/unix"
 )
 
 // Rename gives the image another name, in the same directory, and to what
@@ -15,17 +14,7 @@ import (
 // operating system's and EOPNOTSUPP if it cannot be renamed.
 //
 // Reference: discover-image.c, image_rename.
-func (s *Store) Rename(ctx context.Context, i Image, newName string) error {
-	if err := s.rename(ctx, i, newName); err != nil {
-		if errors.Is(err, machine1.ErrInvalidArgs) {
-			return err
-		}
-		return fmt.Errorf("cannot rename image %q to %q: %w", i.Name, newName, err)
-	}
-	return nil
-}
-
-func (s *Store) rename(ctx context.Context, i Image, newName string) (err error) {
+func (s *Store) Rename(ctx context.Context, i Image, newName string) (err error) {
 	if i.Type == TypeMStack {
 		return errType(i, "renamed")
 	}
