@@ -1,0 +1,134 @@
+package booted
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// promptly is how long somebody who does no harm may have to wait for the
+// daemon, whatever others do.
+const promptly = 50 * time.Millisecond
+
+// A probe asks the daemon all the time and remembers how long that took. The
+// bus and the machine below make everybody wait now and then: a probe asks them
+// as well, and what they take at the same moment does not count.
+type probe struct {
+	stop    chan struct{}
+	clients sync.WaitGroup
+
+	mu     sync.Mutex
+	calls  int
+	slow   []interval // calls of the daemon that took longer than promptly
+	stalls []interval // when the bus or the machine did nothing
+}
+
+type interval struct{ from, to time.Time }
+
+func (i interval) length() time.Duration { return i.to.Sub(i.from) }
+
+// overlap returns how long both last at the same time.
+func (i interval) overlap(j interval) time.Duration {
+	if i.from.Before(j.from) {
+		i.from = j.from
+	}
+	if i.to.After(j.to) {
+		i.to = j.to
+	}
+	return max(0, i.length())
+}
+
+// stall is how long the bus takes when something is wrong with it.
+const stall = 5 * time.Millisecond
+
+// startProbe asks as each of the users, until end is called.
+func startProbe(t *testing.T, users ...string) *probe {
+	t.Helper()
+	p := &probe{stop: make(chan struct{})}
+	getID := rawCall{destination: busDriver.Name, path: string(busDriver.Path), iface: busDriver.Name, member: "GetId"}
+	p.add(t, dialRaw(t, "root"), time.Millisecond, true, getID)
+	p.clients.Go(func() { p.repeat(t, time.Millisecond, true, func(uint32) error { return nil }) })
+	for _, user := range users {
+		p.add(t, dialRaw(t, user), time.Millisecond, false,
+			toManager("ListMachines", "", nil), toManager("GetMachineAddresses", "s", stringOf(".host")))
+	}
+	return p
+}
+
+// add has one more client make these calls in turn. reference says that they
+// are not the daemon's.
+func (p *probe) add(t *testing.T, b *rawBus, pause time.Duration, reference bool, calls ...rawCall) {
+	p.clients.Go(func() {
+		p.repeat(t, pause, reference, func(n uint32) error { return b.ask(calls[int(n)%len(calls)], n+2) })
+	})
+}
+
+func (p *probe) repeat(t *testing.T, pause time.Duration, reference bool, ask func(n uint32) error) {
+	for n := uint32(0); ; n++ {
+		start := time.Now()
+		if err := ask(n); err != nil {
+			t.Errorf("the probe gets no answer: %v", err)
+			return
+		}
+		if reference {
+			time.Sleep(pause) // a machine that stalls shows here
+		}
+		p.note(interval{start, time.Now()}, pause, reference)
+		select {
+		case <-p.stop:
+			return
+		default:
+		}
+		if !reference {
+			time.Sleep(pause)
+		}
+	}
+}
+
+func (p *probe) note(i interval, pause time.Duration, reference bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case reference && i.length() > pause+stall:
+		p.stalls = append(p.stalls, i)
+	case !reference && i.length() > promptly:
+		p.slow = append(p.slow, i)
+	}
+	if !reference {
+		p.calls++
+	}
+}
+
+// end ends the probe and checks that nobody had to wait for the daemon.
+func (p *probe) end(t *testing.T) {
+	t.Helper()
+	close(p.stop)
+	p.clients.Wait()
+	var longest, own time.Duration
+	for _, call := range p.slow {
+		longest = max(longest, call.length())
+		own = max(own, call.length()-p.stalled(call))
+	}
+	t.Logf("%d calls of others: %d took more than %s, the longest %s, of that %s the daemon's own",
+		p.calls, len(p.slow), promptly, longest, own)
+	if own > promptly {
+		t.Errorf("others had to wait for the daemon for %s", own)
+	}
+}
+
+// stalled returns how much of i the bus or the machine did nothing.
+func (p *probe) stalled(i interval) (sum time.Duration) {
+	slices.SortFunc(p.stalls, func(a, b interval) int { return a.from.Compare(b.from) })
+	var until time.Time
+	for _, s := range p.stalls {
+		if s.from.Before(until) {
+			s.from = until
+		}
+		sum += i.overlap(s)
+		if s.to.After(until) {
+			until = s.to
+		}
+	}
+	return sum
+}
