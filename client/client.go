@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
@@ -127,7 +128,8 @@ func (c *Client) explain(ctx context.Context, name string, err error) error {
 		return fmt.Errorf("no answer from %s: %w", name, machine1.ErrTimeout)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, machine1.ErrDisconnected), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, dbus.ErrClosed):
+	case errors.Is(err, machine1.ErrDisconnected), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, dbus.ErrClosed),
+		errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
 		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
 	case !c.conn.Connected():
 		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
