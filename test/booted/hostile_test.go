@@ -15,7 +15,6 @@ import (
 
 const (
 	maxMemory = 40 << 10 // KiB
-	maxDelay  = time.Second
 
 	floodOfDescriptors = 2000
 	floodOfCalls       = 10_000
@@ -174,25 +173,36 @@ func manyProperties() []byte {
 	return append(b.b, all...)
 }
 
+// floods is how often a flood may be tried: on a busy machine, reading what is
+// in the way of others may take longer than promptly.
+const floods = 3
+
 // flood sends a call many times without reading an answer, while others go on
 // asking and the daemon's memory is measured.
 func flood(t *testing.T, user string, c rawCall, times int) {
 	daemon := pid(t)
-	b := dialRaw(t, user)
 	message := c.bytes()
-
-	others := startProbe(t, hostileUsers...)
-	peak := peakMemory(t, daemon, func() {
-		kinds, err := b.sendAndDrain(message, times)
-		t.Logf("%d replies, %d errors", kinds[replyMessage], kinds[errorMessage])
-		if err != nil {
-			t.Errorf("the bus has thrown us out: %v", err)
+	for n := 1; ; n++ {
+		b := dialRaw(t, user)
+		others := startProbe(t, hostileUsers...)
+		peak := peakMemory(t, daemon, func() {
+			kinds, err := b.sendAndDrain(message, times)
+			t.Logf("%d replies, %d errors", kinds[replyMessage], kinds[errorMessage])
+			if err != nil {
+				t.Errorf("the bus has thrown us out: %v", err)
+			}
+		})
+		own := others.longest(t)
+		t.Logf("peak %d KiB", peak)
+		if peak > maxMemory {
+			t.Errorf("the daemon took %d KiB", peak)
 		}
-	})
-	others.end(t)
-	t.Logf("peak %d KiB", peak)
-	if peak > maxMemory {
-		t.Errorf("the daemon took %d KiB", peak)
+		if own <= promptly {
+			break
+		}
+		if n == floods {
+			t.Fatalf("others had to wait for the daemon for %s", own)
+		}
 	}
 	if now := pid(t); now != daemon {
 		t.Errorf("the daemon is process %d now", now)

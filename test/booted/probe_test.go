@@ -103,18 +103,24 @@ func (p *probe) note(i interval, pause time.Duration, reference bool) {
 // end ends the probe and checks that nobody had to wait for the daemon.
 func (p *probe) end(t *testing.T) {
 	t.Helper()
+	if own := p.longest(t); own > promptly {
+		t.Errorf("others had to wait for the daemon for %s", own)
+	}
+}
+
+// longest ends the probe and returns how long others had to wait for the daemon.
+func (p *probe) longest(t *testing.T) (own time.Duration) {
+	t.Helper()
 	close(p.stop)
 	p.clients.Wait()
-	var longest, own time.Duration
+	var longest time.Duration
 	for _, call := range p.slow {
 		longest = max(longest, call.length())
 		own = max(own, call.length()-p.stalled(call))
 	}
 	t.Logf("%d calls of others: %d took more than %s, the longest %s, of that %s the daemon's own",
 		p.calls, len(p.slow), promptly, longest, own)
-	if own > promptly {
-		t.Errorf("others had to wait for the daemon for %s", own)
-	}
+	return own
 }
 
 // stalled returns how much of i the bus or the machine did nothing.

@@ -10,8 +10,9 @@ const (
 	segmentSize = 64 << 10
 	// maxSpare is the biggest buffer that is kept for another message.
 	maxSpare = 256 << 10
-	// crowded is how many bytes may wait before Wait blocks.
-	crowded = 8 << 20
+	// crowded is how many bytes may wait before Wait blocks. Who has asked for
+	// little waits for the bus to take all this, behind those who asked for more.
+	crowded = 256 << 10
 )
 
 // A segment is written at once. A message that passes descriptors or shares its
