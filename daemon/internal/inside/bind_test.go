@@ -295,6 +295,9 @@ func TestBindsThatFailLeaveNothing(t *testing.T) {
 	}
 	for _, private := range []bool{false, true} {
 		for _, test := range tests {
+			if !private && test.bind.IDMapped {
+				continue // nothing is mapped
+			}
 			t.Run(test.name+privacy(private), func(t *testing.T) {
 				t.Parallel()
 				m := startMachine(t, bare, private)
@@ -304,9 +307,6 @@ func TestBindsThatFailLeaveNothing(t *testing.T) {
 				before := m.do(t, order{Do: "list", Path: "/"})
 				b := test.bind
 				b.IDMapped = true
-				if !private && test.bind.IDMapped {
-					t.Skip("nothing is mapped")
-				}
 				err := newGuard(t).Bind(t.Context(), m.leader, "m", b)
 				if err == nil || !strings.Contains(err.Error(), test.fails) || test.kind != nil && !errors.Is(err, test.kind) && machine1.ErrorName(err) != machine1.ErrorName(test.kind) {
 					t.Errorf("got %v (%s), want an error with %q (%s)", err, machine1.ErrorName(err), test.fails, machine1.ErrorName(test.kind))

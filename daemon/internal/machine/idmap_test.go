@@ -153,25 +153,6 @@ func checkMapping(t *testing.T, what string, err error, text string, kinds []err
 	}
 }
 
-// A leader can be registered before the ids of its namespace are known.
-func TestAMapThatIsWrittenLateIsSeen(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	leader := startMapped(t, nil, nil)
-	pid := leader.PID()
-	w.put(Machine{Name: "late", Class: machine1.ClassContainer, Leader: leader})
-	if _, _, err := w.MapTo(t.Context(), UserID, 0x80000); !errors.Is(err, machine1.ErrNoSuchUserMapping) {
-		t.Errorf("before: %v", err)
-	}
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/uid_map", pid), []byte("0 524288 65536"), 0); err != nil {
-		t.Fatal(err)
-	}
-	m, inner, err := w.MapTo(t.Context(), UserID, 0x80007)
-	if m.Name != "late" || inner != 7 || err != nil {
-		t.Errorf("after: %q, %d, %v", m.Name, inner, err)
-	}
-}
-
 func BenchmarkMapTo(b *testing.B) {
 	for _, shifted := range []bool{true, false} {
 		b.Run(fmt.Sprintf("1000 machines, shifted %v", shifted), func(b *testing.B) {
