@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -107,13 +105,6 @@ func sendMalformed(t *testing.T, b *rawBus) {
 			must(t, b.answered(serial+1-batch, serial, errorMessage))
 		}
 	}
-}
-
-func descriptors(t *testing.T, pid int) int {
-	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	must(t, err)
-	return len(entries)
 }
 
 // A message that is not understood costs no more than its bytes, and neither
@@ -230,23 +221,4 @@ func (b *rawBus) sendAndDrain(message []byte, times int) (kinds map[byte]int, er
 		kinds[r.kind]++
 	}
 	return kinds, nil
-}
-
-// peakMemory returns the most memory, in KiB, that a process had resident
-// while fn ran.
-func peakMemory(t *testing.T, pid int, fn func()) int {
-	t.Helper()
-	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)) // resets VmHWM
-	fn()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	must(t, err)
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			peak, err := strconv.Atoi(strings.Fields(rest)[0])
-			must(t, err)
-			return peak
-		}
-	}
-	t.Fatal("the kernel does not tell VmHWM")
-	return 0
 }
