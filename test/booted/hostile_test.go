@@ -164,9 +164,10 @@ func manyProperties() []byte {
 	return append(b.b, all...)
 }
 
-// floods is how often a flood may be tried: on a busy machine, reading what is
-// in the way of others may take longer than promptly.
-const floods = 3
+// floods is how often a flood may be tried. Ten thousand calls take the daemon
+// and the bus most of promptly, so that on a busy machine it may not do for what
+// comes behind them.
+const floods = 10
 
 // flood sends a call many times without reading an answer, while others go on
 // asking and the daemon's memory is measured.

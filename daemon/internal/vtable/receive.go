@@ -67,7 +67,7 @@ func (s *Server) accept(m *wire.Message) {
 	if errors.Is(err, errCrowded) {
 		s.dispatcher.refuse(m, err)
 		s.conn.Wake()
-		s.conn.Wait() // refusals must not pile up, either
+		s.conn.WaitFull() // refusals must not pile up, either
 	}
 }
 

@@ -12,7 +12,9 @@ const (
 	maxSpare = 256 << 10
 	// crowded is how many bytes may wait before Wait blocks. Who has asked for
 	// little waits for the bus to take all this, behind those who asked for more.
-	crowded = 256 << 10
+	crowded = 128 << 10
+	// full is how many may wait before WaitFull blocks.
+	full = 8 << 20
 )
 
 // A segment is written at once. A message that passes descriptors or shares its
@@ -141,7 +143,7 @@ func (o *outbox) written(s segment) {
 	defer o.mu.Unlock()
 	was := o.bytes
 	o.bytes -= s.len()
-	if was > crowded && o.bytes <= crowded {
+	if was > crowded && o.bytes <= crowded || was > full && o.bytes <= full {
 		o.room.Broadcast()
 	}
 	if cap(s.data) <= maxSpare && cap(s.data) > cap(o.spare) {
@@ -149,11 +151,12 @@ func (o *outbox) written(s segment) {
 	}
 }
 
-// wait waits until the outbox is not crowded, or closed.
-func (o *outbox) wait() {
+// wait waits until no more than limit bytes are in the outbox, which is crowded
+// or full, or it is closed.
+func (o *outbox) wait(limit int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for o.bytes > crowded && !o.closed {
+	for o.bytes > limit && !o.closed {
 		o.room.Wait()
 	}
 }

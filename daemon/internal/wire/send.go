@@ -56,7 +56,11 @@ func (c *Conn) Wake() { c.out.wake() }
 
 // Wait waits while so much is queued that more of it should not be made. It
 // returns at once when the connection has been closed.
-func (c *Conn) Wait() { c.out.wait() }
+func (c *Conn) Wait() { c.out.wait(crowded) }
+
+// WaitFull is Wait for who must not be held up by the many who use Wait. It
+// waits only when there is a danger for the process's memory.
+func (c *Conn) WaitFull() { c.out.wait(full) }
 
 // Crowded reports whether Wait would wait.
 func (c *Conn) Crowded() bool { return c.out.isCrowded() }
