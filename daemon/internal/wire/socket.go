@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,17 +63,25 @@ func newSocket(conn *net.UnixConn) (*socket, error) {
 	return &socket{file: os.NewFile(uintptr(fd), "bus"), fd: fd}, nil
 }
 
-// receive waits for something to read.
+// receive waits for something to read. unix.Recvmsg would have the kernel name
+// the sender for each message, and make two values of that.
 func (s *socket) receive(p, oob []byte) (n, oobn, flags int, err error) {
+	iov := unix.Iovec{Base: unsafe.SliceData(p)}
+	iov.SetLen(len(p))
+	msg := unix.Msghdr{Iov: &iov, Control: unsafe.SliceData(oob)}
+	msg.SetIovlen(1)
 	for {
-		n, oobn, flags, _, err = unix.Recvmsg(s.fd, p, oob, unix.MSG_CMSG_CLOEXEC)
-		if err == unix.EINTR {
+		msg.SetControllen(len(oob))
+		got, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_CMSG_CLOEXEC)
+		switch {
+		case errno == unix.EINTR:
 			continue
+		case errno != 0:
+			return 0, 0, 0, errno
+		case got == 0:
+			return 0, int(msg.Controllen), int(msg.Flags), io.EOF
 		}
-		if err == nil && n == 0 {
-			err = io.EOF
-		}
-		return max(n, 0), oobn, flags, err
+		return int(got), int(msg.Controllen), int(msg.Flags), nil
 	}
 }
 
