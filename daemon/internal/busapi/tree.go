@@ -53,7 +53,8 @@ func managerBindings(a *API) []vtable.Binding {
 }
 
 func machineBindings(o machineObject) []vtable.Binding {
-	return []vtable.Binding{{Interface: &machineInterface, Target: o}, {Interface: &ownMachineInterface, Target: o}}
+	var target any = o // one copy for both
+	return []vtable.Binding{{Interface: &machineInterface, Target: target}, {Interface: &ownMachineInterface, Target: target}}
 }
 
 func imageBindings(o imageObject) []vtable.Binding {
