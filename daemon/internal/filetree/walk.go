@@ -8,7 +8,7 @@ import (
 )
 
 // walk goes through the tree below top, depth first. It makes directories and
-// hands out everything else. It gives top back.
+// hands out everything else. It gives top back, and fails c with its error.
 func (c *copier) walk(ctx context.Context, top *directory) (err error) {
 	at := top
 	defer func() {
