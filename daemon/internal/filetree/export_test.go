@@ -1,0 +1,14 @@
+package filetree
+
+// ParseEntries reads records of getdents64 as a list does.
+func ParseEntries(data []byte) (names []string, err error) {
+	for len(data) > 0 && err == nil {
+		var e entry
+		e, data, err = parseEntry(data)
+		names = append(names, e.name)
+	}
+	return names, err
+}
+
+// Shown is how errors show a path.
+func Shown(path string) string { return shown(path) }
