@@ -23,7 +23,7 @@ var forbidden = []struct {
 		[]string{"wire", "vtable", "varlink", "envfile", "task"},
 		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "unit", "proc", "inside", "netns", "auth"}},
 	{"a seam is below the domain",
-		[]string{"unit", "proc", "inside", "netns", "auth"},
+		[]string{"unit", "proc", "inside", "netns", "auth", "rootfs", "filetree", "btrfs", "imagelock"},
 		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "vtable", "varlink", "wire"}},
 	{"the domain is below the faces",
 		[]string{"machine", "image"},

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -30,7 +31,7 @@ func (g *Guard) Unbind(ctx context.Context, leader *proc.PIDFD, destination stri
 }
 
 func (g *Guard) detach(leader *proc.PIDFD, root *os.File, destination string) error {
-	top, err := openBelow(root, destination)
+	top, err := rootfs.Lookup(root, destination)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 )
 
 // openSource returns a mount of b's source that is mounted nowhere yet and has
@@ -15,7 +16,7 @@ import (
 // in, so the daemon must not live in a mount namespace of its own.
 func openSource(leader *proc.PIDFD, b Bind) (*os.File, error) {
 	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.OpenTree(unix.AT_FDCWD, b.Source, flags) })
+	fd, err := rootfs.Retry(func() (int, error) { return unix.OpenTree(unix.AT_FDCWD, b.Source, flags) })
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return nil, fmt.Errorf("there is no %s on the host: %w", b.Source, err)

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 )
 
 // Modes of what is made for a bind.
@@ -21,7 +22,7 @@ const (
 // openTarget opens b's destination below root, and makes it if b wants that.
 // The caller closes the file and what was made, or removes the latter.
 func openTarget(leader *proc.PIDFD, root, tree *os.File, b Bind) (*os.File, []inode, error) {
-	target, err := openBelow(root, b.Destination)
+	target, err := rootfs.Lookup(root, b.Destination)
 	var made []inode
 	if b.MakeDir && errors.Is(err, unix.ENOENT) {
 		target, made, err = makeTarget(leader, root, tree, b.Destination)
@@ -99,7 +100,7 @@ func makeTarget(leader *proc.PIDFD, root, tree *os.File, path string) (*os.File,
 			}
 		}
 		// Links are followed from the root on, as always.
-		next, err := openBelow(root, strings.Join(names[:i+1], "/"))
+		next, err := rootfs.Lookup(root, strings.Join(names[:i+1], "/"))
 		if errors.Is(err, unix.ENOENT) {
 			next, err = m.add(name, mode)
 		}
@@ -137,7 +138,7 @@ func newMaker(leader *proc.PIDFD, root *os.File) (*maker, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := openBelow(root, "/")
+	at, err := rootfs.Lookup(root, "/")
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func newMaker(leader *proc.PIDFD, root *os.File) (*maker, error) {
 
 // add makes name in the directory the maker is at, and opens it.
 func (m *maker) add(name string, mode uint32) (*os.File, error) {
-	parent, err := openBelow(m.at, ".")
+	parent, err := rootfs.Lookup(m.at, ".")
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +167,7 @@ func (m *maker) add(name string, mode uint32) (*os.File, error) {
 		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV,
 	}
-	fd, err := retry(func() (int, error) { return unix.Openat2(int(parent.Fd()), name, &how) })
+	fd, err := rootfs.Retry(func() (int, error) { return unix.Openat2(int(parent.Fd()), name, &how) })
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s, which was just made: %w", name, err)
 	}

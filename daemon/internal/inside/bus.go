@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -81,7 +82,7 @@ func connect(fd int, target *os.File) error {
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 			return err
 		}
-		err := unix.Connect(fd, &unix.SockaddrUnix{Name: descriptorPath(target)})
+		err := unix.Connect(fd, &unix.SockaddrUnix{Name: rootfs.DescriptorPath(target)})
 		if errors.Is(err, unix.EAGAIN) {
 			return errSilentBus
 		}
@@ -96,7 +97,7 @@ func connect(fd int, target *os.File) error {
 // connecting happens with ids for which such a file system may hang.
 func openBusSocket(root *os.File) (*os.File, error) {
 	for _, path := range busSockets {
-		f, err := openBelow(root, path)
+		f, err := rootfs.Lookup(root, path)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}

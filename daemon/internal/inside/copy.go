@@ -10,6 +10,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/filetree"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -124,7 +125,7 @@ func openDirectory(root *os.File, path string) (*os.File, error) {
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	fd, err := retry(func() (int, error) { return unix.Openat2(int(root.Fd()), path, &how) })
+	fd, err := rootfs.Retry(func() (int, error) { return unix.Openat2(int(root.Fd()), path, &how) })
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}

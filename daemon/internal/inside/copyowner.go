@@ -8,6 +8,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/filetree"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 )
 
 // copyOptions says how to copy between the host and the machine.
@@ -21,7 +22,7 @@ func copyOptions(leader *proc.PIDFD, c Copy, to direction) (filetree.CopyOptions
 		return o, fmt.Errorf("cannot copy: %w", err)
 	}
 	if to == fromMachine {
-		o.Readable = func(fsType int64) bool { return !isKernelFS(fsType) }
+		o.Readable = func(fsType int64) bool { return !rootfs.KernelFS(fsType) }
 		return o, nil
 	}
 	// A machine whose root is the host's may write wherever that may.

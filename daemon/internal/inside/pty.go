@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
 )
 
 // A PTY is a new pseudo terminal of a machine. Its owner closes it.
@@ -86,7 +87,7 @@ func openMachinePTY(root *os.File, leader *proc.PIDFD) (*PTY, error) {
 	if err != nil {
 		return nil, err
 	}
-	ptmx, err := openBelow(root, "dev/pts/ptmx")
+	ptmx, err := rootfs.Lookup(root, "dev/pts/ptmx")
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +97,7 @@ func openMachinePTY(root *os.File, leader *proc.PIDFD) (*PTY, error) {
 	}
 	fd := -1
 	err = asFileOwner(owner, func() (err error) {
-		fd, err = reopen(ptmx, unix.O_RDWR)
+		fd, err = rootfs.Reopen(ptmx, unix.O_RDWR)
 		return err
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 package inside
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 
@@ -79,19 +78,4 @@ func setIDs(uid, gid uintptr) error {
 		}
 	}
 	return nil
-}
-
-// retry repeats do, a system call on a path that somebody may be changing,
-// while it is disturbed.
-func retry(do func() (int, error)) (int, error) {
-	const attempts = 16
-	var fd int
-	var err error
-	for range attempts {
-		fd, err = do()
-		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	return fd, err
 }

@@ -2,9 +2,9 @@ package rootfs
 
 import "golang.org/x/sys/unix"
 
-// isKernelFS reports whether a file system of this type shows the kernel's own
+// KernelFS reports whether a file system of this type shows the kernel's own
 // data as files.
-func isKernelFS(magic int64) bool {
+func KernelFS(magic int64) bool {
 	switch uint32(magic) {
 	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC,
 		unix.SECURITYFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,

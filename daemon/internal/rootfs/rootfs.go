@@ -14,11 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrRefused says that what is there must not be read, whoever asks.
+var ErrRefused = errors.New("refused")
+
 var (
-	errNoFile   = fmt.Errorf("is no regular file: %w", unix.EINVAL)
-	errOfKernel = fmt.Errorf("is a file of the kernel: %w", unix.EACCES)
+	errNoFile   = refusal{"is no regular file", unix.EINVAL}
+	errOfKernel = refusal{"is a file of the kernel", unix.EACCES}
 	errTooLarge = fmt.Errorf("is too large: %w", unix.EFBIG)
 )
+
+type refusal struct {
+	text string
+	kind unix.Errno
+}
+
+func (r refusal) Error() string   { return r.text }
+func (r refusal) Unwrap() []error { return []error{ErrRefused, r.kind} }
 
 // Open opens the directory at path, absolute, as a root to read below. The
 // caller closes it. A link as the last part of path is not followed.
@@ -33,7 +44,7 @@ func Open(path string) (*os.File, error) {
 //
 // It can block as long as the file system does.
 func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
-	f, err := open(root, path)
+	f, err := Lookup(root, path)
 	if err != nil {
 		return nil, err
 	}
@@ -42,10 +53,7 @@ func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
-	fd, err := retry(func() (int, error) {
-		const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
-		return unix.Open("/proc/thread-self/fd/"+strconv.Itoa(int(f.Fd())), flags, 0)
-	})
+	fd, err := Reopen(f, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, &os.PathError{Op: "reopen", Path: path, Err: err}
 	}
@@ -54,18 +62,31 @@ func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
 	return readAtMost(opened, size, limit)
 }
 
-// open opens path below root with O_PATH: nothing is started by that, whatever
-// it is.
-func open(root *os.File, path string) (*os.File, error) {
+// Lookup opens path below root with O_PATH: nothing is started by that,
+// whatever it is. Links are followed as ReadFile does.
+func Lookup(root *os.File, path string) (*os.File, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
-	fd, err := retry(func() (int, error) { return unix.Openat2(int(root.Fd()), path, &how) })
+	fd, err := Retry(func() (int, error) { return unix.Openat2(int(root.Fd()), path, &how) })
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// Reopen opens for use what f, opened with O_PATH, stands for. The caller
+// closes the descriptor.
+func Reopen(f *os.File, flags int) (int, error) {
+	return Retry(func() (int, error) {
+		return unix.Open(DescriptorPath(f), flags|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
+}
+
+// DescriptorPath names f itself, wherever it is and whatever its path is now.
+func DescriptorPath(f *os.File) string {
+	return "/proc/thread-self/fd/" + strconv.Itoa(int(f.Fd()))
 }
 
 // check returns the size of f if it may be read.
@@ -81,7 +102,7 @@ func check(f *os.File, limit int64) (int64, error) {
 	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
 		return 0, fmt.Errorf("cannot be looked at: %w", err)
 	}
-	if isKernelFS(fs.Type) {
+	if KernelFS(fs.Type) {
 		return 0, errOfKernel
 	}
 	if stat.Size > limit {
@@ -106,9 +127,9 @@ func readAtMost(f *os.File, size, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// retry makes a system call again that a signal has interrupted, or that found
+// Retry makes a system call again that a signal has interrupted, or that found
 // the tree being renamed (EAGAIN of openat2), a bounded number of times.
-func retry(call func() (int, error)) (int, error) {
+func Retry(call func() (int, error)) (int, error) {
 	const attempts = 64
 	for range attempts {
 		fd, err := call()
