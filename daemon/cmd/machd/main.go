@@ -15,6 +15,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/access"
@@ -84,9 +85,9 @@ func run(ctx context.Context, args []string) error {
 	return serve(ctx, self)
 }
 
-// serve is the parts list. The bus name is taken only when every object is
-// ready to answer, and no call is read before the machines of an earlier
-// daemon have been adopted.
+// serve runs the parts that assemble lists. The bus name is taken only when
+// every object is ready to answer, and no call is read before the machines of
+// an earlier daemon have been adopted.
 func serve(ctx context.Context, self instance) error {
 	unix.Umask(0o022)
 	level := new(slog.LevelVar)
@@ -103,55 +104,7 @@ func serve(ctx context.Context, self instance) error {
 	if err != nil {
 		return err
 	}
-	authority := auth.New(conn, log)
-	guard := inside.NewGuard(log)
-
-	operations := operation.NewSet()
-
-	var server *vtable.Server
-	var face *varlinkapi.API
-	machines, err := machine.New(machine.Config{
-		Dir:   self.stateDir,
-		Units: units,
-		User:  self.user,
-		Emit: func(e machine.Event) {
-			if !e.Added {
-				operations.MachineGone(e.Machine.Name)
-			}
-			busapi.Announce(server, e)
-			face.Announce(e)
-		},
-		Log: log,
-	})
-	if err != nil {
-		return err
-	}
-	units.Watch(machines.UnitEvent)
-
-	images := image.NewStore(self.images)
-	gate := access.New(self.authority(authority), machines)
-	server, err = dialServer(ctx, self.bus, log, busapi.Config{
-		Machines:   machines,
-		Images:     images,
-		Inside:     guard,
-		Operations: operations,
-		Authority:  authority,
-		Access:     gate,
-		LogLevel:   level,
-	})
-	if err != nil {
-		return err
-	}
-	face, err = varlinkapi.New(varlinkapi.Config{
-		Machines:   machines,
-		Images:     images,
-		Inside:     guard,
-		Operations: operations,
-		Access:     gate,
-		LogLevel:   level,
-		Version:    version,
-		Log:        log,
-	})
+	machines, server, face, err := assemble(ctx, self, conn, units, log, level)
 	if err != nil {
 		return err
 	}
@@ -170,6 +123,56 @@ func serve(ctx context.Context, self instance) error {
 
 	return task.Run(ctx, units.Run, machines.Run, server.Run,
 		func(ctx context.Context) error { return face.Serve(ctx, sockets) })
+}
+
+// assemble makes the domain and the two faces on it. Neither is reached yet.
+func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, log *slog.Logger, level *slog.LevelVar) (
+	machines *machine.Manager, server *vtable.Server, face *varlinkapi.API, err error) {
+	guard, operations := inside.NewGuard(log), operation.NewSet()
+	machines, err = machine.New(machine.Config{
+		Dir:   self.stateDir,
+		Units: units,
+		User:  self.user,
+		Emit: func(e machine.Event) {
+			if !e.Added {
+				operations.MachineGone(e.Machine.Name)
+			}
+			busapi.Announce(server, e)
+			face.Announce(e)
+		},
+		Log: log,
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	units.Watch(machines.UnitEvent)
+
+	images := image.NewStore(self.images)
+	authority := auth.New(conn, log)
+	gate := access.New(self.authority(authority), machines)
+	server, err = dialServer(ctx, self.bus, log, busapi.Config{
+		Machines:   machines,
+		Images:     images,
+		Inside:     guard,
+		Operations: operations,
+		Authority:  authority,
+		Access:     gate,
+		LogLevel:   level,
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	face, err = varlinkapi.New(varlinkapi.Config{
+		Machines:   machines,
+		Images:     images,
+		Inside:     guard,
+		Operations: operations,
+		Access:     gate,
+		LogLevel:   level,
+		Version:    version,
+		Log:        log,
+	})
+	return machines, server, face, err
 }
 
 func dialServer(ctx context.Context, address string, log *slog.Logger, cfg busapi.Config) (*vtable.Server, error) {
