@@ -82,7 +82,7 @@ func playStock(t *testing.T, client string) []record {
 			argv[len(argv)-1] = fmt.Sprint(w.properties(t, same)["Leader"])
 		}
 		o := observe(t, argv...)
-		all = append(all, record{command, outcome{o.Code, normal(o.Stdout), normal(o.Stderr)}})
+		all = append(all, record{command, outcome{Code: o.Code, Stdout: normal(o.Stdout), Stderr: normal(o.Stderr)}})
 		if text, ok := deliberate[command]; ok {
 			// Only that it fails is the same.
 			all[len(all)-1].Outcome.Stderr = text

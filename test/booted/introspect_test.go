@@ -12,6 +12,7 @@ import (
 	"github.com/machd/machd/pkg/bus"
 	machd1 "github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/test/live"
 )
 
 // An introspected object, as far as it says something about the interface.
@@ -112,7 +113,7 @@ func short(line string) string {
 // describes it.
 func compareMembers(t *testing.T, path string, want, got []string) {
 	t.Helper()
-	old := host.version < 258
+	old := live.Host.Version < 258
 	for _, line := range want {
 		if !slices.Contains(got, line) && (!old || reworded[short(line)] == "") {
 			t.Errorf("%s: machd lacks\n%s", path, line)

@@ -12,6 +12,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/test/live"
 )
 
 // startOwn starts a process of a user that does nothing, outside of any unit of
@@ -105,7 +106,7 @@ func TestUsersMayLook(t *testing.T) {
 	}
 	// 261 asks polkit for what 257 gives to everybody. So does machd.
 	err := call(t, alice, "GetMachineOSRelease", []any{"looked-at"})
-	if asked := host.machd || host.version >= 261; refused(err) != asked {
+	if asked := live.Host.Machd || live.Host.Version >= 261; refused(err) != asked {
 		t.Errorf("GetMachineOSRelease: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/test/live"
 	"github.com/machd/machd/test/terminal"
 )
 
@@ -169,7 +170,7 @@ func eavesdrop(t *testing.T, rule string) <-chan *dbus.Message {
 
 // clients are the commands there are on this host.
 func clients() []string {
-	if host.machd {
+	if live.Host.Machd {
 		return []string{"machinectl", "machctl"}
 	}
 	return []string{"machinectl"}

@@ -18,6 +18,7 @@ import (
 	"github.com/machd/machd/pkg/bus"
 	machd1 "github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/test/live"
 )
 
 const rulesFile = "/etc/polkit-1/rules.d/10-booted-test.rules"
@@ -242,7 +243,7 @@ func TestPolkitIsAskedWithTheseDetails(t *testing.T) {
 		must(t, err)
 		setRules(t, fmt.Sprintf(exactRules, list))
 		for _, q := range questions {
-			if q.since > host.version && !host.machd || q.member == "UnregisterMachine" && !allowed {
+			if q.since > live.Host.Version && !live.Host.Machd || q.member == "UnregisterMachine" && !allowed {
 				continue
 			}
 			err := q.call(t, alice)

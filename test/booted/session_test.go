@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/machd/machd/test/live"
 )
 
 // A session is one of a user who sits at this host's seat.
@@ -46,7 +48,7 @@ func (s session) argv(argv ...string) []string {
 func uncontainLogind(t *testing.T) {
 	t.Helper()
 	const dropIn = "/run/systemd/system/systemd-logind.service.d/test.conf"
-	if _, err := os.Stat(dropIn); err == nil || host.version < 258 {
+	if _, err := os.Stat(dropIn); err == nil || live.Host.Version < 258 {
 		return
 	}
 	must(t, os.MkdirAll(filepath.Dir(dropIn), 0o755))

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/machd/machd/test/live"
 )
 
 // An own is a user with a service manager of his own, and a machine manager
@@ -46,7 +48,7 @@ func newOwn(t *testing.T, user string) own {
 	eventually(t, "the user's bus is there", func() error {
 		return o.command("busctl", "--user", "status").Run()
 	})
-	if host.machd {
+	if live.Host.Machd {
 		o.run("systemctl", "--user", "enable", "machd")
 		o.run("systemctl", "--user", "restart", "machd.socket", "machd.service")
 		t.Cleanup(func() { o.run("systemctl", "--user", "disable", "--now", "machd.service", "machd.socket") })
@@ -72,7 +74,7 @@ func Test262MachinesOfAUser(t *testing.T) {
 	if got := o.run("machinectl", "--user", "show", "-P", "State", "mine"); got != "running" {
 		t.Errorf("state %q", got)
 	}
-	if host.machd { // 262 takes the service manager for the machine's unit
+	if live.Host.Machd { // 262 takes the service manager for the machine's unit
 		if got := o.run("machinectl", "--user", "show", "-P", "Unit", "mine"); got != "own-leader.service" {
 			t.Errorf("unit %q", got)
 		}
@@ -89,7 +91,7 @@ func Test262MachinesOfAUser(t *testing.T) {
 		t.Errorf("bob could ask: %s", out)
 	}
 
-	if host.machd {
+	if live.Host.Machd {
 		o.run("machinectl", "--user", "terminate", "mine")
 	} else {
 		_ = o.command("systemctl", "--user", "stop", "own-leader").Run()

@@ -36,7 +36,7 @@ func ObserveAs(t *testing.T, name string, argv ...string) Outcome {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	credential, home, err := credentialOf(name)
+	credential, home, err := CredentialOf(name)
 	Must(t, err)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
 	cmd.Env = append(cmd.Environ(), "HOME="+home, "USER="+name, "LOGNAME="+name)
@@ -51,7 +51,8 @@ func ObserveAs(t *testing.T, name string, argv ...string) Outcome {
 	return Outcome{exitCode(err), stdout.String(), stderr.String()}
 }
 
-func credentialOf(name string) (*syscall.Credential, string, error) {
+// CredentialOf returns who a user is, with all his groups, and his home directory.
+func CredentialOf(name string) (*syscall.Credential, string, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, "", err

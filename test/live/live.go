@@ -28,8 +28,9 @@ var Host struct {
 	Version int  // of systemd: 257, 262
 }
 
-// Main is the whole TestMain of a package of such tests.
-func Main(m *testing.M) {
+// Main is the whole TestMain of a package of such tests. No test is run unless
+// the host passes the checks.
+func Main(m *testing.M, checks ...func() error) {
 	flag.Parse()
 	kind := os.Getenv("MACHD_TEST_HOST")
 	if kind == "" {
@@ -42,6 +43,12 @@ func Main(m *testing.M) {
 	if err := prepare(kind); err != nil {
 		fmt.Fprintln(os.Stderr, "cannot prepare the tests:", err)
 		os.Exit(1)
+	}
+	for _, check := range checks {
+		if err := check(); err != nil {
+			fmt.Fprintln(os.Stderr, "this host is not the one that these tests are for:", err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
