@@ -43,44 +43,8 @@ var userInterface = varlink.Interface[*API]{
 	Name: "io.systemd.UserDatabase",
 	Doc:  "The users and groups that machines have on this host",
 	Methods: []varlink.Method[*API]{
-		{
-			Name: "GetUserRecord",
-			Doc:  "Describes the user with an ID, or called vu-MACHINE-ID",
-			In: varlink.Fields{
-				{Name: "uid", Type: varlink.ExactInt, Nullable: true, Valid: isUserID},
-				{Name: "userName", Type: varlink.String, Nullable: true, Valid: isUserName},
-				refused("fuzzyNames", varlink.Array(varlink.String)),
-				refused("dispositionMask", varlink.Array(varlink.String)),
-				refused("uidMin", varlink.Int),
-				refused("uidMax", varlink.Int),
-				refused("uuid", varlink.String),
-				service,
-			},
-			Out:  recordOrPartOfOne,
-			More: varlink.Streams,
-			Func: func(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-				return a.account(ctx, c, userAccounts)
-			},
-		},
-		{
-			Name: "GetGroupRecord",
-			Doc:  "Describes the group with an ID, or called vg-MACHINE-ID",
-			In: varlink.Fields{
-				{Name: "gid", Type: varlink.ExactInt, Nullable: true, Valid: isUserID},
-				{Name: "groupName", Type: varlink.String, Nullable: true, Valid: isUserName},
-				refused("fuzzyNames", varlink.Array(varlink.String)),
-				refused("dispositionMask", varlink.Array(varlink.String)),
-				refused("gidMin", varlink.Int),
-				refused("gidMax", varlink.Int),
-				refused("uuid", varlink.String),
-				service,
-			},
-			Out:  recordOrPartOfOne,
-			More: varlink.Streams,
-			Func: func(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-				return a.account(ctx, c, groupAccounts)
-			},
-		},
+		recordMethod("GetUserRecord", "Describes the user with an ID, or called vu-MACHINE-ID", userAccounts),
+		recordMethod("GetGroupRecord", "Describes the group with an ID, or called vg-MACHINE-ID", groupAccounts),
 		{
 			Name: "GetMemberships",
 			Doc:  "Finds nothing: what groups a machine's users are in is the machine's affair",
@@ -105,6 +69,27 @@ var userInterface = varlink.Interface[*API]{
 		{Name: "NonMatchingRecordFound", Doc: "There is one, but not as the caller wants it"},
 		{Name: "EnumerationNotSupported", Doc: "A name or an ID must be given"},
 	},
+}
+
+// recordMethod finds one of these accounts, by ID or by name.
+func recordMethod(method, doc string, of accounts) varlink.Method[*API] {
+	return varlink.Method[*API]{
+		Name: method,
+		Doc:  doc,
+		In: varlink.Fields{
+			{Name: of.idField, Type: varlink.ExactInt, Nullable: true, Valid: isUserID},
+			{Name: of.byName, Type: varlink.String, Nullable: true, Valid: isUserName},
+			refused("fuzzyNames", varlink.Array(varlink.String)),
+			refused("dispositionMask", varlink.Array(varlink.String)),
+			refused(of.idField+"Min", varlink.Int),
+			refused(of.idField+"Max", varlink.Int),
+			refused("uuid", varlink.String),
+			service,
+		},
+		Out:  recordOrPartOfOne,
+		More: varlink.Streams,
+		Func: func(ctx context.Context, a *API, c *varlink.Call) (any, error) { return a.account(ctx, c, of) },
+	}
 }
 
 type userRecord struct {
