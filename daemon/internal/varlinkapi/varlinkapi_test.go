@@ -238,11 +238,23 @@ func (i input) merge(more input) input {
 // call returns every answer to one call, until the first without "continues".
 func (f *fixture) call(t *testing.T, method string, in any, more bool) []string {
 	t.Helper()
-	c, err := net.Dial("unix", f.path)
+	return begin(t, f.path, method, in, more).all()
+}
+
+// A stream is the answers to one call.
+type stream struct {
+	t *testing.T
+	r *bufio.Reader
+}
+
+// begin makes a call at the socket path.
+func begin(t *testing.T, path, method string, in any, more bool) stream {
+	t.Helper()
+	c, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	c.SetDeadline(time.Now().Add(20 * time.Second))
 	message, err := json.Marshal(map[string]any{"method": method, "parameters": in, "more": more})
 	if err != nil {
@@ -251,17 +263,26 @@ func (f *fixture) call(t *testing.T, method string, in any, more bool) []string 
 	if _, err := c.Write(append(message, 0)); err != nil {
 		t.Fatal(err)
 	}
-	var answers []string
-	for r := bufio.NewReader(c); ; {
-		answer, err := r.ReadString(0)
-		if errors.Is(err, io.EOF) {
-			return append(answers, "closed")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		answers = append(answers, strings.TrimSuffix(answer, "\x00"))
-		if !strings.Contains(answer, `"continues":true`) {
+	return stream{t, bufio.NewReader(c)}
+}
+
+func (s stream) next() string {
+	s.t.Helper()
+	answer, err := s.r.ReadString(0)
+	if errors.Is(err, io.EOF) {
+		return "closed"
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSuffix(answer, "\x00")
+}
+
+func (s stream) all() (answers []string) {
+	s.t.Helper()
+	for {
+		answers = append(answers, s.next())
+		if !strings.Contains(answers[len(answers)-1], `"continues":true`) {
 			return answers
 		}
 	}
