@@ -157,6 +157,22 @@ func TestRenameTakesEverythingAlongOrNothing(t *testing.T) {
 	}
 }
 
+func TestWhatIsFoundByAnotherNameIsNotRenamed(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, t.TempDir())
+	must(t, os.Symlink("a", filepath.Join(p.pool, "link")))
+	p.make("pool/v.v/v_1/etc/hostname", "v")
+	before := p.files()
+	for _, name := range []string{"link", "v"} {
+		if err := p.Rename(t.Context(), p.get(name), "b"); !errors.Is(err, unix.EOPNOTSUPP) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(before, p.files()); diff != "" {
+		t.Errorf("files (-before +after):\n%s", diff)
+	}
+}
+
 func TestRemoveAndTheAdministratorsSettings(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, t.TempDir())
@@ -174,14 +190,23 @@ func TestWhatIsInUseStays(t *testing.T) {
 	a := p.get("a")
 	lock, err := imagelock.Path(filepath.Join(p.root, "locks"), a.Path, false)
 	must(t, err)
+	p.make("pool/.busy/etc/hostname", "busy")
+	p.make("pool/.idle/etc/hostname", "idle")
+	busy, err := imagelock.Path(filepath.Join(p.root, "locks"), p.get(".busy").Path, false)
+	must(t, err)
+	var cleaned []string
+	must(t, p.Clean(t.Context(), image.CleanHidden, func(r image.Removed) { cleaned = append(cleaned, r.Name) }))
+	if diff := cmp.Diff([]string{".idle"}, cleaned); diff != "" {
+		t.Errorf("cleaned (-want +got):\n%s", diff)
+	}
+	must(t, busy.Release())
 	changes := map[string]error{
 		"remove":    p.Remove(t.Context(), a, image.RemoveSettings),
 		"rename":    p.Rename(t.Context(), a, "b"),
 		"read-only": p.SetReadOnly(t.Context(), a, true),
-		"clean":     p.Clean(t.Context(), image.CleanHidden, func(r image.Removed) { t.Errorf("removed %s", r.Name) }),
 	}
 	for what, err := range changes {
-		if !errors.Is(err, unix.EBUSY) && what != "clean" {
+		if !errors.Is(err, unix.EBUSY) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
