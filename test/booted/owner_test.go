@@ -66,6 +66,9 @@ func TestNewOwnerIsNotRoot(t *testing.T) {
 		wantRefused("a shell of "+user, call(t, alice, "OpenMachineShell",
 			[]any{"mine", user, "/bin/sh", []string{"sh", "-c", "touch /run/owner-was-here"}, []string{}}))
 	}
+	if live.Host.Machd { // the reference starts one, on the host
+		wantRefused("a login", call(t, alice, "OpenMachineLogin", []any{"mine"}))
+	}
 	for member, args := range map[string][]any{
 		"CopyFromMachine":          {"mine", "/etc/shadow", "/tmp/shadow"},
 		"BindMountMachine":         {"mine", "/root", "/root", false, false},
