@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/machd/machd/pkg/machd"
@@ -15,7 +16,7 @@ func (c *Client) IsMachd(ctx context.Context) (bool, error) {
 	// bus policy rules, such a call is refused like one without permission.
 	var text string
 	if err := c.call(ctx, machined, "org.freedesktop.DBus.Introspectable.Introspect", nil, &text); err != nil {
-		return false, err
+		return false, fmt.Errorf("cannot tell which machine manager runs: %w", err)
 	}
 	return strings.Contains(text, `"`+machd.ManagerInterface+`"`), nil
 }

@@ -84,7 +84,7 @@ func (a *app) remove(ctx context.Context, names []string) error {
 	}
 	keeps, err := a.client.IsMachd(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot remove images: %w", err)
 	}
 	if keeps {
 		a.action = machd.ActionManageImages
