@@ -306,6 +306,26 @@ func TestOnBtrfs(t *testing.T) {
 	p.want(original...)
 }
 
+// TestReadOnlyCloneToAnotherFileSystem has a subvolume become a directory,
+// which is read-only by other means.
+func TestReadOnlyCloneToAnotherFileSystem(t *testing.T) {
+	from := newPlace(t, btrfstest.Mount(t))
+	must(t, from.Clone(t.Context(), from.get("a"), "b", false))
+	pool := filepath.Join(t.TempDir(), "pool")
+	to := image.NewStore(image.Config{
+		Dirs: []string{pool, from.pool}, Pool: pool, LockDir: filepath.Join(from.root, "locks"),
+	})
+	b, err := to.Get(t.Context(), "b")
+	must(t, err)
+	must(t, to.Clone(t.Context(), b, "c", true))
+	c, err := to.Get(t.Context(), "c")
+	must(t, err)
+	if c.Type != image.TypeDirectory || !c.ReadOnly || b.Type != image.TypeSubvolume {
+		t.Errorf("%+v became %+v", b, c)
+	}
+	must(t, to.SetReadOnly(t.Context(), c, false))
+}
+
 func TestThePoolOfOtherFileSystemsHasNoLimit(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, t.TempDir())

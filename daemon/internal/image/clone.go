@@ -51,7 +51,7 @@ func (s *Store) Clone(ctx context.Context, i Image, newName string, readOnly boo
 	if err := s.cloneFilesOf(i, pool, newName, &done); err != nil {
 		return err
 	}
-	if i.Type == TypeDirectory && readOnly {
+	if readOnly && i.Type != TypeRaw {
 		return markClone(pool, base) // nothing that is immutable could be renamed
 	}
 	return nil
@@ -91,9 +91,6 @@ func copyImage(ctx context.Context, i Image, pool *os.File, draft string, readOn
 	}
 	if i.Type == TypeRaw {
 		return chmodRaw(pool, draft, readOnly)
-	}
-	if i.Type == TypeSubvolume && readOnly {
-		return markClone(pool, draft)
 	}
 	return nil
 }
