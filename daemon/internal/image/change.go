@@ -97,6 +97,15 @@ func (s *Store) claim(ctx context.Context, name string) (*imagelock.Lock, error)
 	return nil, err
 }
 
+// rename gives what is held another name.
+func (h *held) rename(newBase string) error {
+	err := rename(h.dir, h.base, newBase)
+	if err == nil {
+		h.base = newBase
+	}
+	return err
+}
+
 // rename gives name in dir another name, which must be free.
 func rename(dir *os.File, name, newName string) error {
 	err := unix.Renameat2(int(dir.Fd()), name, int(dir.Fd()), newName, unix.RENAME_NOREPLACE)

@@ -184,6 +184,20 @@ func TestRemoveAndTheAdministratorsSettings(t *testing.T) {
 	q.want()
 }
 
+func TestWhatCannotBeRemovedKeepsItsName(t *testing.T) {
+	p := newPlace(t, t.TempDir())
+	on := filepath.Join(p.pool, "a/mnt")
+	must(t, os.Mkdir(on, 0o755))
+	mount(t, "tmpfs", on, "tmpfs", 0, "")
+	if err := p.Remove(t.Context(), p.get("a"), image.RemoveSettings); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("with something mounted in it: %v", err)
+	}
+	p.get("a")
+	if _, err := os.Stat(filepath.Join(p.root, "etc/a.nspawn")); err != nil {
+		t.Errorf("its settings: %v", err)
+	}
+}
+
 func TestWhatIsInUseStays(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, t.TempDir())

@@ -44,14 +44,15 @@ func (h *held) remove(ctx context.Context, i Image) error {
 	if err != nil {
 		return err
 	}
-	doomed := temporaryName(h.base)
-	if err := rename(h.dir, h.base, doomed); err != nil {
-		return errors.Join(err, restore())
+	base := h.base
+	err = h.rename(temporaryName(base))
+	if err == nil {
+		if err = filetree.Remove(ctx, h.dir, h.base); err == nil {
+			return nil
+		}
+		err = errors.Join(err, h.rename(base))
 	}
-	if err := filetree.Remove(ctx, h.dir, doomed); err != nil {
-		return errors.Join(err, rename(h.dir, doomed, h.base))
-	}
-	return nil
+	return errors.Join(err, restore())
 }
 
 func (h *held) unlink(i Image) error {

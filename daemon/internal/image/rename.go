@@ -42,14 +42,13 @@ func (s *Store) Rename(ctx context.Context, i Image, newName string) (err error)
 		return err
 	}
 	done.add(restore)
-	newBase := i.fileName(newName)
-	if err := rename(h.dir, h.base, newBase); err != nil {
+	oldBase, newBase := h.base, i.fileName(newName)
+	if err := h.rename(newBase); err != nil {
 		return err
 	}
-	done.add(func() error { return rename(h.dir, newBase, h.base) })
+	done.add(func() error { return h.rename(oldBase) })
 	if err := s.renameFilesOf(h, i, newName, &done); err != nil {
 		return err
 	}
-	h.base = newBase
 	return restore()
 }
