@@ -19,10 +19,10 @@ const restartedWithin = 30 * time.Second
 func wantNewLife(t *testing.T, w *watcher, name string, before any) (leader any) {
 	t.Helper()
 	eventually(t, name+" runs again", func() error {
-		if !contains(w.list(t), name) {
-			return fmt.Errorf("it is not there")
+		p, err := w.lookUp(t, name)
+		if err != nil {
+			return err
 		}
-		p := w.properties(t, name)
 		leader = p["Leader"]
 		if p["State"] != "running" || leader == before {
 			return fmt.Errorf("it is %v, its leader is %v, was %v", p["State"], leader, before)
@@ -30,15 +30,6 @@ func wantNewLife(t *testing.T, w *watcher, name string, before any) (leader any)
 		return nil
 	})
 	return leader
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // A guest that is restarted never meets its own ghost.

@@ -94,32 +94,10 @@ func TestMachdKilledAtRandom(t *testing.T) {
 	}
 }
 
-// playRound lets all clients call at the same time and kills the daemon, now
-// and then its successor too, while that starts.
+// playRound lets all clients call at the same time and kills the daemon.
 func playRound(t *testing.T, w *watcher, all []*machineOf) {
 	t.Helper()
-	var owner string
-	must(t, bus.Call(t.Context(), w.conn, busDriver, "org.freedesktop.DBus.GetNameOwner", false, []any{machine1.BusName}, &owner))
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	for _, m := range all {
-		clients.Go(func() {
-			if m.leader == nil {
-				m.toggle(stop)
-			} else {
-				m.create(rand.IntN(2) == 0)
-			}
-		})
-	}
-	time.Sleep(rand.N(killWithin))
-	killProcesses(t)
-	w.awaitSignal(t, "org.freedesktop.DBus.NameOwnerChanged", machine1.BusName, owner, "")
-	if rand.IntN(4) == 0 {
-		time.Sleep(rand.N(2 * killWithin))
-		killProcesses(t)
-	}
-	close(stop)
-	clients.Wait()
+	callWhile(all, func() { killAtRandom(t, w) })
 	for _, m := range all {
 		if m.err != nil {
 			t.Errorf("%s: %v", m.name, m.err)
@@ -132,19 +110,53 @@ func playRound(t *testing.T, w *watcher, all []*machineOf) {
 	}
 }
 
-// killProcesses kills what runs in the daemon's unit, be it on the bus or not.
-func killProcesses(t *testing.T) {
-	t.Helper()
-	procs, err := os.ReadFile("/sys/fs/cgroup/system.slice/machd.service/cgroup.procs")
-	if errors.Is(err, os.ErrNotExist) {
-		return // it is between two lives
+// callWhile lets all clients call until the function has returned, or failed.
+func callWhile(all []*machineOf, do func()) {
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for _, m := range all {
+		clients.Go(func() {
+			if m.leader == nil {
+				m.toggle(stop)
+			} else {
+				m.create(rand.IntN(2) == 0)
+			}
+		})
 	}
-	must(t, err)
+	defer clients.Wait()
+	defer close(stop)
+	do()
+}
+
+// killAtRandom kills the daemon after a moment, now and then its successor too,
+// while that starts.
+func killAtRandom(t *testing.T, w *watcher) {
+	t.Helper()
+	var owner string
+	must(t, bus.Call(t.Context(), w.conn, busDriver, "org.freedesktop.DBus.GetNameOwner", false, []any{machine1.BusName}, &owner))
+	time.Sleep(rand.N(killWithin))
+	must(t, killProcesses())
+	w.awaitSignal(t, "org.freedesktop.DBus.NameOwnerChanged", machine1.BusName, owner, "")
+	if rand.IntN(4) == 0 {
+		time.Sleep(rand.N(2 * killWithin))
+		must(t, killProcesses())
+	}
+}
+
+// killProcesses kills what runs in the daemon's unit, be it on the bus or not.
+func killProcesses() error {
+	procs, err := os.ReadFile("/sys/fs/cgroup/system.slice/machd.service/cgroup.procs")
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		return nil // it is between two lives
+	}
 	for _, field := range strings.Fields(string(procs)) {
-		pid, err := strconv.Atoi(field)
-		must(t, err)
+		pid, convErr := strconv.Atoi(field)
+		if convErr != nil {
+			return convErr
+		}
 		unix.Kill(pid, unix.SIGKILL)
 	}
+	return err
 }
 
 func (m *machineOf) startLeader(t *testing.T) {

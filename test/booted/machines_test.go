@@ -149,14 +149,21 @@ func namesOf(rows []machine1.ListedMachine) []string {
 
 func (w *watcher) properties(t *testing.T, name string) map[string]any {
 	t.Helper()
+	properties, err := w.lookUp(t, name)
+	must(t, err)
+	return properties
+}
+
+// lookUp is properties of a machine that may end meanwhile.
+func (w *watcher) lookUp(t *testing.T, name string) (map[string]any, error) {
 	var values map[string]dbus.Variant
 	target := bus.Target{Name: machine1.BusName, Path: machine1.MachinePath(name)}
-	must(t, bus.Call(t.Context(), w.conn, target, "org.freedesktop.DBus.Properties.GetAll", false, []any{machine1.MachineInterface}, &values))
+	err := bus.Call(t.Context(), w.conn, target, "org.freedesktop.DBus.Properties.GetAll", false, []any{machine1.MachineInterface}, &values)
 	properties := map[string]any{}
 	for key, value := range values {
 		properties[key] = value.Value()
 	}
-	return properties
+	return properties, err
 }
 
 // lasting are the properties that every daemon of any version tells, and that
