@@ -109,7 +109,7 @@ func serve(ctx context.Context, self instance) error {
 		return err
 	}
 	if err := server.RequestName(ctx, machine1.BusName, 0); err != nil {
-		return err
+		return fmt.Errorf("%w; machd(8) tells how it is installed, and how it takes the place of another daemon", err)
 	}
 	if err := machines.Restore(ctx); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 const namePrimaryOwner = 1
 
 var nameReasons = map[uint32]string{
-	2: "the server only got into the queue behind its owner",
+	2: "another program owns it, and this one only got into the queue",
 	3: "another program owns it",
 	4: "this connection owns it already",
 }
