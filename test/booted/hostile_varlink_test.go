@@ -1,9 +1,7 @@
 package booted
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -17,63 +15,23 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// dialVarlink connects a user to the daemon's Varlink socket, until the test's end.
-func dialVarlink(t *testing.T, user string) net.Conn {
-	t.Helper()
-	var conn net.Conn
-	var err error
-	as(t, user, func() { conn, err = net.Dial("unix", machine1.VarlinkSocket) })
-	must(t, err)
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-// varlinkCall makes one call on a connection of its own and returns the
-// parameters of the answer, or its error.
-func varlinkCall(t *testing.T, user, method, parameters string) (map[string]any, error) {
-	t.Helper()
-	conn := dialVarlink(t, user)
-	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
-	_, err := fmt.Fprintf(conn, `{"method":%q,"parameters":%s}`+"\x00", method, parameters)
-	must(t, err)
-	frame, err := bufio.NewReader(conn).ReadBytes(0)
-	if err != nil {
-		return nil, err
-	}
-	var reply struct {
-		Error      string
-		Parameters map[string]any
-	}
-	must(t, json.Unmarshal(frame[:len(frame)-1], &reply))
-	if reply.Error != "" {
-		return reply.Parameters, errors.New(reply.Error)
-	}
-	return reply.Parameters, nil
-}
-
 // addVarlink has one more client of the probe, on a Varlink socket.
 func (p *probe) addVarlink(t *testing.T, user string) {
 	conn := dialVarlink(t, user)
-	in := bufio.NewReader(conn)
+	message := varlinkMessage("io.systemd.Machine.List", `{"name":".host"}`)
 	p.clients.Go(func() {
 		p.repeat(t, time.Millisecond, false, func(uint32) error {
-			if _, err := fmt.Fprint(conn, `{"method":"io.systemd.Machine.List","parameters":{"name":".host"}}`+"\x00"); err != nil {
+			if _, err := fmt.Fprint(conn, message+"\x00"); err != nil {
 				return err
 			}
-			_, err := in.ReadBytes(0)
+			_, err := conn.next()
 			return err
 		})
 	})
 }
 
 // varlinkSockets are all that anybody can connect to.
-var varlinkSockets = []string{
-	machine1.VarlinkSocket,
-	"/run/systemd/machine/io.systemd.MachineImage",
-	"/run/systemd/userdb/io.systemd.Machine",
-	"/run/systemd/resolve.hook/io.systemd.Machine",
-}
+var varlinkSockets = []string{machine1.VarlinkSocket, imageSocket, accountsSocket, hookSocket}
 
 // writeAll writes what the daemon takes of a message, and reports false if it
 // has enough.
@@ -182,7 +140,7 @@ func sendDescriptors(t *testing.T, user string) {
 	}
 	for _, text := range []string{`{"method":`, "{}\x00", "\x00", `{"method":"io.systemd.Machine.List","parameters":{"name":".host"}}` + "\x00"} {
 		for range 20 {
-			conn := dialVarlink(t, user).(*net.UnixConn)
+			conn := dialVarlink(t, user)
 			must(t, conn.SetWriteDeadline(time.Now().Add(time.Second)))
 			conn.WriteMsgUnix([]byte(text), unix.UnixRights(fds...), nil) // may be refused
 			conn.WriteMsgUnix([]byte(text), unix.UnixRights(fds...), nil)

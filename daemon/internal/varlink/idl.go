@@ -1,12 +1,14 @@
 package varlink
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// Description is i in the interface language of Varlink, types first.
+// Description is i in the interface language of Varlink, types first, and of
+// these enums first.
 func (i *Interface[T]) Description() string {
 	var b strings.Builder
 	doc(&b, i.Doc)
@@ -45,9 +47,13 @@ func (m More) doc() string {
 	return ""
 }
 
-// types collects the named types of i in the order they are first used.
+// types collects the named types of i: those that i lists, and then others in
+// the order they are first used.
 func (i *Interface[T]) types() []*Type {
-	var found []*Type
+	found := slices.Clone(i.Types)
+	for _, t := range i.Types {
+		found = t.fields.addTypes(found)
+	}
 	for _, m := range i.Methods {
 		found = m.In.addTypes(found)
 		found = m.Out.addTypes(found)
@@ -55,7 +61,15 @@ func (i *Interface[T]) types() []*Type {
 	for _, e := range i.Errors {
 		found = e.Fields.addTypes(found)
 	}
+	slices.SortStableFunc(found, func(a, b *Type) int { return cmp.Compare(a.rank(), b.rank()) })
 	return found
+}
+
+func (t *Type) rank() int {
+	if t.kind == kindEnum {
+		return 0
+	}
+	return 1
 }
 
 func (f Fields) addTypes(found []*Type) []*Type {

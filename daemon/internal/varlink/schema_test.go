@@ -115,15 +115,17 @@ func TestDescription(t *testing.T) {
 	t.Parallel()
 	type none struct{}
 	process := Struct("Process", Field{Name: "pid", Type: Int}, Field{Name: "kind", Type: Enum("Kind", "a", "b"), Nullable: true})
+	answer := Struct("Answer", Field{Name: "of", Type: process})
 	i := Interface[none]{
-		Name: "org.example.X",
-		Doc:  "Numbers of things",
+		Name:  "org.example.X",
+		Doc:   "Numbers of things",
+		Types: []*Type{answer},
 		Methods: []Method[none]{
 			{Name: "Plain"},
 			{
 				Name: "Find", Doc: "Finds one", More: Streams,
 				In:  Fields{{Name: "process", Type: process, Nullable: true}, {Name: "words", Type: Array(String)}},
-				Out: Fields{{Name: "all", Type: Array(process), Nullable: true}, {Name: "ok", Type: Bool}},
+				Out: Fields{{Name: "all", Type: Array(process), Nullable: true}, {Name: "ok", Type: answer}},
 			},
 		},
 		Errors: []ErrorType{{Name: "No"}, {Name: "Never", Doc: "Not at all", Fields: Fields{{Name: "why", Type: String}}}},
@@ -131,14 +133,18 @@ func TestDescription(t *testing.T) {
 	const want = `# Numbers of things
 interface org.example.X
 
-type Process(
-	pid: int,
-	kind: ?Kind
-)
-
 type Kind(
 	a,
 	b
+)
+
+type Answer(
+	of: Process
+)
+
+type Process(
+	pid: int,
+	kind: ?Kind
 )
 
 method Plain() -> ()
@@ -150,7 +156,7 @@ method Find(
 	words: []string
 ) -> (
 	all: ?[]Process,
-	ok: bool
+	ok: Answer
 )
 
 error No()

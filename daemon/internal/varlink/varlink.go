@@ -13,7 +13,8 @@ import (
 // that describes it and the check of its input both come from the rows here.
 type Interface[T any] struct {
 	Name    string
-	Doc     string // one line for people who introspect
+	Doc     string  // one line for people who introspect
+	Types   []*Type // to be described in this order; the others need not be listed
 	Methods []Method[T]
 	Errors  []ErrorType
 }

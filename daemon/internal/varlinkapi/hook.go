@@ -33,8 +33,9 @@ var (
 //
 // Reference: varlink-io.systemd.Resolve.Hook.c, machined-resolve-hook.c [259].
 var hookInterface = varlink.Interface[*API]{
-	Name: "io.systemd.Resolve.Hook",
-	Doc:  "The addresses of machines, by their names",
+	Name:  "io.systemd.Resolve.Hook",
+	Doc:   "The addresses of machines, by their names",
+	Types: []*varlink.Type{resolveAnswerType, resolveQuestion, resourceKey, resourceRecord},
 	Methods: []varlink.Method[*API]{
 		{
 			Name: "QueryFilter",
