@@ -15,16 +15,10 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-const (
-	// connectLimit is how long a machine's bus has to let us in.
-	connectLimit = 5 * time.Second
-	// acceptLimit is how long connect may wait for room in the queue of the
-	// bus. It is below lookUpLimit so that a full queue is not taken for a
-	// file system that hangs.
-	acceptLimit = 3 * time.Second
-	// callLimit is how long a machine's service manager has to answer.
-	callLimit = 20 * time.Second
-)
+// acceptLimit is how long connect may wait for room in the queue of the bus. It
+// is below lookUpLimit so that a full queue is not taken for a file system that
+// hangs.
+const acceptLimit = 3 * time.Second
 
 // busSockets are the places of a system bus below a machine's root. The second
 // is for systems where /var/run is a directory of its own.
@@ -34,10 +28,8 @@ var busSockets = []string{"run/dbus/system_bus_socket", "var/run/dbus/system_bus
 var errNoBus = fmt.Errorf("there is no system bus: %w", machine1.ErrFileNotFound)
 
 // dialBus connects to the machine's system bus as the machine's root and says
-// hello. The connection lives until the caller closes it.
+// hello, before ctx ends. The connection lives until the caller closes it.
 func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD) (*peer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectLimit, errSilentBus)
-	defer cancel()
 	open := func(root *os.File) (net.Conn, error) { return connectBus(root, leader) }
 	conn, err := below(ctx, g, leader, open, func(c net.Conn) { c.Close() })
 	if err != nil {

@@ -42,7 +42,7 @@ func TestStartShell(t *testing.T) {
 			t.Parallel()
 			m := startBusMachine(t, kind.ids)
 			p, err := newGuard(t).StartShell(t.Context(), m.leader, "m", inside.Shell{
-				User: "lena", Path: "/bin/echo", Args: []string{"echo", "hi there"}, Environment: []string{"A=b"},
+				User: "daemon", Path: "/bin/echo", Args: []string{"echo", "hi there"}, Environment: []string{"A=b"},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -64,9 +64,9 @@ func checkShellCall(t *testing.T, p *inside.PTY, calls []call) {
 			"WorkingDirectory": "s", "User": "s", "Environment": "as", "ExecStart": "a(sasb)",
 		},
 		Values: map[string]string{
-			"Description": "Shell for User lena", "SendSIGHUP": "true", "IgnoreSIGPIPE": "false", "KillMode": "mixed",
+			"Description": "Shell for User daemon", "SendSIGHUP": "true", "IgnoreSIGPIPE": "false", "KillMode": "mixed",
 			"TTYPath": p.Path, "TTYReset": "true", "UtmpIdentifier": fmt.Sprintf("pts/%d", p.N), "UtmpMode": "user",
-			"PAMName": "login", "WorkingDirectory": "-~", "User": "lena", "Environment": "[A=b]",
+			"PAMName": "login", "WorkingDirectory": "-~", "User": "daemon", "Environment": "[A=b]",
 			"ExecStart": "[[/bin/echo [echo hi there] true]]",
 		},
 	}}
@@ -212,7 +212,7 @@ func TestStartShellOnTheHost(t *testing.T) {
 	}
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
 	p, err = newGuard(t).StartShell(t.Context(), nil, machine1.Host, inside.Shell{
-		User: "lena", Path: "/bin/echo", Args: []string{"echo", "hi there"}, Environment: []string{"A=b"},
+		User: "daemon", Path: "/bin/echo", Args: []string{"echo", "hi there"}, Environment: []string{"A=b"},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -142,6 +142,12 @@ func (m *machineInit) obey(o order) (answer string, err error) {
 		return "", hostileBus(o.Text)
 	case "bus":
 		return "", m.startBus()
+	case "leave the bus":
+		_, err = m.systemd.conn.ReleaseName("org.freedesktop.systemd1")
+		return "", err
+	case "fall silent":
+		m.systemd.mu.Lock() // for good: nothing is answered without it
+		return "", nil
 	case "calls":
 		return m.systemd.calls()
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -33,8 +34,8 @@ var (
 // A peer is our end of a connection to the bus of a machine, for one caller at
 // a time. It is a client of its own because the other end is hostile: it reads
 // no further than to the answer it waits for, in the goroutine that waits for
-// it; it takes no descriptors, decodes no body but an error's text, and serves
-// nothing.
+// it; it takes no descriptors, decodes no bodies but errors' texts and numbers,
+// and serves nothing.
 type peer struct {
 	conn   net.Conn
 	input  *bufio.Reader
@@ -55,15 +56,9 @@ func (p *peer) enter(ctx context.Context) error {
 		if err := p.authenticate(); err != nil {
 			return err
 		}
-		return p.ask(dbus.Message{
-			Type: dbus.TypeMethodCall,
-			Headers: map[dbus.HeaderField]dbus.Variant{
-				dbus.FieldDestination: dbus.MakeVariant("org.freedesktop.DBus"),
-				dbus.FieldPath:        dbus.MakeVariant(dbus.ObjectPath("/org/freedesktop/DBus")),
-				dbus.FieldInterface:   dbus.MakeVariant("org.freedesktop.DBus"),
-				dbus.FieldMember:      dbus.MakeVariant("Hello"),
-			},
-		})
+		const daemon = "org.freedesktop.DBus"
+		_, err := p.ask(methodCall(bus.Target{Name: daemon, Path: "/org/freedesktop/DBus"}, daemon, "Hello"))
+		return err
 	})
 }
 
@@ -72,18 +67,37 @@ func (p *peer) enter(ctx context.Context) error {
 // *machine1.RemoteError.
 func (p *peer) call(ctx context.Context, member string, args ...any) error {
 	return p.during(ctx, func() error {
-		return p.ask(dbus.Message{
-			Type: dbus.TypeMethodCall,
-			Headers: map[dbus.HeaderField]dbus.Variant{
-				dbus.FieldDestination: dbus.MakeVariant(manager.Name),
-				dbus.FieldPath:        dbus.MakeVariant(manager.Path),
-				dbus.FieldInterface:   dbus.MakeVariant(managerInterface),
-				dbus.FieldMember:      dbus.MakeVariant(member),
-				dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(args...)),
-			},
-			Body: args,
-		})
+		_, err := p.ask(methodCall(manager, managerInterface, member, args...))
+		return err
 	})
+}
+
+// number reads a property of one of the service manager's objects.
+func (p *peer) number(ctx context.Context, path dbus.ObjectPath, iface, name string) (n int64, err error) {
+	err = p.during(ctx, func() error {
+		to := bus.Target{Name: manager.Name, Path: path}
+		r, err := p.ask(methodCall(to, propertiesInterface, "Get", iface, name))
+		n = r.number
+		return err
+	})
+	return n, err
+}
+
+func methodCall(to bus.Target, iface, member string, args ...any) dbus.Message {
+	m := dbus.Message{
+		Type: dbus.TypeMethodCall,
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldDestination: dbus.MakeVariant(to.Name),
+			dbus.FieldPath:        dbus.MakeVariant(to.Path),
+			dbus.FieldInterface:   dbus.MakeVariant(iface),
+			dbus.FieldMember:      dbus.MakeVariant(member),
+		},
+		Body: args,
+	}
+	if len(args) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(args...))
+	}
+	return m
 }
 
 // during runs a conversation that ends with ctx.
@@ -127,24 +141,24 @@ func (p *peer) authenticate() error {
 }
 
 // ask sends m and reads until the answer to it.
-func (p *peer) ask(m dbus.Message) error {
+func (p *peer) ask(m dbus.Message) (reply, error) {
 	p.serial++
 	if err := p.send(m); err != nil {
-		return err
+		return reply{}, err
 	}
 	for {
 		r, err := readReply(p.input)
 		if err != nil {
-			return err
+			return reply{}, err
 		}
 		if r.serial != p.serial {
 			continue
 		}
 		switch r.kind {
 		case dbus.TypeMethodReply:
-			return nil
+			return r, nil
 		case dbus.TypeError:
-			return &machine1.RemoteError{Name: r.errorName, Text: r.text}
+			return reply{}, &machine1.RemoteError{Name: r.errorName, Text: r.text}
 		}
 	}
 }

@@ -26,7 +26,8 @@ type reply struct {
 	kind      dbus.Type
 	serial    uint32 // of the message it answers, 0 if none
 	errorName string // a valid one
-	text      string // printable
+	text      string // printable, of an error
+	number    int64  // of a property, 0 if it is none
 }
 
 // readReply reads one message of any kind.
@@ -56,8 +57,8 @@ func readReply(r io.Reader) (reply, error) {
 	return parseReply(dbus.Type(fixed[1]), order, rest[:fields], rest[len(rest)-int(body):])
 }
 
-// parseReply reads the array of header fields and, of an error, the first
-// string of the body.
+// parseReply reads the array of header fields and of the body an error's first
+// string, or the number that is all there is.
 func parseReply(kind dbus.Type, order binary.ByteOrder, fields, body []byte) (reply, error) {
 	r := reply{kind: kind}
 	c := cursor{order: order, rest: fields}
@@ -77,14 +78,17 @@ func parseReply(kind dbus.Type, order binary.ByteOrder, fields, body []byte) (re
 	if c.failed {
 		return reply{}, errNoSense
 	}
+	b := cursor{order: order, rest: body}
 	if kind != dbus.TypeError {
+		if signature == "v" {
+			r.number = b.number()
+		}
 		return r, nil
 	}
 	if !validErrorName(r.errorName) {
 		r.errorName = "org.freedesktop.DBus.Error.Failed"
 	}
 	if strings.HasPrefix(signature, "s") {
-		b := cursor{order: order, rest: body}
 		r.text = printable(b.text())
 	}
 	return r, nil
@@ -124,6 +128,25 @@ func (c *cursor) uint32() uint32 {
 	c.align(4)
 	if b := c.take(4); b != nil {
 		return c.order.Uint32(b)
+	}
+	return 0
+}
+
+func (c *cursor) uint64() uint64 {
+	c.align(8)
+	if b := c.take(8); b != nil {
+		return c.order.Uint64(b)
+	}
+	return 0
+}
+
+// number reads a variant of a number, of those kinds that are asked for.
+func (c *cursor) number() int64 {
+	switch c.signature() {
+	case "i":
+		return int64(int32(c.uint32()))
+	case "t":
+		return int64(c.uint64())
 	}
 	return 0
 }

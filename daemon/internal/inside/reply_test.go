@@ -20,11 +20,14 @@ func TestReadReply(t *testing.T) {
 		want reply
 	}{
 		{"an answer", encode(t, dbus.TypeMethodReply, "", dbus.ObjectPath("/a")), reply{kind: dbus.TypeMethodReply, serial: 7}},
-		{"an error", encode(t, dbus.TypeError, "a.b", "text"), reply{dbus.TypeError, 7, "a.b", "text"}},
-		{"an error without a text", encode(t, dbus.TypeError, "a.b"), reply{dbus.TypeError, 7, "a.b", ""}},
-		{"an error with another body", encode(t, dbus.TypeError, "a.b", uint32(1)), reply{dbus.TypeError, 7, "a.b", ""}},
-		{"an error for the terminal", encode(t, dbus.TypeError, "a.b", "x\x1b[2J\u202ey\nz"), reply{dbus.TypeError, 7, "a.b", "x?[2J?y\nz"}},
-		{"an error that goes on", encode(t, dbus.TypeError, "a.b", long), reply{dbus.TypeError, 7, "a.b", long[:maxReplyText]}},
+		{"a property", encode(t, dbus.TypeMethodReply, "", dbus.MakeVariant(int32(-5))), reply{kind: dbus.TypeMethodReply, serial: 7, number: -5}},
+		{"a long property", encode(t, dbus.TypeMethodReply, "", dbus.MakeVariant(uint64(1<<40))), reply{kind: dbus.TypeMethodReply, serial: 7, number: 1 << 40}},
+		{"a property that is a text", encode(t, dbus.TypeMethodReply, "", dbus.MakeVariant("5")), reply{kind: dbus.TypeMethodReply, serial: 7}},
+		{"an error", encode(t, dbus.TypeError, "a.b", "text"), reply{kind: dbus.TypeError, serial: 7, errorName: "a.b", text: "text"}},
+		{"an error without a text", encode(t, dbus.TypeError, "a.b"), reply{kind: dbus.TypeError, serial: 7, errorName: "a.b", text: ""}},
+		{"an error with another body", encode(t, dbus.TypeError, "a.b", uint32(1)), reply{kind: dbus.TypeError, serial: 7, errorName: "a.b", text: ""}},
+		{"an error for the terminal", encode(t, dbus.TypeError, "a.b", "x\x1b[2J\u202ey\nz"), reply{kind: dbus.TypeError, serial: 7, errorName: "a.b", text: "x?[2J?y\nz"}},
+		{"an error that goes on", encode(t, dbus.TypeError, "a.b", long), reply{kind: dbus.TypeError, serial: 7, errorName: "a.b", text: long[:maxReplyText]}},
 	}
 	for _, test := range tests {
 		got, err := readReply(bytes.NewReader(test.in))
@@ -49,6 +52,7 @@ func TestErrorNamesThatOurBusWouldNotCarry(t *testing.T) {
 func FuzzReadReply(f *testing.F) {
 	f.Add(encode(f, dbus.TypeMethodReply, "", dbus.ObjectPath("/a")))
 	f.Add(encode(f, dbus.TypeError, "a.b", "text"))
+	f.Add(encode(f, dbus.TypeMethodReply, "", dbus.MakeVariant(uint64(1))))
 	f.Add([]byte{'l', 3, 1, 1, 0xff, 0xff, 0, 0, 1, 0, 0, 0, 0xff, 0x3f, 0, 0})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		r, err := readReply(bytes.NewReader(in))

@@ -7,13 +7,29 @@ import (
 	"sync"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // A fakeSystemd stands for the service manager of a machine, which needs a
 // booted machine. It remembers what it was asked.
 type fakeSystemd struct {
+	conn *dbus.Conn
 	mu   sync.Mutex
 	seen []call
+}
+
+// fates are what becomes of the units of some users.
+var fates = map[string]struct {
+	status int32  // ExecMainStatus
+	active uint64 // ActiveEnterTimestampMonotonic
+}{
+	"unknown": {217, 0},
+	"unable":  {203, 0},
+	"locked":  {224, 0},
+	"crashed": {11, 0},
+	"quick":   {217, 1}, // the program's own status
+	"late":    {0, 0},
 }
 
 type call struct {
@@ -29,7 +45,7 @@ func newFakeSystemd(address string) (*fakeSystemd, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &fakeSystemd{}
+	s := &fakeSystemd{conn: conn}
 	err = conn.Export(s, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 	if err != nil {
 		return nil, err
@@ -66,9 +82,25 @@ func (s *fakeSystemd) StartTransientUnit(unit, mode string, list []property, _ [
 		c.Values[p.Name] = fmt.Sprintf("%v", p.Value.Value())
 	}
 	s.note(c)
-	if c.Values["User"] == "refused" {
+	user := c.Values["User"]
+	fate, told := fates[user]
+	if !told {
+		fate.active = 1
+	}
+	if user == "refused" {
 		return "", dbus.NewError("org.freedesktop.DBus.Error.AccessDenied", []any{"No \x1b[31mway."})
 	}
+	if user == "oldtimer" && c.Values["Type"] == "exec" {
+		return "", dbus.NewError("org.freedesktop.DBus.Error.InvalidArgs", []any{"Invalid Type= setting: exec"})
+	}
+	get := func(_, name string) (dbus.Variant, *dbus.Error) {
+		if name == "ExecMainStatus" {
+			return dbus.MakeVariant(fate.status), nil
+		}
+		return dbus.MakeVariant(fate.active), nil
+	}
+	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/" + machine1.EscapeLabel(unit))
+	s.conn.ExportMethodTable(map[string]any{"Get": get}, path, "org.freedesktop.DBus.Properties")
 	return "/org/freedesktop/systemd1/job/2", nil
 }
 
