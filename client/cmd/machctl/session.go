@@ -56,9 +56,10 @@ func (a *app) shell(ctx context.Context, args []string) error {
 	if name == machine1.Host {
 		action = machine1.ActionHostShell
 	}
-	return a.attach(ctx, name, action, false, func(ctx context.Context) (*client.Session, error) {
+	err = a.attach(ctx, name, action, false, func(ctx context.Context) (*client.Session, error) {
 		return a.client.OpenShell(ctx, name, command)
 	})
+	return withPathHint(name, command.Path, err)
 }
 
 // shellTarget parses [[USER@]NAME].
@@ -177,12 +178,26 @@ func endingError(r ptyfwd.Result) error {
 
 // withSessionHint adds what to do where a session cannot be had.
 func withSessionHint(name string, err error) error {
-	if !errors.Is(err, machine1.ErrFileNotFound) {
+	var hint string
+	switch {
+	case errors.Is(err, machine1.ErrFileNotFound):
+		hint = "login and shell need systemd and a system bus running in the machine, and it may still be booting"
+	case errors.Is(err, machine1.ErrTimeout):
+		hint = "what should answer in the machine may be stopped, or have too much to do"
+	default:
 		return err
 	}
-	hint := "login and shell need systemd and a system bus running in the machine, and it may still be booting"
 	if name != machine1.Host {
 		hint += fmt.Sprintf(`; "nsenter --all --target $(machctl show -P Leader %s)", as root, enters one without them`, name)
 	}
 	return &hintedError{err, hint}
+}
+
+// withPathHint adds how to run a program that is not named by its whole path,
+// which the daemon refuses.
+func withPathHint(name, path string, err error) error {
+	if path == "" || strings.HasPrefix(path, "/") || !errors.Is(err, machine1.ErrInvalidArgs) {
+		return err
+	}
+	return &hintedError{err, fmt.Sprintf(`"machctl shell %s /bin/sh -c '%s …'" has the machine's own shell find it`, name, path)}
 }
