@@ -79,6 +79,7 @@ func (m *Manager) check(ctx context.Context, name string) bool {
 		return false
 	}
 	if over {
+		m.removeExport(seen)
 		m.drop(ctx, seen, nil)
 	}
 	return true

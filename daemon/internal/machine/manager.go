@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"github.com/godbus/dbus/v5"
 
@@ -58,6 +59,8 @@ type Manager struct {
 	awaited  unitWaiters
 	user     bool
 	leaders  *proc.Watcher // while Run runs
+
+	nspawnDir string // where systemd-nspawn keeps what it needs at run time; "" for a user
 }
 
 // New makes the state directory, by whose existence other programs tell that
@@ -77,7 +80,9 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.User {
 		return m, nil
 	}
-	host, err := hostMachine(cmp.Or(cfg.Root, "/"))
+	root := cmp.Or(cfg.Root, "/")
+	m.nspawnDir = filepath.Join(root, "run/systemd/nspawn")
+	host, err := hostMachine(root)
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,9 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	}
 	r.Leader = m.reopenLeader(r)
 	r.Supervisor = reopenSupervisor(r)
+	if r.Leader == nil {
+		m.removeExport(r)
+	}
 	r.leader, r.supervisor = identityOf(r.Leader), identityOf(r.Supervisor)
 	if r.Unit == "" {
 		r.Unit, r.Subgroup = m.whereNow(r.Leader)
