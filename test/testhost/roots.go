@@ -88,8 +88,10 @@ BindReadOnlyPaths=/etc/libvirt/cgroup.controllers:/sys/fs/cgroup/cgroup.controll
 EOF
 `
 
+// guestScript: systemd makes sockets of sshd's for the host by itself.
 const guestScript = quietBoot + `
 echo root:c8 | chpasswd
+systemctl -q disable ssh.service
 `
 
 const tinyScript = `
@@ -107,7 +109,7 @@ var (
 	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages, hostScript + forkyScript + clientScript}
 	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
-		"busybox login passwd", guestScript}
+		"busybox login passwd libnss-systemd dbus-user-session openssh-server", guestScript}
 	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript}
 
 	guests = []root{guest, tiny}
