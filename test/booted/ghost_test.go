@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // restartedWithin is how long a restart of a guest may take, on a slow machine.
@@ -126,58 +124,4 @@ func TestMachdGuestOfAKilledNspawn(t *testing.T) {
 	run(t, "machctl", "start", name)
 	wantNewLife(t, w, name, leader)
 	wantNoRefusal(t, name)
-}
-
-// A name is free as soon as its process has gone, whatever the unit does.
-func TestMachdNameIsFreeAtOnce(t *testing.T) {
-	t.Parallel()
-	w := watch(t)
-	const name = "qemu-5-web3"
-	for i := range 50 {
-		p := startProcess(t, fmt.Sprintf("web3-%d", i))
-		register(t, w, name, p)
-		must(t, unix.Kill(p.pid, unix.SIGKILL))
-		eventually(t, "it is dead", func() error {
-			if err := unix.Kill(p.pid, 0); err != unix.ESRCH {
-				return fmt.Errorf("signals still reach it: %v", err)
-			}
-			return nil
-		})
-	}
-	w.await(t, "MachineRemoved", name)
-	eventually(t, "it is forgotten", func() error {
-		for file := range stateFiles(t) {
-			if strings.HasPrefix(file, "qemu-") {
-				return fmt.Errorf("there is %s", file)
-			}
-		}
-		return nil
-	})
-}
-
-// Registering puts no unit at risk, and the end of a machine ends no unit with
-// other processes in it.
-func TestMachdUnitsOfOthersAreSafe(t *testing.T) {
-	t.Parallel()
-	w := watch(t)
-	const unit = "shared.service"
-	os.Remove("/run/shared.pid")
-	run(t, "systemd-run", "-q", "--collect", "--unit="+unit, "sh", "-c", "sleep infinity & echo $! >/run/shared.pid; exec sleep infinity")
-	t.Cleanup(func() { observe(t, "systemctl", "stop", unit) })
-	p := process{unit: unit}
-	eventually(t, "it has two processes", func() error {
-		text, err := os.ReadFile("/run/shared.pid")
-		if err == nil {
-			_, err = fmt.Sscan(string(text), &p.pid)
-		}
-		return err
-	})
-	register(t, w, "shared-1", p)
-	if err := w.call(t, "RegisterMachine", []any{"shared-2", []byte{}, "tester", "container", uint32(p.pid), "/"}); err == nil {
-		t.Error("one process may be two machines")
-	}
-	must(t, unitIs(t, unit, "active")())
-	run(t, "kill", "-9", fmt.Sprint(p.pid))
-	w.await(t, "MachineRemoved", "shared-1")
-	must(t, unitIs(t, unit, "active")())
 }

@@ -307,6 +307,31 @@ func TestLeaderOfOwnScopeDies(t *testing.T) {
 	}
 }
 
+// TestNameOfAnEmptyScope takes the name of a machine that has nobody left, and
+// that PID 1 is about to collect.
+func TestNameOfAnEmptyScope(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	leader := start(t, "")
+	m := w.create("a", leader)
+	w.pid1.desert(m.Unit)
+	leader.kill()
+	next := registrationOf("a", start(t, newUnit(t)))
+	registered := make(chan error)
+	go func() {
+		_, err := w.Register(t.Context(), next)
+		registered <- err
+	}()
+	w.pid1.wantCall(t, "stop "+m.Unit)
+	w.pid1.setState(m.Unit, "inactive")
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: m.Unit})
+	if err := <-registered; err != nil {
+		t.Error(err)
+	}
+	w.wantEvent("-a")
+	w.wantEvent("+a")
+}
+
 // TestScopeThatPID1HasOverlooked stops an own scope that is active with nobody
 // in it, which would keep the name for ever.
 func TestScopeThatPID1HasOverlooked(t *testing.T) {

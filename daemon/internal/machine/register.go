@@ -87,7 +87,25 @@ func (m *Manager) evict(ctx context.Context, newcomer Machine) {
 			m.drop(ctx, holder, nil)
 		default:
 			m.check(ctx, holder.Name)
+			m.awaitEmpty(ctx, holder)
 		}
+	}
+}
+
+// awaitEmpty waits for PID 1 to collect the scope that Create made for a
+// machine, if there is nobody left in it. It needs milliseconds.
+func (m *Manager) awaitEmpty(ctx context.Context, holder Machine) {
+	if now, ok := m.View().Get(holder.Name); !ok || now.generation != holder.generation || !holder.madeUnit() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, scopeGoneTimeout)
+	defer cancel()
+	if inhabited, err := m.units.HasProcesses(ctx, holder.Unit); inhabited || err != nil {
+		return
+	}
+	select {
+	case <-holder.life.gone:
+	case <-ctx.Done():
 	}
 }
 
