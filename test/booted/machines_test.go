@@ -74,12 +74,14 @@ func startGuest(t *testing.T, name string) {
 }
 
 // startByHand starts a container without systemd as a user would who types
-// systemd-nspawn, in a scope of its own, and returns when it is registered.
-func startByHand(t *testing.T, w *watcher, name string) {
+// systemd-nspawn with these options, in a scope of its own, and returns when it
+// is registered.
+func startByHand(t *testing.T, w *watcher, name string, options ...string) {
 	t.Helper()
 	root := filepath.Join(guests, name)
 	run(t, "cp", "-a", filepath.Join(guests, "tiny"), root)
-	cmd := exec.Command("systemd-nspawn", "-q", "-M", name, "-D", root, "sleep", "infinity")
+	argv := append([]string{"-q", "-M", name, "-D", root}, options...)
+	cmd := exec.Command("systemd-nspawn", append(argv, "sleep", "infinity")...)
 	output := &strings.Builder{}
 	cmd.Stdout, cmd.Stderr = output, output
 	must(t, cmd.Start())

@@ -19,7 +19,7 @@ import (
 // Mounts below the source are not part of it.
 type Bind struct {
 	Source      string // on the host; links are followed there
-	Destination string // in the machine; links are followed there. "" is Source
+	Destination string // in the machine; links that lead to it are followed there. "" is Source
 	ReadOnly    bool
 	MakeDir     bool // make the destination and what leads to it
 	IDMapped    bool // every owner gets the id inside that it has on the host
@@ -54,9 +54,10 @@ func normalized(p string) bool {
 }
 
 // Bind shows a file or directory of the host in the machine called name. What
-// was mounted at the destination before is unmounted. A machine with ids of its
-// own is refused with ErrNotSupported unless the bind is IDMapped. What is
-// mounted below it later, on either side, stays on that side.
+// was mounted at the destination before is unmounted. A destination that is a
+// link is itself covered by a file; a directory cannot be put there. A machine
+// with ids of its own is refused with ErrNotSupported unless the bind is
+// IDMapped. What is mounted below it later, on either side, stays on that side.
 //
 // ReadOnly is no barrier for a root inside that may mount: it can make the
 // mount writable again.

@@ -286,7 +286,9 @@ func TestBindsThatFailLeaveNothing(t *testing.T) {
 		{"through a file", []order{{Do: "write", Path: "/f"}}, inside.Bind{Source: dir, Destination: "/f/x", MakeDir: true}, "not a directory", unix.ENOTDIR},
 		{"a source that cannot be mapped", nil, inside.Bind{Source: "/proc/sys", Destination: "/x/y", MakeDir: true, IDMapped: true}, "ID-mapped", machine1.ErrInvalidArgs},
 		{"the root", nil, inside.Bind{Source: dir, Destination: "/"}, "root directory", machine1.ErrInvalidArgs},
-		{"a link to the root", []order{{Do: "symlink", Path: "/l", Text: "."}}, inside.Bind{Source: dir, Destination: "/l"}, "root directory", machine1.ErrInvalidArgs},
+		{"a link to the root", []order{{Do: "symlink", Path: "/l", Text: "."}}, inside.Bind{Source: dir, Destination: "/l/"}, "root directory", machine1.ErrInvalidArgs},
+		{"a directory on a link", []order{{Do: "symlink", Path: "/l", Text: "/mnt"}}, inside.Bind{Source: dir, Destination: "/l", MakeDir: true}, "symbolic link", unix.EINVAL},
+		{"a file on what can only be a directory", nil, inside.Bind{Source: dir + "/of-root", Destination: "/x/", MakeDir: true}, "can only be one", unix.ENOTDIR},
 		{"a dangling link", []order{{Do: "symlink", Path: "/l", Text: "/a/b/c"}}, inside.Bind{Source: dir, Destination: "/l/x", MakeDir: true}, "file exists", unix.EEXIST},
 		{"a link loop", []order{{Do: "symlink", Path: "/l", Text: "l"}}, inside.Bind{Source: dir, Destination: "/l/x", MakeDir: true}, "too many levels", unix.ELOOP},
 		{"a link to the host", []order{{Do: "symlink", Path: "/l", Text: "/proc/1/root"}}, inside.Bind{Source: dir, Destination: "/l/tmp"}, "too many levels", unix.ELOOP},
@@ -342,6 +344,33 @@ func TestLinksOfTheMachineStayInside(t *testing.T) {
 		}
 		if err := g.Unbind(t.Context(), m.leader, "/a/l/machd-test"); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// What a link at the destination leads to need not even be there: the file takes
+// the link's place.
+func TestAFileIsPutOnALink(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kindsOfIDs {
+		m, g := startMapped(t, bare, kind.ids), newGuard(t)
+		m.do(t, order{Do: "write", Path: "/etc/real", Text: "of the machine"})
+		for _, target := range []string{"real", "/no/where", "link", "/proc/1/root/etc/real"} {
+			m.do(t, order{Do: "symlink", Path: "/etc/link", Text: target})
+			b := inside.Bind{Source: hostTree(t) + "/of-root", Destination: "/etc/link", IDMapped: true, MakeDir: true}
+			if err := g.Bind(t.Context(), m.leader, "m", b); err != nil {
+				t.Fatalf("%s: %v", target, err)
+			}
+			if got := m.do(t, order{Do: "read", Path: "/etc/link"}); got != "of-root" {
+				t.Errorf("%s: it reads %q", target, got)
+			}
+			if got := m.do(t, order{Do: "read", Path: "/etc/real"}); got != "of the machine" {
+				t.Errorf("%s: what it led to reads %q", target, got)
+			}
+			if err := g.Unbind(t.Context(), m.leader, "/etc/link"); err != nil {
+				t.Errorf("%s: %v", target, err)
+			}
+			m.do(t, order{Do: "remove", Path: "/etc/link"})
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
-	"github.com/machd/machd/daemon/internal/rootfs"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -31,7 +30,7 @@ func (g *Guard) Unbind(ctx context.Context, leader *proc.PIDFD, destination stri
 }
 
 func (g *Guard) detach(leader *proc.PIDFD, root *os.File, destination string) error {
-	top, err := rootfs.Lookup(root, destination)
+	top, err := openPlace(root, destination)
 	if err != nil {
 		return err
 	}

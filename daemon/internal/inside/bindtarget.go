@@ -22,7 +22,7 @@ const (
 // openTarget opens b's destination below root, and makes it if b wants that.
 // The caller closes the file and what was made, or removes the latter.
 func openTarget(leader *proc.PIDFD, root, tree *os.File, b Bind) (*os.File, []inode, error) {
-	target, err := rootfs.Lookup(root, b.Destination)
+	target, err := openPlace(root, b.Destination)
 	var made []inode
 	if b.MakeDir && errors.Is(err, unix.ENOENT) {
 		target, made, err = makeTarget(leader, root, tree, b.Destination)
@@ -40,21 +40,38 @@ func openTarget(leader *proc.PIDFD, root, tree *os.File, b Bind) (*os.File, []in
 	return nil, nil, err
 }
 
+// openPlace opens path below root with O_PATH, where something can be mounted.
+// As the kernel mounts on links, one at the end is not followed.
+func openPlace(root *os.File, path string) (*os.File, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	fd, err := rootfs.Retry(func() (int, error) { return unix.Openat2(int(root.Fd()), path, &how) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // checkTarget refuses what the kernel does, and says why. It refuses the root
 // directory as well: nothing in the machine would see the mount, but everything
 // that comes into it.
 func checkTarget(root, tree, target *os.File) error {
-	source, err := isDirectory(tree)
+	source, err := fileType(tree)
 	if err != nil {
 		return err
 	}
-	destination, err := isDirectory(target)
+	destination, err := fileType(target)
 	switch {
 	case err != nil:
 		return err
-	case source && !destination:
+	case source == unix.S_IFDIR && destination == unix.S_IFLNK:
+		return fmt.Errorf("the source is a directory and the destination is a symbolic link; "+
+			"name what that leads to: %w", unix.EINVAL)
+	case source == unix.S_IFDIR && destination != unix.S_IFDIR:
 		return fmt.Errorf("the source is a directory and the destination is not: %w", unix.EINVAL)
-	case !source && destination:
+	case source != unix.S_IFDIR && destination == unix.S_IFDIR:
 		return fmt.Errorf("the source is no directory and the destination is one: %w", unix.EINVAL)
 	}
 	a, err := lookAt(root)
@@ -71,20 +88,25 @@ func checkTarget(root, tree, target *os.File) error {
 	return nil
 }
 
-func isDirectory(f *os.File) (bool, error) {
+// fileType is one of unix.S_IFDIR and its like.
+func fileType(f *os.File) (uint32, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
-		return false, fmt.Errorf("cannot look at %s: %w", f.Name(), err)
+		return 0, fmt.Errorf("cannot look at %s: %w", f.Name(), err)
 	}
-	return stat.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+	return stat.Mode & unix.S_IFMT, nil
 }
 
 // makeTarget makes what is missing of path below root: directories, and at its
 // end what can be a mount point for tree.
 func makeTarget(leader *proc.PIDFD, root, tree *os.File, path string) (*os.File, []inode, error) {
-	directory, err := isDirectory(tree)
+	kind, err := fileType(tree)
 	if err != nil {
 		return nil, nil, err
+	}
+	directory := kind == unix.S_IFDIR
+	if !directory && strings.HasSuffix(path, "/") {
+		return nil, nil, fmt.Errorf("the source is no directory, but %s can only be one: %w", path, unix.ENOTDIR)
 	}
 	m, err := newMaker(leader, root)
 	if err != nil {
