@@ -13,16 +13,54 @@ import (
 // it once needed.
 const maxThreads = 100
 
+// A cost is what an attack has taken of the daemon, and of those who asked it
+// meanwhile.
+type cost struct {
+	rss, rssBefore int // KiB, the most resident
+	fds, fdsBefore int // the most open
+	threads        int // afterwards
+	p100           time.Duration
+	own            time.Duration // of that, what neither the bus nor the machine took
+}
+
+func (c cost) String() string {
+	return fmt.Sprintf("rss=%dKiB (%d before) p100=%s (%s the daemon's own) fds=%d (%d before) threads=%d",
+		c.rss, c.rssBefore, c.p100.Round(time.Microsecond), c.own.Round(time.Microsecond), c.fds, c.fdsBefore, c.threads)
+}
+
+// wantUnharmed lets the daemon be attacked while others ask it, who may be
+// joined by more, and checks that nobody but the attacker pays.
+func wantUnharmed(t *testing.T, attack func(others *probe)) {
+	t.Helper()
+	if c := besiege(t, attack); c.own > promptly {
+		t.Errorf("others had to wait for the daemon for %s", c.own)
+	}
+}
+
+// besiege is wantUnharmed, but for how long the others had to wait.
+func besiege(t *testing.T, attack func(others *probe)) (c cost) {
+	t.Helper()
+	var p100, own time.Duration
+	c = wantCalm(t, pid(t), func() {
+		others := startProbe(t, hostileUsers...)
+		attack(others)
+		p100, own = others.longest()
+	})
+	c.p100, c.own = p100, own
+	t.Logf("hostile: %s %s", t.Name(), c)
+	return c
+}
+
 // wantCalm checks that an attack costs the daemon little memory, and no
 // descriptor for longer than it lasts.
-func wantCalm(t *testing.T, daemon int, attack func()) {
+func wantCalm(t *testing.T, daemon int, attack func()) (c cost) {
 	t.Helper()
-	before, most := descriptors(t, daemon), 0
+	c.fdsBefore, c.rssBefore = descriptors(t, daemon), statusOf(t, daemon, "VmRSS")
 	// What attack sets up is gone by then.
 	t.Cleanup(func() {
 		eventually(t, "the descriptors are closed", func() error {
-			if now := descriptors(t, daemon); now > before {
-				return fmt.Errorf("it has %d, had %d", now, before)
+			if now := descriptors(t, daemon); now > c.fdsBefore {
+				return fmt.Errorf("it has %d, had %d", now, c.fdsBefore)
 			}
 			return nil
 		})
@@ -35,7 +73,7 @@ func wantCalm(t *testing.T, daemon int, attack func()) {
 		defer close(counted)
 		for {
 			entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", daemon))
-			most = max(most, len(entries))
+			c.fds = max(c.fds, len(entries))
 			select {
 			case <-stop:
 				return
@@ -43,17 +81,17 @@ func wantCalm(t *testing.T, daemon int, attack func()) {
 			}
 		}
 	}()
-	peak := peakMemory(t, daemon, attack)
+	c.rss = peakMemory(t, daemon, attack)
 	close(stop)
 	<-counted
-	threads := threads(t, daemon)
-	t.Logf("at most %d KiB, %d descriptors (%d before), %d threads", peak, most, before, threads)
-	if peak > maxMemory {
-		t.Errorf("the daemon took %d KiB", peak)
+	c.threads = threads(t, daemon)
+	if c.rss > maxMemory {
+		t.Errorf("the daemon took %d KiB", c.rss)
 	}
-	if threads > maxThreads {
-		t.Errorf("it has %d threads", threads)
+	if c.threads > maxThreads {
+		t.Errorf("it has %d threads", c.threads)
 	}
+	return c
 }
 
 func threads(t *testing.T, pid int) int {
@@ -76,15 +114,21 @@ func peakMemory(t *testing.T, pid int, fn func()) int {
 	t.Helper()
 	must(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)) // resets VmHWM
 	fn()
+	return statusOf(t, pid, "VmHWM")
+}
+
+// statusOf returns a number that the kernel tells of a process, in KiB.
+func statusOf(t *testing.T, pid int, key string) int {
+	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	must(t, err)
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			peak, err := strconv.Atoi(strings.Fields(rest)[0])
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			n, err := strconv.Atoi(strings.Fields(rest)[0])
 			must(t, err)
-			return peak
+			return n
 		}
 	}
-	t.Fatal("the kernel does not tell VmHWM")
+	t.Fatalf("the kernel does not tell %s", key)
 	return 0
 }

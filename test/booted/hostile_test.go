@@ -172,32 +172,22 @@ const floods = 10
 // flood sends a call many times without reading an answer, while others go on
 // asking and the daemon's memory is measured.
 func flood(t *testing.T, user string, c rawCall, times int) {
-	daemon := pid(t)
 	message := c.bytes()
 	for n := 1; ; n++ {
 		b := dialRaw(t, user)
-		others := startProbe(t, hostileUsers...)
-		peak := peakMemory(t, daemon, func() {
+		cost := besiege(t, func(*probe) {
 			kinds, err := b.sendAndDrain(message, times)
 			t.Logf("%d replies, %d errors", kinds[replyMessage], kinds[errorMessage])
 			if err != nil {
 				t.Errorf("the bus has thrown us out: %v", err)
 			}
 		})
-		own := others.longest(t)
-		t.Logf("peak %d KiB", peak)
-		if peak > maxMemory {
-			t.Errorf("the daemon took %d KiB", peak)
-		}
-		if own <= promptly {
-			break
+		if cost.own <= promptly {
+			return
 		}
 		if n == floods {
-			t.Fatalf("others had to wait for the daemon for %s", own)
+			t.Fatalf("others had to wait for the daemon for %s", cost.own)
 		}
-	}
-	if now := pid(t); now != daemon {
-		t.Errorf("the daemon is process %d now", now)
 	}
 }
 

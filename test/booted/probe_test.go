@@ -20,8 +20,9 @@ type probe struct {
 
 	mu     sync.Mutex
 	calls  int
-	slow   []interval // calls of the daemon that took longer than promptly
-	stalls []interval // when the bus or the machine did nothing
+	p100   time.Duration // the longest of all
+	slow   []interval    // calls of the daemon that took longer than promptly
+	stalls []interval    // when the bus or the machine did nothing
 }
 
 type interval struct{ from, to time.Time }
@@ -97,30 +98,30 @@ func (p *probe) note(i interval, pause time.Duration, reference bool) {
 	}
 	if !reference {
 		p.calls++
+		p.p100 = max(p.p100, i.length())
 	}
 }
 
 // end ends the probe and checks that nobody had to wait for the daemon.
 func (p *probe) end(t *testing.T) {
 	t.Helper()
-	if own := p.longest(t); own > promptly {
+	p100, own := p.longest()
+	t.Logf("%d calls of others: %d took more than %s, the longest %s, of that %s the daemon's own",
+		p.calls, len(p.slow), promptly, p100, own)
+	if own > promptly {
 		t.Errorf("others had to wait for the daemon for %s", own)
 	}
 }
 
-// longest ends the probe and returns how long others had to wait for the daemon.
-func (p *probe) longest(t *testing.T) (own time.Duration) {
-	t.Helper()
+// longest ends the probe and returns how long others had to wait at most, and
+// how long of that for the daemon.
+func (p *probe) longest() (p100, own time.Duration) {
 	close(p.stop)
 	p.clients.Wait()
-	var longest time.Duration
 	for _, call := range p.slow {
-		longest = max(longest, call.length())
 		own = max(own, call.length()-p.stalled(call))
 	}
-	t.Logf("%d calls of others: %d took more than %s, the longest %s, of that %s the daemon's own",
-		p.calls, len(p.slow), promptly, longest, own)
-	return own
+	return p.p100, own
 }
 
 // stalled returns how much of i the bus or the machine did nothing.
