@@ -104,7 +104,8 @@ func serve(ctx context.Context, self instance) error {
 	if err != nil {
 		return err
 	}
-	machines, server, face, err := assemble(ctx, self, conn, units, log, level)
+	images := image.NewStore(self.images)
+	machines, server, face, err := assemble(ctx, self, conn, units, images, log, level)
 	if err != nil {
 		return err
 	}
@@ -121,12 +122,12 @@ func serve(ctx context.Context, self instance) error {
 	ready(log)
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
-	return task.Run(ctx, units.Run, machines.Run, server.Run,
+	return task.Run(ctx, units.Run, machines.Run, images.Run, server.Run,
 		func(ctx context.Context) error { return face.Serve(ctx, sockets) })
 }
 
 // assemble makes the domain and the two faces on it. Neither is reached yet.
-func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, log *slog.Logger, level *slog.LevelVar) (
+func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, log *slog.Logger, level *slog.LevelVar) (
 	machines *machine.Manager, server *vtable.Server, face *varlinkapi.API, err error) {
 	guard, operations := inside.NewGuard(log), operation.NewSet()
 	machines, err = machine.New(machine.Config{
@@ -147,7 +148,6 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 	}
 	units.Watch(machines.UnitEvent)
 
-	images := image.NewStore(self.images)
 	authority := auth.New(conn, log)
 	gate := access.New(self.authority(authority), machines)
 	server, err = dialServer(ctx, self.bus, log, busapi.Config{

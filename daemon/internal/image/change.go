@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -139,16 +138,4 @@ func (i Image) fileName(name string) string {
 		return name + rawSuffix
 	}
 	return name
-}
-
-// temporaryName is that of something nobody takes for an image yet, or any
-// more. What a process that was killed leaves of it goes at the next boot.
-//
-// Reference: tmpfiles.d/systemd-nspawn.conf.
-func temporaryName(name string) string {
-	const longest = 200 // leaves room for the rest in a file name
-	if len(name) > longest {
-		name = name[:longest]
-	}
-	return ".#" + strings.ToValidUTF8(name, "") + "." + token()
 }

@@ -43,6 +43,7 @@ func (s *Store) Clean(ctx context.Context, mode CleanMode, done func(Removed)) e
 		}
 		switch err := s.Remove(ctx, i, RemoveSettings); {
 		case errors.Is(err, unix.EBUSY):
+		case errors.Is(err, unix.ENOENT): // it went with another that it belonged to
 		case err != nil:
 			return machine1.Errorf(err, "Failed to remove image '%s': %v", i.Name, err)
 		default:

@@ -34,27 +34,33 @@ func (s *Store) Clone(ctx context.Context, i Image, newName string, readOnly boo
 	}
 	defer pool.Close()
 
-	var done undo
-	defer done.unless(&err)
-	draft := temporaryName(newName)
-	if err := copyImage(ctx, i, pool, draft, readOnly); err != nil {
+	d, err := newDraft(pool, newName)
+	if err != nil {
 		return err
 	}
-	base := i.fileName(newName)
+	defer s.sweepAfter(Image{Path: filepath.Join(s.cfg.Pool, newName)})
+	defer d.release()
+	var done undo
+	defer done.unless(&err)
+	if err := copyImage(ctx, i, pool, d.name, readOnly); err != nil {
+		return err
+	}
 	remove := func(name string) func() error {
 		return func() error { return filetree.Remove(context.WithoutCancel(ctx), pool, name) }
 	}
-	if err := rename(pool, draft, base); err != nil {
-		return errors.Join(err, remove(draft)())
+	// Never is there the clone without its settings.
+	if err := s.cloneFilesOf(i, pool, newName, &done); err != nil {
+		return errors.Join(err, remove(d.name)())
+	}
+	base := i.fileName(newName)
+	if err := d.become(base); err != nil {
+		return errors.Join(err, remove(d.name)())
 	}
 	done.add(remove(base))
-	if err := s.cloneFilesOf(i, pool, newName, &done); err != nil {
-		return err
+	if i.Type == TypeRaw {
+		return nil
 	}
-	if readOnly && i.Type != TypeRaw {
-		return markClone(pool, base) // nothing that is immutable could be renamed
-	}
-	return nil
+	return finishClone(pool, base, readOnly)
 }
 
 // copyImage makes the copy under a name that nobody takes for an image. Nothing
@@ -103,18 +109,25 @@ func chmodRaw(pool *os.File, name string, readOnly bool) error {
 	return unix.Fchmodat(int(pool.Fd()), name, mode, 0)
 }
 
-// markClone makes a copied tree read-only, by the means that the pool has.
-func markClone(pool *os.File, name string) error {
+// finishClone does to a copied tree what needs its name: a quota group counts
+// what it takes, where there are such, and it becomes read-only by the means that
+// the pool has. Nothing that is immutable could have been renamed.
+func finishClone(pool *os.File, name string, readOnly bool) error {
 	h := held{dir: pool, base: name}
 	tree, err := h.open(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
+	kind := TypeDirectory
 	if ok, err := btrfs.IsSubvolume(tree); err == nil && ok {
-		return mark(tree, TypeSubvolume, true)
+		kind = TypeSubvolume
+		_ = btrfs.Arrange(tree) // without quota there is no group
 	}
-	return mark(tree, TypeDirectory, true)
+	if !readOnly {
+		return nil
+	}
+	return mark(tree, kind, true)
 }
 
 // makePool makes the pool for root alone: images have programs with the

@@ -70,11 +70,13 @@ type Store struct {
 	cfg   Config
 	limit time.Duration
 	reads chan struct{} // one token per read that goes on
+
+	changed chan string // directories where a change has ended, for Run
 }
 
 // NewStore returns the store of the images that cfg describes.
 func NewStore(cfg Config) *Store {
-	return &Store{cfg: cfg, limit: readLimit, reads: make(chan struct{}, maxReads)}
+	return &Store{cfg: cfg, limit: readLimit, reads: make(chan struct{}, maxReads), changed: make(chan string, 1)}
 }
 
 // List returns all images sorted by name, the host last. Of several images

@@ -146,7 +146,7 @@ func (n node) describeBlock(image *Image) {
 	const sector = 512 // unit of sysfs's size, in bytes
 	dir := fmt.Sprintf("/sys/dev/block/%d:%d/", n.stat.Rdev_major, n.stat.Rdev_minor)
 	image.Type = TypeBlock
-	if sectors, ok := readNumber(dir + "size"); ok {
+	if sectors, ok := readNumber(dir + "size"); ok && sectors != 0 {
 		size := sectors * sector
 		image.Usage, image.UsageExclusive, image.Limit, image.LimitExclusive = size, size, size, size
 	}

@@ -2,65 +2,79 @@ package image
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/machd/machd/daemon/internal/filetree"
 )
 
 // Remove removes the image and what belongs to it; keep says what becomes of
 // its settings. It is EBUSY while the image is in use and EROFS if it is the
-// operating system's. A tree has lost its name before any of it goes, so that
-// no half of it is ever started; it gets its name back if it cannot be removed.
+// operating system's. All of it has lost its name before any of it goes, so that
+// no half of it is ever started; it gets its names back if the image cannot be
+// removed.
 //
 // Reference: discover-image.c, image_remove.
-func (s *Store) Remove(ctx context.Context, i Image, keep Settings) error {
+func (s *Store) Remove(ctx context.Context, i Image, keep Settings) (err error) {
 	h, err := s.hold(i)
-	if err == nil {
-		err = h.remove(ctx, i)
-		if err == nil {
-			s.removeFilesOf(h, i, keep)
-		}
-		h.release()
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-func (h *held) remove(ctx context.Context, i Image) error {
-	switch i.Type {
-	case TypeBlock:
-		if strings.HasPrefix(i.Path, "/dev/") {
-			return nil // the device stays; what belongs to it goes
-		}
-		return h.unlink(i)
-	case TypeRaw:
-		return h.unlink(i)
+	defer s.sweepAfter(i)
+	defer h.release()
+	a := &aside{}
+	defer a.release()
+	defer a.undo.unless(&err)
+	// A device stays; what belongs to it goes.
+	if i.Type == TypeBlock && strings.HasPrefix(i.Path, "/dev/") {
+		s.setFilesAside(a, h, i, keep)
+		a.remove(ctx)
+		return nil
 	}
 	restore, err := h.loosen()
 	if err != nil {
 		return err
 	}
-	base := h.base
-	err = h.rename(temporaryName(base))
-	if err == nil {
-		if err = filetree.Remove(ctx, h.dir, h.base); err == nil {
-			return nil
-		}
-		err = errors.Join(err, h.rename(base))
+	a.undo.add(restore)
+	if err := a.take(h.dir, h.base); err != nil {
+		return err
 	}
-	return errors.Join(err, restore())
-}
-
-func (h *held) unlink(i Image) error {
-	if err := unix.Unlinkat(int(h.dir.Fd()), h.base, 0); err != nil {
-		return &os.PathError{Op: "remove", Path: i.Path, Err: err}
+	image := a.drafts[0]
+	s.setFilesAside(a, h, i, keep)
+	if err := image.remove(ctx); err != nil {
+		return err
 	}
+	a.remove(ctx)
 	return nil
 }
 
-// token is a few characters that nobody has used before.
-func token() string { return strings.ToLower(rand.Text()[:16]) }
+// aside is what has lost its names in order to be removed.
+type aside struct {
+	drafts []*draft
+	undo   undo // gives the names back
+}
+
+// take takes its name from what dir has by it.
+func (a *aside) take(dir *os.File, name string) error {
+	d, err := newDraft(dir, name)
+	if err != nil {
+		return err
+	}
+	a.drafts = append(a.drafts, d)
+	if err := d.take(name); err != nil {
+		return err
+	}
+	a.undo.add(func() error { return d.become(name) })
+	return nil
+}
+
+// remove removes all of it. What cannot be removed is left for sweep.
+func (a *aside) remove(ctx context.Context) {
+	for _, d := range a.drafts {
+		_ = d.remove(ctx)
+	}
+}
+
+func (a *aside) release() {
+	for _, d := range a.drafts {
+		d.release()
+	}
+}

@@ -78,14 +78,13 @@ func (s *Store) belongings(beside *os.File, name string, do func(belonging) erro
 	return nil
 }
 
-// removeFilesOf removes what belonged to the image, which is gone: what cannot
-// be removed stays.
-func (s *Store) removeFilesOf(h *held, i Image, keep Settings) {
+// setFilesAside sets aside what belongs to the image. What cannot be taken away
+// stays.
+func (s *Store) setFilesAside(a *aside, h *held, i Image, keep Settings) {
 	_ = s.belongings(h.dir, i.Name, func(b belonging) error {
-		if keep == KeepSettings && (b.admin || underUsr(b.dir.Name())) {
-			return nil
+		if keep != KeepSettings || !b.admin && !underUsr(b.dir.Name()) {
+			_ = a.take(b.dir, i.Name+b.suffix)
 		}
-		_ = filetree.Remove(context.Background(), b.dir, i.Name+b.suffix)
 		return nil
 	})
 }
@@ -130,7 +129,7 @@ func (s *Store) cloneFilesOf(i Image, pool *os.File, newName string, done *undo)
 			defer admin.Close()
 			to = admin
 		}
-		err := filetree.Copy(context.Background(), b.dir, i.Name+b.suffix, to, newName+b.suffix, filetree.CopyOptions{})
+		err := copyWhole(b.dir, i.Name+b.suffix, to, newName+b.suffix)
 		if errors.Is(err, unix.EEXIST) {
 			return nil
 		}
@@ -141,6 +140,23 @@ func (s *Store) cloneFilesOf(i Image, pool *os.File, newName string, done *undo)
 		done.add(func() error { return os.RemoveAll(path) })
 		return nil
 	})
+}
+
+// copyWhole copies a file that belongs to an image. The copy has its name when
+// it is whole.
+func copyWhole(from *os.File, name string, to *os.File, newName string) error {
+	d, err := newDraft(to, newName)
+	if err != nil {
+		return err
+	}
+	defer d.release()
+	if err := filetree.Copy(context.Background(), from, name, to, d.name, filetree.CopyOptions{}); err != nil {
+		return err
+	}
+	if err := d.become(newName); err != nil {
+		return errors.Join(err, d.remove(context.Background()))
+	}
+	return nil
 }
 
 func openMade(path string) (*os.File, error) {

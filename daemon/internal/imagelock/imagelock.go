@@ -24,6 +24,12 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
+// What the file of a local lock is called is the image's file name between these.
+const (
+	localPrefix = ".#"
+	localSuffix = ".lck"
+)
+
 // A Lock is held until it is released or the process ends.
 type Lock struct {
 	files []*lockFile // in the order in which they were taken
@@ -84,6 +90,23 @@ func Name(lockDir, name string) (*Lock, error) {
 	return lock, nil
 }
 
+// Beside takes the local lock alone, exclusively, of a name in dir that no image
+// has and that need not exist. Nobody can turn these locks off.
+func Beside(dir, name string) (*Lock, error) {
+	lock := &Lock{}
+	if err := lock.add(dir, localPrefix+name+localSuffix, true); err != nil {
+		return nil, fmt.Errorf("cannot lock %s/%s: %w", dir, name, err)
+	}
+	return lock, nil
+}
+
+// CutBeside returns the name that a file of this name is the local lock of.
+func CutBeside(file string) (name string, ok bool) {
+	name, begins := strings.CutPrefix(file, localPrefix)
+	name, ends := strings.CutSuffix(name, localSuffix)
+	return name, begins && ends
+}
+
 // Release gives the lock up and removes its files where nobody else needs
 // them. It may be called again, and on nil.
 func (l *Lock) Release() error {
@@ -100,7 +123,7 @@ func (l *Lock) Release() error {
 
 func (l *Lock) addPath(lockDir, path, global string, exclusive bool) error {
 	if !strings.HasPrefix(path, "/dev/") { // nobody else would look for it there
-		err := l.add(filepath.Dir(path), ".#"+filepath.Base(path)+".lck", exclusive)
+		err := l.add(filepath.Dir(path), localPrefix+filepath.Base(path)+localSuffix, exclusive)
 		if err != nil && (exclusive || !errors.Is(err, unix.EROFS)) {
 			return err
 		}
