@@ -73,7 +73,7 @@ func (g *Guard) Bind(ctx context.Context, leader *proc.PIDFD, name string, b Bin
 			return err
 		}
 	}
-	if err := g.bind(ctx, leader, b); err != nil {
+	if err := orGone(leader, g.bind(ctx, leader, b)); err != nil {
 		return machine1.Errorf(err, "Failed to mount %s on %s in machine's namespace: %v", b.Source, b.Destination, err)
 	}
 	g.log.Debug("Bind mount made.", "machine", name, "source", b.Source, "destination", b.Destination)
@@ -87,7 +87,7 @@ func checkShift(leader *proc.PIDFD) error {
 	case errors.Is(err, proc.ErrComplexMapping):
 		return fmt.Errorf("cannot bind mount: %w (%w)", err, unix.ENXIO)
 	case err != nil:
-		return fmt.Errorf("cannot bind mount: %w", err)
+		return fmt.Errorf("cannot bind mount: %w", orGone(leader, err))
 	case shift != 0:
 		return machine1.Errorf(machine1.ErrNotSupported, "Can't bind mount on container with user namespacing applied.")
 	}

@@ -68,8 +68,15 @@ func (g *Guard) tryAttach(a *attached, root *os.File, b Bind) error {
 	return nil
 }
 
-// takeBack undoes an attach that took longer than its caller could wait.
+// takeBack undoes an attach that took longer than its caller could wait. A
+// machine that is gone took the mount along; nobody may wait for its lane here,
+// because it is ours then.
 func (g *Guard) takeBack(a *attached) {
+	if !a.leader.Alive() {
+		defer a.close()
+		removeInodes(a.made)
+		return
+	}
 	var begun atomic.Bool
 	undo := func() (struct{}, error) {
 		if begun.Swap(true) {

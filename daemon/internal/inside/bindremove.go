@@ -23,7 +23,7 @@ func (g *Guard) Unbind(ctx context.Context, leader *proc.PIDFD, destination stri
 		detach := func(root *os.File) (struct{}, error) { return struct{}{}, g.detach(leader, root, destination) }
 		_, err = below(ctx, g, leader, detach, nothing)
 	}
-	if err != nil {
+	if err := orGone(leader, err); err != nil {
 		return fmt.Errorf("cannot unbind %s: %w", destination, err)
 	}
 	return nil

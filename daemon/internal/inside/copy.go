@@ -91,8 +91,8 @@ func (g *Guard) copy(ctx context.Context, leader *proc.PIDFD, c Copy, to directi
 		return err
 	}
 	options, err := copyOptions(leader, c, to)
-	if err != nil {
-		return err
+	if err := orGone(leader, err); err != nil {
+		return fmt.Errorf("cannot copy: %w", err)
 	}
 	theirs, own := c.Source, c.Destination
 	if to == toMachine {

@@ -16,10 +16,10 @@ func copyOptions(leader *proc.PIDFD, c Copy, to direction) (filetree.CopyOptions
 	o := filetree.CopyOptions{XAttrs: filetree.UserXAttrs, Merge: true, Replace: c.Replace}
 	ids, err := idsOf(leader)
 	if err != nil {
-		return o, fmt.Errorf("cannot copy: %w", err)
+		return o, err
 	}
 	if o.Owner, err = ids.rule(leader, c.Ownership, to); err != nil {
-		return o, fmt.Errorf("cannot copy: %w", err)
+		return o, err
 	}
 	if to == fromMachine {
 		o.Readable = func(fsType int64) bool { return !rootfs.KernelFS(fsType) }

@@ -31,7 +31,7 @@ func below[T any](ctx context.Context, g *Guard, leader *proc.PIDFD, do func(roo
 	look := func() (value T, err error) {
 		root, err := openRoot(leader)
 		if err != nil {
-			return value, err
+			return value, orGone(leader, err)
 		}
 		defer root.Close()
 		value, err = do(root)
@@ -42,9 +42,20 @@ func below[T any](ctx context.Context, g *Guard, leader *proc.PIDFD, do func(roo
 			drop(value)
 		}
 		var none T
-		return none, fmt.Errorf("the machine is gone: %w", unix.ESRCH)
+		return none, errGone
 	}
 	return lookUp(ctx, g, keyOf(leader), look, drop)
+}
+
+var errGone = fmt.Errorf("the machine is gone: %w", unix.ESRCH)
+
+// orGone returns err, unless its cause is that the machine is gone: what is
+// missed of a dead leader first is a matter of chance.
+func orGone(leader *proc.PIDFD, err error) error {
+	if err == nil || leader == nil || leader.Alive() {
+		return err
+	}
+	return errGone
 }
 
 func openRoot(leader *proc.PIDFD) (*os.File, error) {

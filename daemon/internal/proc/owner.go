@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -80,10 +81,7 @@ func (p *PIDFD) SameNamespace(kind string) (bool, error) {
 func (p *PIDFD) NamespaceID(kind string) (uint64, error) {
 	var stat unix.Stat_t
 	err := unix.Stat(p.path("ns/"+kind), &stat)
-	if verr := p.verify(); verr != nil {
-		err = verr
-	}
-	if err != nil {
+	if err = p.seen(err); err != nil {
 		return 0, fmt.Errorf("cannot tell the %s namespace of process %d: %w", kind, p.PID(), err)
 	}
 	return stat.Ino, nil
@@ -93,13 +91,8 @@ func (p *PIDFD) NamespaceID(kind string) (uint64, error) {
 // /proc/PID/ns. The caller closes it.
 func (p *PIDFD) Namespace(kind string) (*os.File, error) {
 	ns, err := os.Open(p.path("ns/" + kind))
-	if verr := p.verify(); verr != nil {
-		if err == nil {
-			ns.Close()
-		}
-		err = verr
-	}
-	if err != nil {
+	if err = p.seen(err); err != nil {
+		ns.Close() // nil, if it is not open
 		return nil, fmt.Errorf("cannot open the %s namespace of process %d: %w", kind, p.PID(), err)
 	}
 	return ns, nil
@@ -120,14 +113,22 @@ func isOwnNamespace(ns *os.File, kind string) (bool, error) {
 // OpenRoot opens the root directory of the process as an O_PATH descriptor.
 func (p *PIDFD) OpenRoot() (*os.File, error) {
 	fd, err := unix.Open(p.path("root"), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if verr := p.verify(); verr != nil {
-		if err == nil {
-			unix.Close(fd)
-		}
-		err = verr
-	}
-	if err != nil {
+	if err = p.seen(err); err != nil {
+		unix.Close(fd) // -1, if it is not open
 		return nil, fmt.Errorf("cannot open the root of process %d: %w", p.PID(), err)
 	}
 	return os.NewFile(uintptr(fd), "root"), nil
+}
+
+// seen returns how looking at a link of /proc/PID went: ESRCH if that may have
+// been another process's, or if the process is ending and has given up already
+// what the link leads to.
+func (p *PIDFD) seen(err error) error {
+	if err := p.verify(); err != nil {
+		return err
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return unix.ESRCH
+	}
+	return err
 }
