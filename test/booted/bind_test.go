@@ -15,7 +15,14 @@ import (
 // within runs a command in a container as its root.
 func within(t *testing.T, leader any, argv ...string) outcome {
 	t.Helper()
-	enter := []string{"nsenter", "--all", "--setuid=0", "--setgid=0", "--root", "--wdns=/", "--target", fmt.Sprint(leader)}
+	return withinAs(t, leader, 0, argv...)
+}
+
+// withinAs runs a command in a container as the user of that number there.
+func withinAs(t *testing.T, leader any, id int, argv ...string) outcome {
+	t.Helper()
+	enter := []string{"nsenter", "--all", "--root", "--wdns=/", fmt.Sprint("--target=", leader), fmt.Sprint("--setuid=", id),
+		fmt.Sprint("--setgid=", id)}
 	return observe(t, append(enter, argv...)...)
 }
 
