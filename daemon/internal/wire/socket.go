@@ -63,25 +63,31 @@ func newSocket(conn *net.UnixConn) (*socket, error) {
 	return &socket{file: os.NewFile(uintptr(fd), "bus"), fd: fd}, nil
 }
 
-// receive waits for something to read. unix.Recvmsg would have the kernel name
-// the sender for each message, and make two values of that.
+// receive waits for something to read. It does so in poll: who waits in recvmsg
+// is woken by the kernel for every message that the bus takes from us, too.
+// unix.Recvmsg would have the kernel name the sender for each message, and make
+// two values of that.
 func (s *socket) receive(p, oob []byte) (n, oobn, flags int, err error) {
 	iov := unix.Iovec{Base: unsafe.SliceData(p)}
 	iov.SetLen(len(p))
 	msg := unix.Msghdr{Iov: &iov, Control: unsafe.SliceData(oob)}
 	msg.SetIovlen(1)
+	ready := [1]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	for {
+		if _, err := unix.Poll(ready[:], -1); err != nil && err != unix.EINTR {
+			return 0, 0, 0, err
+		}
 		msg.SetControllen(len(oob))
-		got, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_CMSG_CLOEXEC)
+		got, errno := s.call(unix.SYS_RECVMSG, &msg, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		switch {
-		case errno == unix.EINTR:
+		case errno == unix.EINTR, errno == unix.EAGAIN:
 			continue
 		case errno != 0:
 			return 0, 0, 0, errno
 		case got == 0:
 			return 0, int(msg.Controllen), int(msg.Flags), io.EOF
 		}
-		return int(got), int(msg.Controllen), int(msg.Flags), nil
+		return got, int(msg.Controllen), int(msg.Flags), nil
 	}
 }
 
@@ -92,16 +98,32 @@ func (s *socket) send(p, tail []byte, fds []int, wait bool) (int, error) {
 	if !wait {
 		flags |= unix.MSG_DONTWAIT
 	}
-	var oob []byte
+	iov := [2]unix.Iovec{{Base: unsafe.SliceData(p)}, {Base: unsafe.SliceData(tail)}}
+	iov[0].SetLen(len(p))
+	iov[1].SetLen(len(tail))
+	msg := unix.Msghdr{Iov: &iov[0]}
+	msg.SetIovlen(len(iov))
 	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
+		oob := unix.UnixRights(fds...)
+		msg.Control = unsafe.SliceData(oob)
+		msg.SetControllen(len(oob))
 	}
 	for {
-		n, err := unix.SendmsgBuffers(s.fd, [][]byte{p, tail}, oob, nil, flags)
-		if err != unix.EINTR {
-			return n, err
+		n, errno := s.call(unix.SYS_SENDMSG, &msg, flags)
+		switch errno {
+		case 0:
+			return n, nil
+		case unix.EINTR:
+		default:
+			return 0, errno
 		}
 	}
+}
+
+// call makes a system call about msg.
+func (s *socket) call(trap uintptr, msg *unix.Msghdr, flags int) (int, unix.Errno) {
+	n, _, errno := unix.Syscall(trap, uintptr(s.fd), uintptr(unsafe.Pointer(msg)), uintptr(flags))
+	return int(n), errno
 }
 
 // stop makes receive report the end and send fail, those that wait already
