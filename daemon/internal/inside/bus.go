@@ -43,7 +43,7 @@ func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD) (*peer, error) 
 	return p, nil
 }
 
-var errSilentBus = fmt.Errorf("the bus does not answer: %w", machine1.ErrTimeout)
+var errSilentBus = fmt.Errorf("the bus does not answer, the machine may still be booting: %w", machine1.ErrTimeout)
 
 func connectBus(root *os.File, leader *proc.PIDFD) (net.Conn, error) {
 	self, err := rootOf(leader)

@@ -75,49 +75,97 @@ func refusesLogins(root *os.File) bool {
 }
 
 const (
-	// outcomeLimit is how long to wait for a program's start. It can be long,
-	// in a machine that boots: the terminal is handed out all the same then, as
-	// systemd-machined does at once.
-	outcomeLimit = 3 * time.Second
+	// replyMargin is what is left of the time for a session when a program's
+	// start is no longer waited for.
+	replyMargin = time.Second
+	// lateLimit is how long it is watched after that.
+	lateLimit = time.Minute
+	// maxLate bounds the programs that are watched at a time.
+	maxLate = 16
 
-	firstLook, longestPause = 5 * time.Millisecond, 100 * time.Millisecond
+	firstLook, longestPause = 5 * time.Millisecond, 200 * time.Millisecond
 )
 
 // errNotStarted says that the program was not run, and why.
 var errNotStarted = errors.New("not started")
 
 // startAndSee starts the unit and waits until its program runs or cannot run.
+// That it cannot is the error: whoever called learns it by the means that he
+// has for errors, and is not left with a terminal on which nothing happens.
 //
-// The answer comes as the error of the call: whoever called learns it by the
-// means that he has for errors, and is not left with a terminal on which
-// nothing happens.
-func (u shellUnit) startAndSee(ctx context.Context, m serviceManager) error {
+// The start can take long, in a machine that boots. The terminal is handed out
+// all the same then, as systemd-machined does at once, and the error goes to
+// where its owner looks by then: onto the terminal. It reports whether that
+// has taken over m.
+func (u shellUnit) startAndSee(ctx context.Context, g *Guard, m serviceManager) (keepsManager bool, err error) {
 	// The unit counts as started when the program runs, not before, and is
 	// there to be asked until we hang up.
-	err := u.start(ctx, m, property("Type", "exec"), property("AddRef", true))
+	err = u.start(ctx, m, property("Type", "exec"), property("AddRef", true))
 	var remote *machine1.RemoteError
 	if errors.As(err, &remote) && !isNobody(remote) {
-		return u.start(ctx, m) // by a systemd older than 240
+		return false, u.start(ctx, m) // by a systemd older than 240
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, outcomeLimit)
+	deadline, _ := ctx.Deadline() // of the session
+	patience, cancel := context.WithDeadline(ctx, deadline.Add(-replyMargin))
 	defer cancel()
+	if err := u.await(ctx, m, patience.Done()); !errors.Is(err, errUndecided) {
+		return false, err
+	}
+	return u.tellLate(g, m), nil
+}
+
+// await returns nil if the program runs, or nothing can be learnt of it.
+func (u shellUnit) await(ctx context.Context, m serviceManager, patience <-chan struct{}) error {
 	for pause := firstLook; ; pause = min(2*pause, longestPause) {
 		status, err := u.outcome(ctx, m)
-		if err == nil && status != 0 {
+		switch {
+		case err == nil && status != 0:
 			return u.refusal(status)
-		}
-		if err == nil || !errors.Is(err, errUndecided) {
+		case !errors.Is(err, errUndecided):
 			return nil
 		}
 		select {
 		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil
+		case <-patience:
+			return errUndecided
 		}
 	}
+}
+
+// tellLate goes on to watch the unit on a goroutine that ends by itself, and
+// writes onto the terminal why its program cannot run. It takes over m, unless
+// too many are watched already.
+func (u shellUnit) tellLate(g *Guard, m serviceManager) bool {
+	// Another opening of the terminal, as not to block must be ours alone: the
+	// machine may have filled the terminal, and its owner need not read it.
+	tty, err := u.pty.Peer()
+	if err != nil {
+		return false
+	}
+	if err := unix.SetNonblock(int(tty.Fd()), true); err != nil {
+		tty.Close()
+		return false
+	}
+	select {
+	case g.late <- struct{}{}:
+	default:
+		tty.Close()
+		return false
+	}
+	go func() {
+		defer func() { <-g.late }()
+		defer m.Close()
+		defer tty.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), lateLimit)
+		defer cancel()
+		if err := u.await(ctx, m, ctx.Done()); err != nil && !errors.Is(err, errUndecided) {
+			fmt.Fprintf(tty, "%s\r\n", err)
+		}
+	}()
+	return true
 }
 
 // errUndecided says that the program neither runs nor failed to.
@@ -152,19 +200,22 @@ const (
 
 // refusal is the error that status stands for.
 func (u shellUnit) refusal(status int64) error {
-	kind, text := error(nil), ""
+	where := "in machine " + u.machine
+	if u.machine == machine1.Host {
+		where = "on this host"
+	}
+	kind, text := error(nil), "" // machinectl shows no text with AccessDenied
 	switch status {
 	case statusUser:
 		kind = machine1.ErrInvalidArgs
-		text = fmt.Sprintf(`There is no user %q in machine %s; "getent passwd", run there, lists the users`, u.User, u.machine)
+		text = fmt.Sprintf(`There is no user %q %s; "getent passwd", run there, lists the users`, u.User, where)
 	case statusExec:
 		kind = machine1.ErrInvalidArgs
-		text = fmt.Sprintf("Cannot run %q in machine %s: there is no such program, or user %q may not run it", u.Path, u.machine, u.User)
+		text = fmt.Sprintf("Cannot run %q %s: there is no such program, or user %q may not run it", u.Path, where, u.User)
 	case statusPAM:
-		kind = machine1.ErrAccessDenied
-		text = fmt.Sprintf("Machine %s does not let user %q in: the account is locked, or the machine is still booting", u.machine, u.User)
+		text = fmt.Sprintf("User %q may not log in %s: the account is locked, or the system is still booting", u.User, where)
 	default:
-		text = fmt.Sprintf("Cannot run %q in machine %s: its service manager ended with status %d before", u.Path, u.machine, status)
+		text = fmt.Sprintf("Cannot run %q %s: starting it ended with status %d", u.Path, where, status)
 	}
 	return machine1.Errorf(errors.Join(errNotStarted, kind), "%s", text)
 }

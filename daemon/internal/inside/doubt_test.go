@@ -1,6 +1,7 @@
 package inside_test
 
 import (
+	"bufio"
 	"errors"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestShellThatCannotBegin(t *testing.T) {
 	}{
 		{"unknown", "/bin/true", machine1.ErrInvalidArgs, []string{`no user "unknown" in machine m`, "getent passwd"}},
 		{"unable", "/no/such", machine1.ErrInvalidArgs, []string{`"/no/such"`, "machine m", `user "unable"`}},
-		{"locked", "/bin/true", machine1.ErrAccessDenied, []string{`user "locked"`, "Machine m", "booting"}},
+		{"locked", "/bin/true", errFailed, []string{`User "locked"`, "machine m", "booting"}},
 		{"crashed", "/bin/true", errFailed, []string{`"/bin/true"`, "status 11"}},
 		{"quick", "/bin/true", nil, nil},
 	}
@@ -104,18 +105,32 @@ func TestWhichShellsAreInDoubt(t *testing.T) {
 }
 
 // A machine may take its time, as it does while it boots: the terminal is
-// handed out then.
+// handed out then, and shows it if the program cannot be run after all.
 func TestShellThatBeginsLate(t *testing.T) {
 	t.Parallel()
-	m := startBusMachine(t, nil)
+	m := startBusMachine(t, &shiftedIDs)
 	start := time.Now()
 	p, err := newGuard(t).StartShell(t.Context(), m.leader, "m", inside.Shell{User: "late", Path: "/bin/true"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Close()
-	if took := time.Since(start); took < 2*time.Second || took > 5*time.Second {
+	defer p.Close()
+	if took := time.Since(start); took < 2*time.Second || took > 6*time.Second {
 		t.Errorf("it took %v", took)
+	}
+	m.do(t, order{Do: "fail the late"})
+	terminal := bufio.NewReader(p.Master)
+	for range 3 { // what the fake wrote on each of its descriptors
+		if _, err := terminal.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	line, err := terminal.ReadString('\n')
+	if err != nil || !strings.Contains(line, `no user "late" in machine m`) {
+		t.Errorf("the terminal shows %q, %v", line, err)
+	}
+	if line, err := terminal.ReadString('\n'); err == nil {
+		t.Errorf("the terminal is not hung up; it shows %q", line)
 	}
 }
 

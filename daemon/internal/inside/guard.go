@@ -42,6 +42,7 @@ type Guard struct {
 	binds   *bindRecord
 	sources atomic.Uint64 // how many files of the host were looked up
 	copies  copyLanes
+	late    chan struct{} // one token per shell that takes its time to begin
 
 	mu    sync.Mutex
 	lanes map[laneKey]*lane
@@ -55,6 +56,7 @@ func newGuard(log *slog.Logger, limit time.Duration) *Guard {
 		log: log, limit: limit,
 		lookUps: make(chan struct{}, maxLookUps),
 		binds:   &bindRecord{dir: bindDir},
+		late:    make(chan struct{}, maxLate),
 		lanes:   map[laneKey]*lane{},
 	}
 }

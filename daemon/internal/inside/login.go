@@ -22,8 +22,8 @@ const sessionLimit = 5 * time.Second
 //
 // Reference: machine-dbus.c, bus_machine_method_open_login.
 func (g *Guard) StartLogin(ctx context.Context, leader *proc.PIDFD, name string) (*PTY, error) {
-	return g.onTerminal(ctx, leader, name, func(ctx context.Context, p *PTY, m serviceManager) error {
-		return m.call(ctx, "StartUnit", fmt.Sprintf("container-getty@%d.service", p.N), "replace")
+	return g.onTerminal(ctx, leader, name, func(ctx context.Context, p *PTY, m serviceManager) (bool, error) {
+		return false, m.call(ctx, "StartUnit", fmt.Sprintf("container-getty@%d.service", p.N), "replace")
 	})
 }
 
@@ -37,25 +37,26 @@ func (g *Guard) StartShell(ctx context.Context, leader *proc.PIDFD, name string,
 	if err != nil {
 		return nil, err
 	}
-	return g.onTerminal(ctx, leader, name, func(ctx context.Context, p *PTY, m serviceManager) error {
+	return g.onTerminal(ctx, leader, name, func(ctx context.Context, p *PTY, m serviceManager) (bool, error) {
 		peer, err := p.Peer()
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer peer.Close()
 		u := shellUnit{s, name, p, dbus.UnixFD(peer.Fd())}
 		if g.doubtful(ctx, leader, s) {
-			return u.startAndSee(ctx, m)
+			return u.startAndSee(ctx, g, m)
 		}
-		return u.start(ctx, m)
+		return false, u.start(ctx, m)
 	})
 }
 
 // onTerminal opens a terminal and has start use it; the terminal is closed
 // again if that fails. The bus comes first, so that a machine without one is
-// asked for nothing else.
+// asked for nothing else. start reports whether it has taken over the connection
+// to the service manager, which it must not with an error.
 func (g *Guard) onTerminal(ctx context.Context, leader *proc.PIDFD, name string,
-	start func(context.Context, *PTY, serviceManager) error) (*PTY, error) {
+	start func(context.Context, *PTY, serviceManager) (keepsManager bool, err error)) (*PTY, error) {
 	deadline := time.Now().Add(sessionLimit)
 	m, err := g.dialManager(ctx, leader, deadline)
 	if errors.Is(err, errNoBus) {
@@ -64,7 +65,12 @@ func (g *Guard) onTerminal(ctx context.Context, leader *proc.PIDFD, name string,
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the system bus of %s: %w", name, err)
 	}
-	defer m.Close()
+	keepsManager := false
+	defer func() {
+		if !keepsManager {
+			m.Close()
+		}
+	}()
 	looking, cancel := context.WithDeadlineCause(ctx, deadline, errHangs)
 	defer cancel()
 	p, err := g.OpenPTY(looking, leader)
@@ -73,7 +79,7 @@ func (g *Guard) onTerminal(ctx context.Context, leader *proc.PIDFD, name string,
 	}
 	ctx, cancel = context.WithDeadlineCause(ctx, deadline, errSilentManager)
 	defer cancel()
-	if err := start(ctx, p, m); err != nil {
+	if keepsManager, err = start(ctx, p, m); err != nil {
 		p.Close()
 		return nil, fromManager(ctx, name, err)
 	}

@@ -145,6 +145,9 @@ func (m *machineInit) obey(o order) (answer string, err error) {
 	case "leave the bus":
 		_, err = m.systemd.conn.ReleaseName("org.freedesktop.systemd1")
 		return "", err
+	case "fail the late":
+		m.systemd.lateFails.Store(true)
+		return "", nil
 	case "fall silent":
 		m.systemd.mu.Lock() // for good: nothing is answered without it
 		return "", nil

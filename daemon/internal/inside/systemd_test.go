@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
 
@@ -17,6 +18,8 @@ type fakeSystemd struct {
 	conn *dbus.Conn
 	mu   sync.Mutex
 	seen []call
+
+	lateFails atomic.Bool // the unit of user "late"
 }
 
 // fates are what becomes of the units of some users.
@@ -94,6 +97,9 @@ func (s *fakeSystemd) StartTransientUnit(unit, mode string, list []property, _ [
 		return "", dbus.NewError("org.freedesktop.DBus.Error.InvalidArgs", []any{"Invalid Type= setting: exec"})
 	}
 	get := func(_, name string) (dbus.Variant, *dbus.Error) {
+		if user == "late" && s.lateFails.Load() {
+			fate.status = 217
+		}
 		if name == "ExecMainStatus" {
 			return dbus.MakeVariant(fate.status), nil
 		}
