@@ -46,6 +46,28 @@ var hostileRoots = []struct {
 	}},
 	{"fuse-etc", func(t *testing.T, root string) { hang(t, filepath.Join(root, "etc")) }},
 	{"fuse-run", func(t *testing.T, root string) { hang(t, filepath.Join(root, "run")) }},
+	{"fuse-usr", func(t *testing.T, root string) {
+		osRelease(t, root)
+		hang(t, filepath.Join(root, "usr/lib"))
+	}},
+	{"fuse-var", func(t *testing.T, root string) { hang(t, filepath.Join(root, "var")) }},
+	{"fuse-dev", func(t *testing.T, root string) {
+		must(t, unix.Unmount(filepath.Join(root, "dev/pts"), 0))
+		hang(t, filepath.Join(root, "dev"))
+	}},
+	{"kmsg", func(t *testing.T, root string) { // reading it waits, and takes from the kernel's log
+		proc := filepath.Join(root, "proc")
+		must(t, unix.Mount("proc", proc, "proc", 0, ""))
+		t.Cleanup(func() { unix.Unmount(proc, unix.MNT_DETACH) })
+		must(t, os.Symlink("/proc/kmsg", osRelease(t, root)))
+	}},
+	{"links", func(t *testing.T, root string) {
+		must(t, os.Rename(filepath.Join(root, "etc"), filepath.Join(root, "etc0")))
+		for i := range 60 {
+			must(t, os.Symlink(fmt.Sprintf("/etc%d", i), filepath.Join(root, fmt.Sprintf("etc%d", i+1))))
+		}
+		must(t, os.Symlink("/etc60", filepath.Join(root, "etc")))
+	}},
 	{"fuse-pts", func(t *testing.T, root string) { hang(t, filepath.Join(root, "dev/pts")) }},
 	{"bus-silent", func(t *testing.T, root string) { listen(t, busOf(root), func(c net.Conn) {}) }},
 	{"bus-full", func(t *testing.T, root string) { listen(t, busOf(root), nil) }},
@@ -140,7 +162,7 @@ func startHostile(t *testing.T, w *watcher, name string, prepare func(*testing.T
 	root, err := os.MkdirTemp("/var/lib/machines", ".hostile-")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(root) })
-	for _, dir := range []string{"bin", "etc", "run/dbus", "dev/pts", "var", "tmp"} {
+	for _, dir := range []string{"bin", "etc", "usr/lib", "run/dbus", "dev/pts", "var", "tmp", "proc"} {
 		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	must(t, os.Symlink("../run", filepath.Join(root, "var/run")))

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestMachdLosesNoDescriptors(t *testing.T) {
 	before := descriptors(t, daemon)
 	for _, user := range hostileUsers {
 		b := dialRaw(t, user)
-		sendMalformed(t, b)
+		sendMalformedCalls(t, b, floodOfDescriptors)
 		must(t, b.ping(floodOfDescriptors+10))
 	}
 	eventually(t, "the descriptors are closed", func() error {
@@ -82,24 +83,33 @@ func malformed() []rawCall {
 		at("/org/freedesktop/machine1/image/nobody"),
 		at("/no/such/object"),
 		call("NoSuchMethod", "ayh", append(withLength(make([]byte, 256<<10)), none.b...)),
+		call("RegisterMachineWithNetwork", "sayssusai", hostileNetwork(1, nil)),
+		call("RegisterMachineEx", "sa(sv)", ex("hostile", descriptorAs("LeaderPIDFD", 0))),
+		call("RegisterMachineEx", "sa(sv)", ex("hostile", descriptorAs("LeaderPIDFD", 1), descriptorAs("LeaderPIDFD", 0))),
+		call("RegisterMachineEx", "sa(sv)", ex("hostile", descriptorAs("LeaderPIDFD", 1))), // names no class
+		call("RegisterMachineEx", "sa(sv)", ex("hostile", descriptorAs("LeaderPIDFD", 7))),
+		call("RegisterMachineEx", "sa(sv)", ex("hostile", descriptorAs("Id", 0), descriptorAs("NoSuchKey", 1))),
+		call("CreateMachineEx", "sa(sv)a(sv)", append(ex("hostile", descriptorAs("LeaderPIDFD", 1)), make([]byte, 8)...)),
 	}
 }
 
-func sendMalformed(t *testing.T, b *rawBus) {
+// sendMalformedCalls makes n of them, with serials from 2 on; n is a multiple
+// of a batch.
+func sendMalformedCalls(t *testing.T, b *rawBus, n uint32) {
 	t.Helper()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	must(t, err)
 	defer null.Close()
-	rights := unix.UnixRights(int(null.Fd()), int(null.Fd()))
+	rights := unix.UnixRights(int(null.Fd()), int(pidfdOf(t, os.Getpid())))
 	calls := malformed()
 	const batch = 50
-	for serial := uint32(2); serial < floodOfDescriptors+2; serial++ {
+	for serial := uint32(2); serial < n+2; serial++ {
 		c := calls[int(serial)%len(calls)]
 		c.serial, c.fds = serial, 2
 		message := c.bytes()
-		n, _, err := b.WriteMsgUnix(message, rights, nil)
+		written, _, err := b.WriteMsgUnix(message, rights, nil)
 		must(t, err)
-		_, err = b.Write(message[n:])
+		_, err = b.Write(message[written:])
 		must(t, err)
 		if (serial-1)%batch == 0 {
 			must(t, b.answered(serial+1-batch, serial, errorMessage))
@@ -128,6 +138,12 @@ func TestMachdStaysSmallAndQuick(t *testing.T) {
 			{"10,000 refused calls in flight", floodOfCalls, toManager("NoSuchMethod", "", nil)},
 			{"1,000 slow calls in flight", floodOfCalls / 10, toManager("GetMachineOSRelease", "s", stringOf(".host"))},
 			{"a map by signatures", 1, toManager("GetMachine", "a{gs}", groups.b)},
+			{"variants inside one another", 100, toManager("GetMachine", "v", append(bytes.Repeat([]byte{1, 'v', 0}, 50), 1, 'y', 0, 1))},
+			{"a name of 32 MB", 1, toManager("GetMachine", "s", stringOf(string(bytes.Repeat([]byte{'a'}, 32<<20))))},
+			{"32 MB of network interfaces", 1, toManager("RegisterMachineWithNetwork", "sayssusai",
+				hostileNetwork(uint32(os.Getpid()), bytes.Repeat([]byte{1, 0, 0, 0}, 8<<20)))},
+			{"a hundred thousand properties of one name", 100, toManager("RegisterMachineEx", "sa(sv)",
+				ex("hostile", slices.Repeat([]func(*builder){descriptorAs("LeaderPIDFD", 0)}, 1000)...))},
 		} {
 			t.Run(user+" sends "+trial.name, func(t *testing.T) { flood(t, user, trial.call, trial.calls) })
 		}
@@ -144,6 +160,19 @@ func stringOf(s string) []byte {
 	var b builder
 	b.text(s)
 	return b.b
+}
+
+// hostileNetwork are the arguments of RegisterMachineWithNetwork.
+func hostileNetwork(leader uint32, interfaces []byte) []byte {
+	var b builder
+	b.text("hostile")
+	b.number(0) // id
+	b.text("")
+	b.text("container")
+	b.number(leader)
+	b.text("")
+	b.number(uint32(len(interfaces)))
+	return append(b.b, interfaces...)
 }
 
 // manyProperties are the arguments of CreateMachine with two million scope

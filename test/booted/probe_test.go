@@ -1,7 +1,12 @@
 package booted
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,7 +18,8 @@ const promptly = 50 * time.Millisecond
 
 // A probe asks the daemon all the time and remembers how long that took. The
 // bus and the machine below make everybody wait now and then: a probe asks them
-// as well, and what they take at the same moment does not count.
+// as well, and looks how long the daemon waits for a processor. What they take
+// at the same moment does not count.
 type probe struct {
 	stop    chan struct{}
 	clients sync.WaitGroup
@@ -22,7 +28,7 @@ type probe struct {
 	calls  int
 	p100   time.Duration // the longest of all
 	slow   []interval    // calls of the daemon that took longer than promptly
-	stalls []interval    // when the bus or the machine did nothing
+	stalls []interval    // when the bus or the machine did nothing, for the daemon at least
 }
 
 type interval struct{ from, to time.Time }
@@ -50,6 +56,8 @@ func startProbe(t *testing.T, users ...string) *probe {
 	getID := rawCall{destination: busDriver.Name, path: string(busDriver.Path), iface: busDriver.Name, member: "GetId"}
 	p.add(t, dialRaw(t, "root"), time.Millisecond, true, getID)
 	p.clients.Go(func() { p.repeat(t, time.Millisecond, true, func(uint32) error { return nil }) })
+	daemon := pid(t)
+	p.clients.Go(func() { p.noteStarving(daemon) })
 	for _, user := range users {
 		p.add(t, dialRaw(t, user), time.Millisecond, false,
 			toManager("ListMachines", "", nil), toManager("GetMachineAddresses", "s", stringOf(".host")))
@@ -85,6 +93,49 @@ func (p *probe) repeat(t *testing.T, pause time.Duration, reference bool, ask fu
 			time.Sleep(pause)
 		}
 	}
+}
+
+// noteStarving looks every few milliseconds which of the daemon's threads had
+// to wait for a processor. The kernel adds that up once they have one.
+func (p *probe) noteStarving(daemon int) {
+	before := waited(daemon)
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-time.After(stall):
+		}
+		now, all := time.Now(), waited(daemon)
+		p.mu.Lock()
+		for thread, sum := range all {
+			if d := sum - before[thread]; d > stall {
+				p.stalls = append(p.stalls, interval{now.Add(-d), now})
+			}
+		}
+		p.mu.Unlock()
+		before = all
+	}
+}
+
+// waited returns how long each of a process's threads has waited for a
+// processor so far.
+func waited(pid int) map[string]time.Duration { return scheduled(pid, 1) }
+
+// worked returns how long each of a process's threads has had one.
+func worked(pid int) map[string]time.Duration { return scheduled(pid, 0) }
+
+// Reference: Documentation/scheduler/sched-stats.rst of Linux.
+func scheduled(pid, field int) map[string]time.Duration {
+	all := map[string]time.Duration{}
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	for _, path := range paths {
+		text, _ := os.ReadFile(path) // it may have ended
+		if fields := strings.Fields(string(text)); len(fields) > field {
+			n, _ := strconv.ParseInt(fields[field], 10, 64)
+			all[path] = time.Duration(n)
+		}
+	}
+	return all
 }
 
 func (p *probe) note(i interval, pause time.Duration, reference bool) {

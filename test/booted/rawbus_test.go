@@ -133,6 +133,31 @@ func (b *builder) signature(s string) {
 	b.b = append(append(append(b.b, byte(len(s))), s...), 0)
 }
 
+// ex is what RegisterMachineEx takes: a name, and properties.
+func ex(name string, properties ...func(*builder)) []byte {
+	var b builder
+	b.text(name)
+	b.number(0)
+	length := len(b.b) - 4
+	b.align(8)
+	start := len(b.b)
+	for _, property := range properties {
+		b.align(8)
+		property(&b)
+	}
+	binary.LittleEndian.PutUint32(b.b[length:], uint32(len(b.b)-start))
+	return b.b
+}
+
+// descriptorAs is a property that refers to one of the descriptors of the call.
+func descriptorAs(key string, index uint32) func(*builder) {
+	return func(b *builder) {
+		b.text(key)
+		b.signature("h")
+		b.number(index)
+	}
+}
+
 func (b *builder) field(code byte, signature string, value func()) {
 	b.align(8)
 	b.b = append(b.b, code)
