@@ -51,10 +51,11 @@ func dialVarlinkAt(t *testing.T, user, path string) *varlinkConn {
 	return c
 }
 
-// A varlinkReply is one answer. Its Error is empty if there is none.
+// A varlinkReply is one answer. Its Error is empty if there is none; its
+// Parameters are, too, if they are left out.
 type varlinkReply struct {
 	Error      string         `json:"error,omitempty"`
-	Parameters map[string]any `json:"parameters"`
+	Parameters map[string]any `json:"parameters,omitempty"`
 	Continues  bool           `json:"continues,omitempty"`
 }
 

@@ -94,14 +94,14 @@ func (c *conn) run(ctx context.Context, call *Call, parameters members) (result 
 	if !ok {
 		return nil, methodNotFound(call.Method)
 	}
-	if call.In, err = method.in.check(parameters); err != nil {
-		return nil, err
-	}
 	if method.more == Once {
 		call.More = false
 	}
 	if method.more == OnlyStream && !call.More {
 		return nil, ErrExpectedMore
+	}
+	if call.In, err = method.in.check(parameters); err != nil {
+		return nil, err
 	}
 	return method.call(ctx, call)
 }

@@ -114,6 +114,7 @@ type message struct {
 	parameters members
 	more       bool
 	oneway     bool
+	upgrade    bool // nothing here can be: the call is answered like any other
 }
 
 // parseMessage reads a call. Whoever sends anything else cannot be answered.
@@ -138,8 +139,8 @@ func parseMessage(frame []byte) (message, error) {
 	if !seen["method"] {
 		return m, errors.New("no method")
 	}
-	if m.more && m.oneway {
-		return m, errors.New("more and oneway in one call")
+	if m.more && m.oneway || m.upgrade && (m.more || m.oneway) {
+		return m, errors.New("more, oneway or upgrade in one call")
 	}
 	return m, nil
 }
@@ -157,9 +158,7 @@ func (m *message) set(key member) error {
 	case "oneway":
 		m.oneway, ok = key.value.(bool)
 	case "upgrade":
-		// Nothing here can be upgraded to another protocol.
-		upgrade, isBool := key.value.(bool)
-		ok = isBool && !upgrade
+		m.upgrade, ok = key.value.(bool)
 	}
 	if !ok {
 		return fmt.Errorf("unexpected %q", key.name)

@@ -67,11 +67,14 @@ type Field struct {
 	Doc  string // one line for people who introspect
 	Type *Type
 	// Nullable fields may be left out. A null is refused all the same, as the
-	// reference does whatever its description of the interface says.
+	// reference does for most, whatever its description of the interface says.
 	Nullable bool
-	// Required fields must be there although the description says Nullable.
+	// NullIsAbsent fields may be null, which is as if they were left out.
+	NullIsAbsent bool
+	// Required fields must be there, if only as a null, although the description
+	// says Nullable.
 	Required bool
-	// Ignored fields are accepted whatever they hold, and then forgotten.
+	// Ignored fields are accepted if they are as described, and then forgotten.
 	Ignored bool
 	// Refused fields are in the description only: whoever gives one is told
 	// that it is invalid.
@@ -173,18 +176,61 @@ func (f Field) take(in members) (any, error) {
 	switch {
 	case f.Refused && given >= 0:
 		return nil, InvalidParameter(f.Name)
+	case f.Ignored && given >= 0 && !f.describes(in[given].value):
+		return nil, InvalidParameter(f.Name)
 	case f.Ignored, f.Refused:
 		return nil, nil
 	case given < 0 && f.Nullable && !f.Required:
 		return nil, nil
 	case given < 0:
 		return nil, InvalidParameter(f.Name)
+	case f.NullIsAbsent && in[given].value == nil:
+		return nil, nil
 	}
 	v, ok := f.Type.convert(in[given].value)
 	if !ok {
 		return nil, InvalidParameter(f.Name)
 	}
 	return v, nil
+}
+
+// describes reports whether v is as the description of the interface says.
+//
+// Reference: sd-varlink-idl.c, varlink_idl_validate_field.
+func (f Field) describes(v any) bool {
+	if v == nil {
+		return f.Nullable
+	}
+	return f.Type.describes(v)
+}
+
+func (t *Type) describes(v any) bool {
+	switch t.kind {
+	case kindInt, kindUint:
+		if _, isString := v.(string); isString {
+			return true
+		}
+	case kindStruct:
+		return t.fields.describe(v)
+	}
+	_, ok := t.convert(v)
+	return ok
+}
+
+func (f Fields) describe(v any) bool {
+	in, ok := v.(members)
+	if !ok {
+		return false
+	}
+	given := map[string]bool{}
+	for _, m := range in {
+		i := slices.IndexFunc(f, func(f Field) bool { return f.Name == m.name })
+		if i < 0 || !f[i].describes(m.value) {
+			return false
+		}
+		given[m.name] = true
+	}
+	return !slices.ContainsFunc(f, func(f Field) bool { return !f.Nullable && !given[f.Name] })
 }
 
 // convert returns v as the handler gets it; ok is false if v is not a t.

@@ -19,6 +19,10 @@ var testFields = Fields{
 	{Name: "words", Type: Array(String), Nullable: true},
 	{Name: "signal", Type: NamedInt(func(s string) (int64, bool) { return 9, s == "KILL" }), Nullable: true},
 	{Name: "former", Type: Int, Nullable: true, Ignored: true},
+	{Name: "ancient", Type: Struct("Ancient",
+		Field{Name: "pid", Type: Int},
+		Field{Name: "boot", Type: String, Nullable: true}), Nullable: true, Ignored: true},
+	{Name: "level", Type: Int, Nullable: true, NullIsAbsent: true},
 }
 
 func TestCheckRefuses(t *testing.T) {
@@ -54,6 +58,11 @@ func TestCheckRefuses(t *testing.T) {
 		"an unknown field":                   {`{"name":"a","bogus":1}`, "bogus"},
 		"a field of another case":            {`{"name":"a","Name":"a"}`, "Name"},
 		"a field twice":                      {`{"name":"a","name":"a"}`, "name"},
+		"a fraction that is ignored":         {`{"name":"a","former":1.5}`, "former"},
+		"an ignored object that is none":     {`{"name":"a","ancient":1}`, "ancient"},
+		"an ignored object that lacks some":  {`{"name":"a","ancient":{"boot":"x"}}`, "ancient"},
+		"an ignored object that has more":    {`{"name":"a","ancient":{"pid":1,"x":1}}`, "ancient"},
+		"an ignored null that must not be":   {`{"name":"a","ancient":{"pid":null}}`, "ancient"},
 		"an unknown name of a number":        {`{"name":"a","signal":"FOO"}`, "signal"},
 		"a value out of range":               {`{"name":"a","count":10}`, "count"},
 		"a missing field before an unknown":  {`{"bogus":1}`, "name"},
@@ -83,7 +92,7 @@ func TestCheckRefuses(t *testing.T) {
 func TestCheckAccepts(t *testing.T) {
 	t.Parallel()
 	in, err := parseObject([]byte(`{"list":[1,2.0,-3],"name":"a","count":"7","flag":true,"class":"two",
-		"process":{"pid":"12"},"words":[],"signal":"KILL","former":{"any":["thing",null]}}`))
+		"process":{"pid":"12"},"words":[],"signal":"KILL","former":"any word","ancient":{"pid":"any","boot":null},"level":null}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,12 +106,14 @@ func TestCheckAccepts(t *testing.T) {
 		Flag               bool
 		List, Words        []any
 		Boot, Former       bool
+		Ancient, Level     bool
 	}
 	got := values{
 		o.String("name"), o.String("class"), o.Int("count"), o.Object("process").Int("pid"), o.Int("signal"),
 		o.Bool("flag"), o.Array("list"), o.Array("words"), o.Object("process").Has("boot"), o.Has("former"),
+		o.Has("ancient"), o.Has("level"),
 	}
-	want := values{"a", "two", 7, 12, 9, true, []any{int64(1), int64(2), int64(-3)}, []any{}, false, false}
+	want := values{"a", "two", 7, 12, 9, true, []any{int64(1), int64(2), int64(-3)}, []any{}, false, false, false, false}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

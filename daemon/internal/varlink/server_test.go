@@ -200,6 +200,8 @@ func TestAnswers(t *testing.T) {
 			`{"method":"org.example.Echo.Count","parameters":{"to":0}}`, `{"parameters":{}}`},
 		"flags that are false": {
 			`{"method":"org.example.Echo.Say","parameters":{"text":"a"},"more":false,"oneway":false,"upgrade":false}`, answerA},
+		"an upgrade, which leads nowhere": {
+			`{"method":"org.example.Echo.Say","parameters":{"text":"a"},"upgrade":true}`, answerA},
 		"space around the message": {" " + sayA + "\n", answerA},
 		"more where nothing streams": {
 			`{"method":"org.example.Echo.Say","parameters":{"text":"a"},"more":true}`, answerA},
@@ -256,7 +258,8 @@ func TestWhatEndsAConnection(t *testing.T) {
 		"an unknown key":        `{"method":"org.example.Echo.Say","parameters":{"text":"a"},"bogus":1}`,
 		"a flag no boolean":     `{"method":"org.example.Echo.Say","parameters":{"text":"a"},"more":null}`,
 		"more and oneway":       `{"method":"org.example.Echo.Say","parameters":{"text":"a"},"more":true,"oneway":true}`,
-		"an upgrade":            `{"method":"org.example.Echo.Say","parameters":{"text":"a"},"upgrade":true}`,
+		"more and an upgrade":   `{"method":"org.example.Echo.Say","parameters":{"text":"a"},"more":true,"upgrade":true}`,
+		"an upgrade unanswered": `{"method":"org.example.Echo.Say","parameters":{"text":"a"},"oneway":true,"upgrade":true}`,
 		"a key twice":           `{"method":"x","method":"org.example.Echo.Say","parameters":{"text":"a"}}`,
 		"two values":            sayA + sayB,
 		"text after the value":  sayA + " x",

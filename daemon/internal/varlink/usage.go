@@ -11,8 +11,9 @@ import (
 type Limits struct {
 	max, others int // connections in all, and how many of them may be of others than root
 
-	mu    sync.Mutex
-	total int
+	mu      sync.Mutex
+	total   int
+	entered uint64 // since the start
 }
 
 // NewLimits leaves a quarter of the descriptors to the rest of the process. As
@@ -35,7 +36,16 @@ func (l *Limits) enter(uid uint32) bool {
 		return false
 	}
 	l.total++
+	l.entered++
 	return true
+}
+
+// Pulse returns how many connections have come so far, and whether one is
+// there now.
+func (l *Limits) Pulse() (connections uint64, busy bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.entered, l.total > 0
 }
 
 func (l *Limits) leave() {

@@ -18,7 +18,7 @@ import (
 
 var (
 	resourceKey = varlink.Struct("ResourceKey",
-		varlink.Field{Name: "class", Doc: "1, IN, if left out", Type: varlink.Int, Nullable: true, Valid: between(0, math.MaxUint16)},
+		varlink.Field{Name: "class", Doc: "1, IN, if left out", Type: varlink.Int, Nullable: true, NullIsAbsent: true, Valid: between(0, math.MaxUint16)},
 		varlink.Field{Name: "type", Type: varlink.Int, Valid: between(0, math.MaxUint16)},
 		varlink.Field{Name: "name", Type: varlink.String, Valid: isDomain})
 

@@ -62,7 +62,7 @@ var imageInterface = varlink.Interface[*API]{
 				imageName, interactive,
 				{Name: "newName", Type: varlink.String, Nullable: true, Valid: isImageName},
 				{Name: "readOnly", Type: varlink.Bool, Nullable: true},
-				{Name: "limit", Doc: "Bytes", Type: varlink.Uint, Nullable: true},
+				{Name: "limit", Doc: "Bytes", Type: varlink.Uint, Nullable: true, NullIsAbsent: true},
 			},
 			Access: machine1.ActionManageImages,
 			Func:   updateImage,

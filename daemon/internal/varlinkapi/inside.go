@@ -43,7 +43,7 @@ var insideMethods = []varlink.Method[*API]{
 		Doc:  "Tells which IDs of the host a machine's IDs are",
 		In: varlink.Fields{
 			{Name: "name", Type: varlink.String, Nullable: true, Valid: isLookupName},
-			{Name: "pid", Type: processID, Nullable: true, Valid: isLookupProcess},
+			{Name: "pid", Type: processID, Nullable: true, NullIsAbsent: true, Valid: isLookupProcess},
 			// The reference declares it and refuses it: nobody is asked here.
 			{Name: interactiveField, Type: varlink.Bool, Nullable: true, Refused: true},
 			{Name: "uid", Type: varlink.ExactInt, Nullable: true, Valid: isUserID},

@@ -44,7 +44,7 @@ var lifeMethods = []varlink.Method[*API]{
 			{Name: "id", Type: varlink.String, Nullable: true, Valid: isID},
 			{Name: "service", Type: varlink.String, Nullable: true},
 			{Name: "class", Type: machineClass, Valid: isRegistrable},
-			{Name: "leader", Type: varlink.Int, Nullable: true, Valid: isLeaderPID},
+			{Name: "leader", Type: varlink.Int, Nullable: true, NullIsAbsent: true, Valid: isLeaderPID},
 			{Name: "leaderProcessId", Type: processID, Nullable: true, Valid: isLeaderProcess},
 			{Name: "supervisor", Type: varlink.Int, Nullable: true, Ignored: true},
 			{Name: "supervisorProcessId", Type: processID, Nullable: true, Ignored: true},

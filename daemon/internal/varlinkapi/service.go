@@ -27,8 +27,11 @@ var serviceInterface = varlink.Interface[*API]{
 		},
 		{
 			Name: "SetLogLevel",
-			Doc:  "Sets the least severe level that is logged, as syslog counts",
-			In:   varlink.Fields{{Name: "level", Type: varlink.Int, Nullable: true, Required: true, Valid: between(0, int64(len(levels)-1))}},
+			Doc:  "Sets the least severe level that is logged, as syslog counts; info if null",
+			In: varlink.Fields{{
+				Name: "level", Type: varlink.Int, Nullable: true, NullIsAbsent: true, Required: true,
+				Valid: between(0, int64(len(levels)-1)),
+			}},
 			Func: setLogLevel,
 		},
 		{
@@ -80,7 +83,11 @@ func setLogLevel(_ context.Context, a *API, c *varlink.Call) (any, error) {
 	if err := a.privileged(c); err != nil {
 		return nil, err
 	}
-	a.LogLevel.Set(levels[c.In.Int("level")])
+	level := slog.LevelInfo
+	if c.In.Has("level") {
+		level = levels[c.In.Int("level")]
+	}
+	a.LogLevel.Set(level)
 	return nil, nil
 }
 

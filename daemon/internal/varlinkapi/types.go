@@ -25,7 +25,7 @@ var (
 
 	processID = varlink.Struct("ProcessId",
 		varlink.Field{Name: "pid", Type: varlink.Int, Valid: between(0, math.MaxInt32)},
-		varlink.Field{Name: "pidfdId", Type: varlink.Int, Nullable: true, Valid: between(0, math.MaxInt64)},
+		varlink.Field{Name: "pidfdId", Type: varlink.Int, Nullable: true, NullIsAbsent: true, Valid: between(0, math.MaxInt64)},
 		varlink.Field{Name: "bootId", Type: varlink.String, Nullable: true, Valid: isID})
 
 	timestamp = varlink.Struct("Timestamp",
@@ -55,7 +55,7 @@ var interactive = varlink.Field{Name: interactiveField, Type: varlink.Bool, Null
 func onMachine(rest ...varlink.Field) varlink.Fields {
 	return append(varlink.Fields{
 		{Name: "name", Type: varlink.String, Nullable: true, Valid: isLookupName},
-		{Name: "pid", Type: processID, Nullable: true, Valid: isLookupProcess},
+		{Name: "pid", Type: processID, Nullable: true, NullIsAbsent: true, Valid: isLookupProcess},
 		interactive,
 	}, rest...)
 }

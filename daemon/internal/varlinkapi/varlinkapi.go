@@ -87,7 +87,12 @@ type API struct {
 
 	// What each kind of socket serves. They share the process's descriptors.
 	machineServer, userServer, hookServer *varlink.Server
+	limits                                *varlink.Limits
 }
+
+// Pulse returns how many connections have come so far, and whether one is there
+// now.
+func (a *API) Pulse() (connections uint64, busy bool) { return a.limits.Pulse() }
 
 // New returns the API; Serve makes it answer. It must be told of every event
 // of the machines from then on, by Announce.
@@ -101,21 +106,21 @@ func New(cfg Config) (*API, error) {
 	}
 	a := &API{Config: cfg, bootID: bootID, changes: changes{view: cfg.Machines.View()}}
 
-	limits := varlink.NewLimits()
-	a.machineServer = a.newServer(limits)
+	a.limits = varlink.NewLimits()
+	a.machineServer = a.newServer()
 	for _, i := range []*varlink.Interface[*API]{
 		&machineInterface, &imageInterface, &serviceInterface, &ownMachineInterface, &ownImageInterface,
 	} {
 		varlink.Add(a.machineServer, i, a)
 	}
-	a.userServer = a.newServer(limits)
+	a.userServer = a.newServer()
 	varlink.Add(a.userServer, &userInterface, a)
-	a.hookServer = a.newServer(limits)
+	a.hookServer = a.newServer()
 	varlink.Add(a.hookServer, &hookInterface, a)
 	return a, nil
 }
 
-func (a *API) newServer(limits *varlink.Limits) *varlink.Server {
+func (a *API) newServer() *varlink.Server {
 	s := varlink.NewServer(varlink.Config{
 		Vendor:  "machd",
 		Product: "machd (systemd-machined)",
@@ -123,7 +128,7 @@ func (a *API) newServer(limits *varlink.Limits) *varlink.Server {
 		URL:     "https://github.com/machd/machd",
 		ErrorOf: errorOf,
 		Log:     a.Log,
-		Limits:  limits,
+		Limits:  a.limits,
 	})
 	varlink.Add(s, &systemdInterface, a)
 	return s
