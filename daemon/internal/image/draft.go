@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -18,6 +19,10 @@ import (
 //
 // Reference: discover-image.c, image_name_is_valid; tmpfiles.d/systemd-nspawn.conf.
 const draftPrefix = ".#machd-"
+
+// maxDraftTries is how many names are tried: sweep may see a lock's file, and
+// lock it, before it is locked by who made it.
+const maxDraftTries = 16
 
 // A draft is a name for what is no image, and belongs to none, yet or any more:
 // for a copy until it is whole, and for what is being removed. While its lock is
@@ -40,8 +45,13 @@ func newDraft(dir *os.File, name string) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{dir: own, name: draftPrefix + strings.ToValidUTF8(name, "") + "." + token()}
-	if d.lock, err = imagelock.Beside(own.Name(), d.name); err != nil {
+	d := &draft{dir: own}
+	err = unix.EBUSY
+	for tries := 0; errors.Is(err, unix.EBUSY) && tries < maxDraftTries; tries++ {
+		d.name = draftPrefix + strings.ToValidUTF8(name, "") + "." + token()
+		d.lock, err = imagelock.Beside(own.Name(), d.name)
+	}
+	if err != nil {
 		own.Close()
 		return nil, err
 	}

@@ -76,3 +76,32 @@ func TestWhatBelongsToAnImageIsCleanedOnce(t *testing.T) {
 		t.Errorf("%s is left", left)
 	}
 }
+
+// TestSweepingIsInNobodysWay has changes go on while what is left is looked for.
+func TestSweepingIsInNobodysWay(t *testing.T) {
+	p := newPlace(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		for ctx.Err() == nil {
+			once, stop := context.WithTimeout(ctx, time.Millisecond)
+			must(t, p.Run(once))
+			stop()
+		}
+		ended <- nil
+	}()
+	for range 50 {
+		if err := p.Clone(t.Context(), p.get("a"), "b", false); err != nil {
+			t.Errorf("clone: %v", err)
+			break
+		}
+		if err := p.Remove(t.Context(), p.get("b"), image.RemoveSettings); err != nil {
+			t.Errorf("remove: %v", err)
+			break
+		}
+	}
+	cancel()
+	<-ended
+	must(t, p.Run(ctx))
+	p.want(original...)
+}
