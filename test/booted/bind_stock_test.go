@@ -201,26 +201,9 @@ func without(all, some []string) (rest []string) {
 	return rest
 }
 
-// A bindApart is an outcome of machd's that is not systemd-machined's.
-type bindApart struct {
-	trial         string // a part of what it is told as
-	before, since int    // the versions of systemd that do it otherwise; 0 is any
-	outcome       string // what machd's begins with
-	why           string
-}
-
-func (a bindApart) here() bool {
-	return live.Host.Version >= a.since && (a.before == 0 || live.Host.Version < a.before)
-}
-
-func (a bindApart) explains(told string) bool {
-	_, outcome, _ := strings.Cut(told, ": ")
-	return a.here() && strings.Contains(told, a.trial) && strings.HasPrefix(outcome, a.outcome)
-}
-
 // bindsApart are where machd's bind mounts are not systemd-machined's, on
 // purpose.
-var bindsApart = []bindApart{
+var bindsApart = []apart{
 	{`"dir" on "/", `, 0, 0, "org.freedesktop.DBus.Error.InvalidArgs", "nothing in the machine would see it, and nothing else could be reached"},
 	{`"file" on "missing/", `, 258, 0, "System.Error.ENOTDIR", "as 262 says"},
 	{`"file" on "missing/", `, 0, 258, "System.Error.ENOTDIR", "but nothing is left of it"},
@@ -237,19 +220,43 @@ func TestMachdBindsAreStocks(t *testing.T) {
 	want := newBindBench(t, "bind-under-stock").play(t, bindTrials())
 	useMachd(t)
 	got := newBindBench(t, "bind-under-machd").play(t, bindTrials())
-	apart := map[int]bool{}
-	for n := range want {
-		if want[n] == got[n] {
+	wantSame(t, want, got, bindsApart)
+}
+
+// An apart is an outcome of machd's that is not systemd-machined's, on purpose.
+type apart struct {
+	trial         string // a part of what it is told as
+	before, since int    // the versions of systemd that do it otherwise; 0 is any
+	outcome       string // what machd's begins with
+	why           string
+}
+
+func (a apart) here() bool {
+	return live.Host.Version >= a.since && (a.before == 0 || live.Host.Version < a.before)
+}
+
+func (a apart) explains(told string) bool {
+	trial, outcome, _ := strings.Cut(told, ": ")
+	return a.here() && strings.Contains(trial, a.trial) && strings.HasPrefix(outcome, a.outcome)
+}
+
+// wantSame compares what is told of the same trials, but for what is known to be
+// apart, and is still.
+func wantSame(t *testing.T, stock, machd []string, known []apart) {
+	t.Helper()
+	needed := map[int]bool{}
+	for n := range stock {
+		if stock[n] == machd[n] {
 			continue
 		}
-		row := slices.IndexFunc(bindsApart, func(a bindApart) bool { return a.explains(got[n]) })
+		row := slices.IndexFunc(known, func(a apart) bool { return a.explains(machd[n]) })
 		if row < 0 {
-			t.Errorf("stock: %s\nmachd: %s", want[n], got[n])
+			t.Errorf("stock: %s\nmachd: %s", stock[n], machd[n])
 		}
-		apart[row] = true
+		needed[row] = true
 	}
-	for n, a := range bindsApart {
-		if a.here() && !apart[n] {
+	for n, a := range known {
+		if a.here() && !needed[n] {
 			t.Errorf("stock does the same now: %+v", a)
 		}
 	}
