@@ -97,10 +97,10 @@ func Announce(to Emitter, e machine.Event) {
 
 // find returns the machine called name, for a method that names its machine
 // in the first argument. Any string may be asked for.
-func (a *API) find(name string) (machine.Machine, error) {
-	m, ok := a.machines.View().Get(name)
-	if !ok {
-		return machine.Machine{}, access.NoSuchMachine(name)
+func (a *API) find(name string) (*machine.Machine, error) {
+	m := a.machines.View().Lookup(name)
+	if m == nil {
+		return nil, access.NoSuchMachine(name)
 	}
 	return m, nil
 }

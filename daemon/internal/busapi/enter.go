@@ -38,7 +38,7 @@ func kill(ctx context.Context, c *vtable.Call, o machineObject, whom string, sig
 }
 
 func getAddresses(ctx context.Context, _ *vtable.Call, o machineObject) ([]machine1.Address, error) {
-	leader, err := enter(o.machine, "Requesting IP address data is only supported on container machines.")
+	leader, err := enter(*o.machine, "Requesting IP address data is only supported on container machines.")
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func getOSRelease(ctx context.Context, c *vtable.Call, o machineObject) (map[str
 }
 
 func getUIDShift(_ context.Context, _ *vtable.Call, o machineObject) (uint32, error) {
-	leader, err := enter(o.machine, "Requesting UID/GID shift is only supported on container machines.")
+	leader, err := enter(*o.machine, "Requesting UID/GID shift is only supported on container machines.")
 	if err != nil || leader == nil {
 		return 0, err
 	}

@@ -40,7 +40,7 @@ func copyToWithFlags(ctx context.Context, c *vtable.Call, o machineObject, sourc
 }
 
 func (o machineObject) mayBind() error {
-	return onlyContainer(o.machine, "Bind mounting is only supported on container machines.")
+	return onlyContainer(*o.machine, "Bind mounting is only supported on container machines.")
 }
 
 // bind shows a directory or file of the host in the machine.
@@ -82,7 +82,7 @@ func (o machineObject) mayCopy() error {
 	if o.api.operations.Full() {
 		return machine1.Errorf(machine1.ErrLimitsExceeded, "Too many ongoing copies.")
 	}
-	return onlyContainer(o.machine, "Copying files is only supported on container machines.")
+	return onlyContainer(*o.machine, "Copying files is only supported on container machines.")
 }
 
 // copy answers when everything is copied, however long that takes; the answer
@@ -109,11 +109,11 @@ func (a *API) whileThere(ctx context.Context, m machine.Machine, do func(context
 	}
 	defer end()
 	// From here on its end reaches ctx; it may have come before.
-	m, err = a.find(m.Name)
+	now, err := a.find(m.Name)
 	if err != nil {
 		return err
 	}
-	leader, err := enter(m, "")
+	leader, err := enter(*now, "")
 	if err != nil {
 		return err
 	}

@@ -11,10 +11,11 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// machineObject is one machine as it was when the call came in.
+// machineObject is one machine as it was when the call came in. It is the
+// View's, so nobody may change it.
 type machineObject struct {
 	api     *API
-	machine machine.Machine
+	machine *machine.Machine
 }
 
 // ask asks whether the sender of c may do to o what rule is about, and returns
@@ -23,12 +24,12 @@ type machineObject struct {
 func (o machineObject) ask(ctx context.Context, c *vtable.Call, rule access.Rule, details map[string]string) (machine.Machine, error) {
 	caller, err := o.api.callers.BusCaller(ctx, c.Sender)
 	if err != nil {
-		return o.machine, err
+		return *o.machine, err
 	}
 	defer caller.Close()
 	all := map[string]string{"machine": o.machine.Name}
 	maps.Copy(all, details)
-	return o.api.gate.Machine(ctx, caller, o.machine, access.Question{Rule: rule, Details: all, Interactive: c.Interactive})
+	return o.api.gate.Machine(ctx, caller, *o.machine, access.Question{Rule: rule, Details: all, Interactive: c.Interactive})
 }
 
 // machineInterface has its rows in the order of the reference's introspection.
@@ -55,34 +56,34 @@ var machineInterface = vtable.Interface{
 		{Name: "OpenRootDirectory", Out: "fd", Access: machine1.ActionManageMachines, Slow: true, Func: openRootDirectory},
 	},
 	Properties: []vtable.Property{
-		{Name: "Name", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.Name })},
+		{Name: "Name", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.Name })},
 		{Name: "Id", Emits: vtable.EmitsConst, Get: vtable.Getter(machineID)},
-		{Name: "Timestamp", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return m.Realtime })},
-		{Name: "TimestampMonotonic", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return m.Monotonic })},
-		{Name: "Service", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.Service })},
-		{Name: "Unit", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.Unit })},
-		{Name: "Scope", Emits: vtable.EmitsConst, Hidden: true, Get: text(func(m machine.Machine) string { return m.Unit })},
-		{Name: "Subgroup", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.Subgroup })},
-		{Name: "Leader", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint32 { return pidOf(m.Leader) })},
-		{Name: "LeaderPIDFDId", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return idOf(m.Leader) })},
-		{Name: "Supervisor", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint32 { return pidOf(m.Supervisor) })},
-		{Name: "SupervisorPIDFDId", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint64 { return idOf(m.Supervisor) })},
-		{Name: "Class", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return string(m.Class) })},
-		{Name: "RootDirectory", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.RootDirectory })},
+		{Name: "Timestamp", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint64 { return m.Realtime })},
+		{Name: "TimestampMonotonic", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint64 { return m.Monotonic })},
+		{Name: "Service", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.Service })},
+		{Name: "Unit", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.Unit })},
+		{Name: "Scope", Emits: vtable.EmitsConst, Hidden: true, Get: text(func(m *machine.Machine) string { return m.Unit })},
+		{Name: "Subgroup", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.Subgroup })},
+		{Name: "Leader", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint32 { return pidOf(m.Leader) })},
+		{Name: "LeaderPIDFDId", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint64 { return idOf(m.Leader) })},
+		{Name: "Supervisor", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint32 { return pidOf(m.Supervisor) })},
+		{Name: "SupervisorPIDFDId", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint64 { return idOf(m.Supervisor) })},
+		{Name: "Class", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return string(m.Class) })},
+		{Name: "RootDirectory", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.RootDirectory })},
 		{Name: "NetworkInterfaces", Emits: vtable.EmitsConst, Get: vtable.Getter(networkInterfaces)},
-		{Name: "VSockCID", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint32 { return m.VSockCID })},
-		{Name: "SSHAddress", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.SSHAddress })},
-		{Name: "SSHPrivateKeyPath", Emits: vtable.EmitsConst, Get: text(func(m machine.Machine) string { return m.SSHPrivateKeyPath })},
-		{Name: "State", Emits: vtable.EmitsFalse, Get: text(func(m machine.Machine) string { return string(m.State()) })},
-		{Name: "UID", Emits: vtable.EmitsConst, Get: number(func(m machine.Machine) uint32 { return m.UID })},
+		{Name: "VSockCID", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint32 { return m.VSockCID })},
+		{Name: "SSHAddress", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.SSHAddress })},
+		{Name: "SSHPrivateKeyPath", Emits: vtable.EmitsConst, Get: text(func(m *machine.Machine) string { return m.SSHPrivateKeyPath })},
+		{Name: "State", Emits: vtable.EmitsFalse, Get: text(func(m *machine.Machine) string { return string(m.State()) })},
+		{Name: "UID", Emits: vtable.EmitsConst, Get: number(func(m *machine.Machine) uint32 { return m.UID })},
 	},
 }
 
-func text(get func(machine.Machine) string) any {
+func text(get func(*machine.Machine) string) any {
 	return vtable.Getter(func(_ context.Context, o machineObject) (string, error) { return get(o.machine), nil })
 }
 
-func number[N uint32 | uint64](get func(machine.Machine) N) any {
+func number[N uint32 | uint64](get func(*machine.Machine) N) any {
 	return vtable.Getter(func(_ context.Context, o machineObject) (N, error) { return get(o.machine), nil })
 }
 

@@ -18,7 +18,7 @@ import (
 var managerInterface = vtable.Interface{
 	Name: machine1.ManagerInterface,
 	Methods: []vtable.Method{
-		{Name: "GetMachine", In: "name", Out: "machine", Func: getMachine},
+		{Name: "GetMachine", In: "name", Out: "machine", Func: vtable.Handler(getMachine)},
 		{Name: "GetImage", In: "name", Out: "image", Slow: true, Func: getImage},
 		{Name: "GetMachineByPID", In: "pid", Out: "machine", Slow: true, Func: getMachineByPID},
 		{Name: "ListMachines", Out: "machines", Func: listMachines},

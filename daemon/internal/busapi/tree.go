@@ -34,8 +34,8 @@ func (a *API) Find(ctx context.Context, c *vtable.Call, path dbus.ObjectPath) ([
 		return nil, true
 	default:
 		if label, ok := cutNode(p, machineNode); ok {
-			m, ok := a.machineAt(ctx, c, label)
-			return machineBindings(machineObject{a, m}), ok
+			m := a.machineAt(ctx, c, label)
+			return machineBindings(machineObject{a, m}), m != nil
 		}
 		if label, ok := cutNode(p, imageNode); ok {
 			i, err := a.images.Get(ctx, machine1.UnescapeLabel(label))
@@ -91,20 +91,24 @@ func (a *API) Children(ctx context.Context, _ *vtable.Call, path dbus.ObjectPath
 	}
 }
 
-func (a *API) machineAt(ctx context.Context, c *vtable.Call, label string) (machine.Machine, bool) {
+// machineAt returns the machine that label stands for, nil if there is none.
+func (a *API) machineAt(ctx context.Context, c *vtable.Call, label string) *machine.Machine {
 	if label != selfLabel {
-		return a.machines.View().Get(machine1.UnescapeLabel(label))
+		return a.machines.View().Lookup(machine1.UnescapeLabel(label))
 	}
 	caller, err := a.callers.BusCaller(ctx, c.Sender)
 	if err != nil {
-		return machine.Machine{}, false
+		return nil
 	}
 	defer caller.Close()
 	if caller.PIDFD == nil {
-		return machine.Machine{}, false
+		return nil
 	}
 	m, err := a.machines.ByPID(ctx, caller.PIDFD)
-	return m, err == nil
+	if err != nil {
+		return nil
+	}
+	return &m
 }
 
 // cutNode returns the one element that p has below node.

@@ -35,6 +35,13 @@ func (v *View) Get(name string) (Machine, bool) {
 	return found(v.byName.Get([]byte(name)))
 }
 
+// Lookup is Get without a copy, nil if there is none. The machine is the View's,
+// and as little to be changed.
+func (v *View) Lookup(name string) *Machine {
+	m, _ := v.byName.Get([]byte(name))
+	return m
+}
+
 // ByLeader returns the machine whose leader is the process pid. id is the
 // inode of its pidfd; if either side does not know it (0), the PID decides.
 func (v *View) ByLeader(pid int, id uint64) (Machine, bool) {

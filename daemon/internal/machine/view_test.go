@@ -71,6 +71,8 @@ func TestViewFindsByEveryKey(t *testing.T) {
 	}{
 		"a name":                            {func() (Machine, bool) { return view.Get("a") }, "a"},
 		"an unknown name":                   {func() (Machine, bool) { return view.Get("aa") }, ""},
+		"a name, uncopied":                  {func() (Machine, bool) { return found(view.Lookup("a"), view.Lookup("a") != nil) }, "a"},
+		"an unknown name, uncopied":         {func() (Machine, bool) { return found(view.Lookup("aa"), view.Lookup("aa") != nil) }, ""},
 		"a leader and its inode":            {func() (Machine, bool) { return view.ByLeader(12, 12+1<<32) }, "b"},
 		"a leader without inode":            {func() (Machine, bool) { return view.ByLeader(12, 0) }, "b"},
 		"a PID that was used again":         {func() (Machine, bool) { return view.ByLeader(12, 7) }, ""},

@@ -35,9 +35,9 @@ func text1(get func(machineObject) string) any {
 var registryInterface = vtable.Interface{
 	Name: machine1.ManagerInterface,
 	Methods: []vtable.Method{
-		{Name: "GetMachine", In: "name", Out: "machine", Func: func(_ context.Context, _ *vtable.Call, r *registry, name string) (dbus.ObjectPath, error) {
+		{Name: "GetMachine", In: "name", Out: "machine", Func: vtable.Handler(func(_ context.Context, _ *vtable.Call, r *registry, name string) (dbus.ObjectPath, error) {
 			return machine1.MachinePath(name), nil
-		}},
+		})},
 		{Name: "ListMachines", Out: "machines", Func: func(_ context.Context, _ *vtable.Call, r *registry) ([]machine1.ListedMachine, error) {
 			return r.machines, nil
 		}},

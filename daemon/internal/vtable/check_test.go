@@ -29,18 +29,24 @@ func takesText(context.Context, *vtable.Call, int, string) (int32, bool, error) 
 func TestBadRowsAreRefused(t *testing.T) {
 	t.Parallel()
 	methods := map[string]vtable.Method{
-		"no function":                 {Name: "M"},
-		"a value":                     {Name: "M", Func: 1},
-		"no context":                  {Name: "M", Func: func(*vtable.Call, int) error { return nil }},
-		"no call":                     {Name: "M", Func: getter},
-		"another target":              {Name: "M", Func: func(context.Context, *vtable.Call, string) error { return nil }},
-		"no error":                    {Name: "M", Func: func(context.Context, *vtable.Call, int) {}},
-		"variadic":                    {Name: "M", In: "a", Func: func(context.Context, *vtable.Call, int, ...string) error { return nil }},
-		"a type that has no size":     {Name: "M", In: "a", Func: func(context.Context, *vtable.Call, int, int) error { return nil }},
-		"an any":                      {Name: "M", Out: "a", Func: func(context.Context, *vtable.Call, int) (any, error) { return nil, nil }},
-		"too few argument names":      {Name: "M", Out: "a b", Func: takesText},
-		"too many argument names":     {Name: "M", In: "a b", Out: "c d", Func: takesText},
-		"too few result names":        {Name: "M", In: "a", Out: "c", Func: takesText},
+		"no function":             {Name: "M"},
+		"a value":                 {Name: "M", Func: 1},
+		"no context":              {Name: "M", Func: func(*vtable.Call, int) error { return nil }},
+		"no call":                 {Name: "M", Func: getter},
+		"another target":          {Name: "M", Func: func(context.Context, *vtable.Call, string) error { return nil }},
+		"no error":                {Name: "M", Func: func(context.Context, *vtable.Call, int) {}},
+		"variadic":                {Name: "M", In: "a", Func: func(context.Context, *vtable.Call, int, ...string) error { return nil }},
+		"a type that has no size": {Name: "M", In: "a", Func: func(context.Context, *vtable.Call, int, int) error { return nil }},
+		"an any":                  {Name: "M", Out: "a", Func: func(context.Context, *vtable.Call, int) (any, error) { return nil, nil }},
+		"too few argument names":  {Name: "M", Out: "a b", Func: takesText},
+		"too many argument names": {Name: "M", In: "a b", Out: "c d", Func: takesText},
+		"too few result names":    {Name: "M", In: "a", Out: "c", Func: takesText},
+		"a handler of another target": {Name: "M", In: "a", Out: "b", Func: vtable.Handler(
+			func(context.Context, *vtable.Call, string, string) (string, error) { return "", nil })},
+		"a handler of a type that is none": {Name: "M", In: "a", Out: "b", Func: vtable.Handler(
+			func(context.Context, *vtable.Call, int, int) (string, error) { return "", nil })},
+		"a handler with a result that is none": {Name: "M", In: "a", Out: "b", Func: vtable.Handler(
+			func(context.Context, *vtable.Call, int, string) (int, error) { return 0, nil })},
 		"no name":                     {Func: good},
 		"a name that is not a member": {Name: "a.b", Func: good},
 	}

@@ -16,7 +16,8 @@ type dispatcher struct {
 	cfg       Config
 	conn      *wire.Conn
 	standard  []*face
-	ctx       reflect.Value // the context of every call
+	ctx       context.Context // of every call
+	ctxValue  reflect.Value   // the same
 	exchanges sync.Pool
 }
 
@@ -30,7 +31,7 @@ func newDispatcher(cfg Config, conn *wire.Conn) *dispatcher {
 // begin makes ctx the context of every call to come.
 func (d *dispatcher) begin(ctx context.Context) {
 	// A Value of interface type is passed on as it is, without a conversion.
-	d.ctx = reflect.ValueOf(&ctx).Elem()
+	d.ctx, d.ctxValue = ctx, reflect.ValueOf(&ctx).Elem()
 }
 
 // An object is what was found at a path: its interfaces with their targets.
@@ -89,72 +90,68 @@ func (d *dispatcher) isStandard(iface string) bool {
 func (d *dispatcher) serve(m *wire.Message) (rest func()) {
 	d.conn.Wait()
 	x := d.exchanges.Get().(*exchange)
-	x.ctx, x.call = d.ctx, newCall(m)
-	var row *method
-	var target reflect.Value
-	err := d.protect(x.call, func() (err error) {
-		row, target, err = d.find(x)
-		return err
-	})
+	x.ctx, x.ctxValue, x.call = d.ctx, d.ctxValue, newCall(m)
+	err := d.protect(x, d.find)
 	if err == nil {
-		err = admissible(row, m)
+		err = admissible(x.row, m)
 	}
-	if err == nil && (row.slow || row.properties && x.object.slow()) {
+	if err == nil && (x.row.slow || x.row.properties && x.object.slow()) {
 		return func() {
 			d.conn.Wait()
-			d.finish(x, row, d.run(x, row, target))
+			d.finish(x, d.run(x))
 		}
 	}
 	if err == nil {
-		err = d.run(x, row, target)
+		err = d.run(x)
 	}
-	d.finish(x, row, err)
+	d.finish(x, err)
 	return nil
 }
 
 // find finds the object and the row that x is about.
-func (d *dispatcher) find(x *exchange) (*method, reflect.Value, error) {
+func (d *dispatcher) find(x *exchange) error {
 	c := x.call
 	// Peer is about the connection, so any path will do.
 	if c.Interface == peerName {
-		return d.findStandard(c, d.standard[:1])
+		return x.findStandard(d.standard[:1])
 	}
-	bindings, ok := d.cfg.Tree.Find(x.context(), c, c.Path)
+	bindings, ok := d.cfg.Tree.Find(x.ctx, c, c.Path)
 	if !ok {
-		return nil, reflect.Value{}, errUnknownObject(c)
+		return errUnknownObject(c)
 	}
 	var err error
 	if x.object, err = x.object[:0].extend(bindings); err != nil {
 		d.cfg.Log.Error("an object cannot be served", "path", c.Path, "error", err)
-		return nil, reflect.Value{}, err
+		return err
 	}
 	if len(x.object) == 0 {
-		if row, target, err := d.findStandard(c, d.standard[:2]); err == nil {
-			return row, target, nil
+		if x.findStandard(d.standard[:2]) != nil {
+			return errUnknownObject(c)
 		}
-		return nil, reflect.Value{}, errUnknownObject(c)
+		return nil
 	}
 	for _, b := range x.object {
 		if c.Interface != "" && c.Interface != b.face.name {
 			continue
 		}
-		if row := b.face.byName[c.Member]; row != nil {
-			return row, b.target, nil
+		if x.row = b.face.byName[c.Member]; x.row != nil {
+			x.target = b
+			return nil
 		}
 	}
-	return d.findStandard(c, d.standard)
+	return x.findStandard(d.standard)
 }
 
-func (d *dispatcher) findStandard(c *Call, faces []*face) (*method, reflect.Value, error) {
+func (x *exchange) findStandard(faces []*face) error {
 	for _, f := range faces {
-		if c.Interface != "" && c.Interface != f.name {
+		if x.call.Interface != "" && x.call.Interface != f.name {
 			continue
 		}
-		if row := f.byName[c.Member]; row != nil {
-			return row, reflect.Value{}, nil
+		if x.row = f.byName[x.call.Member]; x.row != nil {
+			return nil
 		}
 	}
-	return nil, reflect.Value{}, errUnknownMethod(c)
+	return errUnknownMethod(x.call)
 }
 
 // admissible checks what can be told before anything is decoded.
@@ -170,10 +167,10 @@ func admissible(row *method, m *wire.Message) error {
 	return nil
 }
 
-func (d *dispatcher) run(x *exchange, row *method, target reflect.Value) error {
+func (d *dispatcher) run(x *exchange) error {
 	x.decoder.Reset(x.call.message)
 	x.encoder.Reset()
-	err := d.protect(x.call, func() error { return row.invoke(x, target) })
+	err := d.protect(x, x.row.invoke)
 	if err == nil {
 		if err = x.encoder.Err(); err != nil {
 			err = badResult(err)
@@ -187,19 +184,20 @@ func (d *dispatcher) run(x *exchange, row *method, target reflect.Value) error {
 
 // protect runs fn and makes an error of a panic: a bug that one caller meets
 // must not end the service for all.
-func (d *dispatcher) protect(c *Call, fn func() error) (err error) {
+func (d *dispatcher) protect(x *exchange, fn func(*exchange) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			c := x.call
 			d.cfg.Log.Error("a method panicked", "path", c.Path, "interface", c.Interface, "member", c.Member,
 				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 			err = errPanicked
 		}
 	}()
-	return fn()
+	return fn(x)
 }
 
 // finish replies and lets go of everything that belongs to x.
-func (d *dispatcher) finish(x *exchange, row *method, err error) {
+func (d *dispatcher) finish(x *exchange, err error) {
 	m := x.call.message
 	m.Close()
 	switch {
@@ -208,22 +206,22 @@ func (d *dispatcher) finish(x *exchange, row *method, err error) {
 	case m.Flags&wire.NoReplyExpected != 0:
 		wire.CloseAll(x.encoder.FDs())
 	default:
-		d.reply(x, row)
+		d.reply(x)
 	}
 	// A handler that kept its Call against the rules finds it empty.
 	x.call.message = nil
-	x.call, x.shared = nil, nil
+	x.call, x.row, x.target, x.shared = nil, nil, bound{}, nil
 	clear(x.object[:cap(x.object)])
 	clear(x.args[:cap(x.args)])
 	x.decoder = wire.Decoder{}
 	d.exchanges.Put(x)
 }
 
-func (d *dispatcher) reply(x *exchange, row *method) {
+func (d *dispatcher) reply(x *exchange) {
 	m := x.call.message
 	h := &wire.Header{
 		Type: wire.TypeReply, Flags: wire.NoReplyExpected,
-		ReplySerial: m.Serial, Destination: m.Sender, Signature: row.outSig,
+		ReplySerial: m.Serial, Destination: m.Sender, Signature: x.row.outSig,
 	}
 	if x.shared != nil {
 		d.conn.QueueShared(h, x.shared)

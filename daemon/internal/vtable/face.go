@@ -60,7 +60,7 @@ type method struct {
 	outSig      string
 	// invoke reads the arguments, runs the function and writes the results.
 	// What it writes is only of use when it returns nil.
-	invoke func(x *exchange, target reflect.Value) error
+	invoke func(x *exchange) error
 }
 
 // signatureOf returns the types of args.
@@ -73,20 +73,11 @@ func signatureOf(args []argument) string {
 }
 
 func newMethod(iface string, row Method, target reflect.Type) (*method, error) {
-	fn, err := funcOf(row.Func, contextType, callType, target)
+	in, out, invoke, err := prepareFunc(row.Func, target)
 	if err != nil {
 		return nil, err
 	}
-	t := fn.Type()
-	in, err := codecsOf(t.NumIn()-3, func(i int) reflect.Type { return t.In(i + 3) })
-	if err != nil {
-		return nil, err
-	}
-	out, err := codecsOf(t.NumOut()-1, t.Out)
-	if err != nil {
-		return nil, err
-	}
-	m := &method{iface: iface, name: row.Name, slow: row.Slow}
+	m := &method{iface: iface, name: row.Name, slow: row.Slow, invoke: invoke}
 	if m.in, err = arguments(row.In, in); err != nil {
 		return nil, err
 	}
@@ -97,17 +88,36 @@ func newMethod(iface string, row Method, target reflect.Type) (*method, error) {
 	if len(m.inSig) > 255 || len(m.outSig) > 255 {
 		return nil, errors.New("the signature is too long")
 	}
-	m.invoke = invoker(fn, in, out)
 	return m, nil
+}
+
+// prepareFunc returns the codecs of the arguments and of the results of a row's
+// function, and what calls it.
+func prepareFunc(rowFunc any, target reflect.Type) (in, out []*wire.Codec, invoke func(*exchange) error, err error) {
+	if fast, ok := rowFunc.(fastHandler); ok {
+		return fast.prepare(target)
+	}
+	fn, err := funcOf(rowFunc, contextType, callType, target)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	t := fn.Type()
+	if in, err = codecsOf(t.NumIn()-3, func(i int) reflect.Type { return t.In(i + 3) }); err != nil {
+		return nil, nil, nil, err
+	}
+	if out, err = codecsOf(t.NumOut()-1, t.Out); err != nil {
+		return nil, nil, nil, err
+	}
+	return in, out, invoker(fn, in, out), nil
 }
 
 // invoker returns a function that calls fn with arguments that it reads by
 // the codecs in, and writes the results by the codecs out.
-func invoker(fn reflect.Value, in, out []*wire.Codec) func(*exchange, reflect.Value) error {
+func invoker(fn reflect.Value, in, out []*wire.Codec) func(*exchange) error {
 	arguments := argumentType(fn.Type(), len(in))
 	shared := len(out) == 1 && wire.IsEncoded(fn.Type().Out(0))
-	return func(x *exchange, target reflect.Value) error {
-		x.args = append(x.args[:0], x.ctx, reflect.ValueOf(x.call), target)
+	return func(x *exchange) error {
+		x.args = append(x.args[:0], x.ctxValue, reflect.ValueOf(x.call), x.target.target)
 		if len(in) > 0 {
 			values := reflect.New(arguments).Elem()
 			for i, c := range in {
@@ -172,14 +182,14 @@ func arguments(names string, codecs []*wire.Codec) ([]argument, error) {
 // An exchange is one call with what is needed to answer it. It is used again
 // for another call.
 type exchange struct {
-	ctx     reflect.Value // a context.Context
-	call    *Call
-	object  object
-	decoder wire.Decoder
-	encoder wire.Encoder
-	shared  []byte // the body instead of what encoder has, if not nil
-	args    []reflect.Value
+	ctx      context.Context
+	ctxValue reflect.Value // the same
+	call     *Call
+	object   object  // what is at the path
+	row      *method // what is called
+	target   bound   // the part of object that row is for, if any
+	decoder  wire.Decoder
+	encoder  wire.Encoder
+	shared   []byte // the body instead of what encoder has, if not nil
+	args     []reflect.Value
 }
-
-// context returns the context of the call.
-func (x *exchange) context() context.Context { return x.ctx.Interface().(context.Context) }

@@ -29,7 +29,8 @@ const (
 type lane struct {
 	sender  string
 	queue   []*wire.Message
-	running bool // a goroutine takes calls from queue
+	first   [1]*wire.Message // memory for the usual case: one at a time
+	running bool             // a goroutine takes calls from queue
 
 	slow    int        // running slow calls
 	waiting []slowCall // slow calls that may not run yet
@@ -51,6 +52,8 @@ type lanes struct {
 
 	mu      sync.Mutex
 	senders map[string]*lane
+	spare   *lane  // for the next sender, or nil
+	entered uint64 // calls, since the start
 	bytes   int
 	slow    int
 	// congested are the lanes where slow calls wait, the one that waits longest
@@ -97,17 +100,20 @@ func (ls *lanes) accept(m *wire.Message, here bool) error {
 func (ls *lanes) enter(m *wire.Message) (*lane, error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	l := ls.senders[m.Sender]
-	if l == nil {
-		l = &lane{sender: m.Sender}
-	}
 	if ls.stopped {
 		return nil, errStopped
+	}
+	l, known := ls.senders[m.Sender]
+	if !known {
+		l = ls.newLane(m.Sender)
 	}
 	if !ls.mayQueue(l, m) {
 		return nil, errCrowded
 	}
-	ls.senders[l.sender] = l
+	if !known {
+		ls.senders[l.sender] = l
+	}
+	ls.entered++
 	ls.account(l, m, +1)
 	l.queue = append(l.queue, m)
 	if l.running {
@@ -118,7 +124,24 @@ func (ls *lanes) enter(m *wire.Message) (*lane, error) {
 	return l, nil
 }
 
-// mayQueue, like all helpers from here on, expects its caller to hold mu.
+// newLane, like all helpers from here on, expects its caller to hold mu.
+func (ls *lanes) newLane(sender string) *lane {
+	l := ls.spare
+	if ls.spare = nil; l == nil {
+		l = new(lane)
+	}
+	l.sender, l.queue = sender, l.first[:0]
+	return l
+}
+
+// retire keeps l for another sender if nobody works on it any more.
+func (ls *lanes) retire(l *lane) {
+	if l.calls == 0 && l.slow == 0 && !l.running {
+		*l = lane{}
+		ls.spare = l
+	}
+}
+
 func (ls *lanes) mayQueue(l *lane, m *wire.Message) bool {
 	switch {
 	case l.calls >= maxLaneCalls, l.bytes > maxLaneBytes, l.fds+int(m.UnixFDs) > maxLaneFDs:
@@ -164,12 +187,15 @@ func (ls *lanes) next(l *lane, done *wire.Message) *wire.Message {
 	if len(l.queue) == 0 || ls.stopped {
 		l.running = false
 		l.queue = nil
+		ls.retire(l)
 		ls.goroutineEnds()
 		return nil
 	}
 	m := l.queue[0]
 	l.queue[0] = nil
-	l.queue = l.queue[1:]
+	if l.queue = l.queue[1:]; len(l.queue) == 0 {
+		l.queue = l.first[:0]
+	}
 	return m
 }
 

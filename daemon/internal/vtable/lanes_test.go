@@ -193,3 +193,36 @@ func TestStoppingDoesNotWaitForEver(t *testing.T) {
 	c.stop(time.Millisecond)
 	close(c.slow)
 }
+
+func TestALaneIsUsedAgainOnlyWhenItsGoroutineHasLeftIt(t *testing.T) {
+	t.Parallel()
+	ls := newLanes(nil, nowhere{})
+	enter := func(sender string) (*lane, *wire.Message) {
+		m := &wire.Message{Header: wire.Header{Sender: sender}}
+		l, err := ls.enter(m)
+		if err != nil || l == nil {
+			t.Fatalf("got %v, %v", l, err)
+		}
+		if got := ls.next(l, nil); got != m {
+			t.Fatalf("got %v from the lane", got)
+		}
+		return l, m
+	}
+	first, m := enter("a")
+	ls.later(first, slowCall{m, func() {}})
+	await(t, "the slow call ends", func() bool {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return ls.slow == 0
+	})
+	second, m := enter("b")
+	if second == first {
+		t.Fatal("a lane is used again while its goroutine works on it")
+	}
+	if ls.next(first, nil) != nil || ls.next(second, m) != nil {
+		t.Fatal("there is a call in an empty lane")
+	}
+	if third, _ := enter("c"); third != first && third != second {
+		t.Error("no lane is used again")
+	}
+}

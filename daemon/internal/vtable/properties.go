@@ -1,11 +1,7 @@
 package vtable
 
-import (
-	"reflect"
-)
-
 // get is Properties.Get.
-func get(x *exchange, _ reflect.Value) error {
+func get(x *exchange) error {
 	p, of, err := x.property()
 	if err != nil {
 		return err
@@ -17,7 +13,7 @@ func get(x *exchange, _ reflect.Value) error {
 }
 
 // set is Properties.Set.
-func set(x *exchange, _ reflect.Value) error {
+func set(x *exchange) error {
 	p, of, err := x.property()
 	if err != nil {
 		return err
@@ -47,7 +43,7 @@ func (x *exchange) property() (*property, bound, error) {
 
 // getAll is Properties.GetAll. No interface name means all of them: clients
 // of machined count on it.
-func (d *dispatcher) getAll(x *exchange, _ reflect.Value) error {
+func (d *dispatcher) getAll(x *exchange) error {
 	iface := x.decoder.Text()
 	if err := x.decoder.Close(); err != nil {
 		return badArguments(err)

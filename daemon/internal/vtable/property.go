@@ -47,29 +47,9 @@ func (g typedGetter[T, V]) write(ctx context.Context, target any, c *wire.Codec,
 	if err != nil {
 		return err
 	}
-	switch v := any(v).(type) {
-	case string:
-		e.Text(v)
-		return nil
-	case uint64:
-		e.Uint64(v)
-		return nil
-	case uint32:
-		e.Uint32(v)
-		return nil
-	case bool:
-		e.Bool(v)
-		return nil
-	case []byte:
-		e.ByteArray(v)
-		return nil
-	}
-	encode(c, e, v)
+	writeValue(c, e, v)
 	return nil
 }
-
-// encode is apart from write so that only here v moves to the heap.
-func encode[V any](c *wire.Codec, e *wire.Encoder, v V) { c.Encode(e, reflect.ValueOf(v)) }
 
 func newProperty(iface string, row Property, target reflect.Type) (*property, error) {
 	p := &property{iface: iface, name: row.Name, emits: row.Emits, hidden: row.Hidden, privileged: row.Privileged}
@@ -135,9 +115,9 @@ func (p *property) readEntry(x *exchange, of bound) error {
 
 func (p *property) readValue(x *exchange, of bound) error {
 	if p.fast != nil {
-		return p.fast.write(x.context(), of.object, p.codec, &x.encoder)
+		return p.fast.write(x.ctx, of.object, p.codec, &x.encoder)
 	}
-	x.args = append(x.args[:0], x.ctx, of.target)
+	x.args = append(x.args[:0], x.ctxValue, of.target)
 	results := p.get.Call(x.args)
 	if err := results[1]; !err.IsNil() {
 		return err.Interface().(error)
@@ -160,7 +140,7 @@ func (p *property) write(x *exchange, target reflect.Value) error {
 	if err := x.decoder.Close(); err != nil {
 		return badArguments(err)
 	}
-	result := p.set.Call([]reflect.Value{x.ctx, target, value})[0]
+	result := p.set.Call([]reflect.Value{x.ctxValue, target, value})[0]
 	if result.IsNil() {
 		return nil
 	}

@@ -50,6 +50,7 @@ func (ls *lanes) runSlow(l *lane, c slowCall) {
 	ls.account(l, c.message, -1)
 	l.slow--
 	ls.slow--
+	ls.retire(l)
 	if !ls.stopped {
 		ls.startCongested()
 	}

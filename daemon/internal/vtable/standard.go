@@ -1,9 +1,6 @@
 package vtable
 
-import (
-	"errors"
-	"reflect"
-)
+import "errors"
 
 const (
 	peerName           = "org.freedesktop.DBus.Peer"
@@ -44,9 +41,9 @@ func standardFaces(d *dispatcher) []*face {
 	return faces
 }
 
-func ping(x *exchange, _ reflect.Value) error { return nil }
+func ping(x *exchange) error { return nil }
 
-func (d *dispatcher) getMachineID(x *exchange, _ reflect.Value) error {
+func (d *dispatcher) getMachineID(x *exchange) error {
 	if d.cfg.MachineID == nil {
 		return errors.New("the machine ID is not known")
 	}
@@ -58,8 +55,8 @@ func (d *dispatcher) getMachineID(x *exchange, _ reflect.Value) error {
 	return nil
 }
 
-func (d *dispatcher) introspect(x *exchange, _ reflect.Value) error {
-	children := d.cfg.Tree.Children(x.context(), x.call, x.call.Path)
+func (d *dispatcher) introspect(x *exchange) error {
+	children := d.cfg.Tree.Children(x.ctx, x.call, x.call.Path)
 	x.encoder.Text(introspectNode(d.standard, x.object, children))
 	return nil
 }

@@ -40,7 +40,8 @@ type Method struct {
 	// same sender may overtake it. All others wait for nothing, not even for a
 	// disk: they may be answered by the one who reads for all.
 	Slow bool
-	// Func is a func(ctx context.Context, c *Call, target T, in…) (out…, error).
+	// Func is a func(ctx context.Context, c *Call, target T, in…) (out…, error),
+	// or what Handler makes of one.
 	Func any
 }
 

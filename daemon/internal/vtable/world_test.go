@@ -53,15 +53,15 @@ type row struct {
 var worldInterface = vtable.Interface{
 	Name: worldName,
 	Methods: []vtable.Method{
-		{Name: "Echo", In: "text", Out: "text", Func: func(_ context.Context, _ *vtable.Call, _ *world, s string) (string, error) {
+		{Name: "Echo", In: "text", Out: "text", Func: vtable.Handler(func(_ context.Context, _ *vtable.Call, _ *world, s string) (string, error) {
 			return s, nil
-		}},
+		})},
 		{Name: "Add", In: "a b", Out: "sum", Access: "org.example.add", Func: func(_ context.Context, _ *vtable.Call, _ *world, a, b int32) (int32, error) {
 			return a + b, nil
 		}},
 		{Name: "Describe", In: "- -", Out: "-", Func: describe},
 		{Name: "Who", Out: "sender path interface member interactive", Func: who},
-		{Name: "List", In: "n", Out: "rows", Func: list},
+		{Name: "List", In: "n", Out: "rows", Func: vtable.Handler(list)},
 		{Name: "ListEncoded", In: "n", Out: "rows", Func: func(ctx context.Context, c *vtable.Call, w *world, n uint32) (vtable.Encoded[[]row], error) {
 			rows, _ := list(ctx, c, w, n)
 			return vtable.Encode(rows)
@@ -83,7 +83,7 @@ var worldInterface = vtable.Interface{
 		{Name: "KeepInside", In: "properties", Slow: true, Func: keepInside},
 		{Name: "Look", In: "fd", Func: func(context.Context, *vtable.Call, *world, dbus.UnixFD) error { return nil }},
 		{Name: "Open", In: "bad", Out: "fd text", Func: open},
-		{Name: "Text", In: "kind", Out: "text", Func: text},
+		{Name: "Text", In: "kind", Out: "text", Func: vtable.Handler(text)},
 	},
 	Properties: []vtable.Property{
 		{Name: "Zeta", Emits: vtable.EmitsConst, Get: func(context.Context, *world) (string, error) { return "z", nil }},
