@@ -1,8 +1,12 @@
 package booted
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,4 +53,49 @@ func TestAddressesOfTheHostsNetworkAreNoMachines(t *testing.T) {
 	register(t, w, name, startProcess(t, name))
 	var rows []machine1.Address
 	wantError(t, w.call(t, "GetMachineAddresses", []any{name}, &rows), machine1.ErrNoPrivateNetworking)
+}
+
+// Which address a container has is the one on its link to the host, whatever
+// other links it has inside, and everybody is told the same.
+func TestMachdAddressesBeginWithTheUsefulOne(t *testing.T) {
+	const name = "useful"
+	w := watch(t)
+	installGuest(t, name)
+	must(t, os.WriteFile(filepath.Join(settings, name+".nspawn"), []byte("[Network]\nVirtualEthernet=yes\n"), 0o644))
+	run(t, "systemctl", "start", "--no-block", serviceOf(name))
+	w.await(t, "MachineNew", name)
+	// Too early for any address, but no error.
+	var early []machine1.Address
+	must(t, w.call(t, "GetMachineAddresses", []any{name}, &early))
+	leader := fmt.Sprint(w.properties(t, name)["Leader"])
+	for _, argv := range [][]string{
+		{"link", "add", "docker0", "type", "bridge"},
+		{"address", "add", "10.0.0.1/8", "dev", "docker0"},
+		{"link", "set", "docker0", "up"},
+		{"address", "add", "169.254.9.9/16", "dev", "host0"},
+		{"address", "add", "192.0.2.7/24", "dev", "host0"},
+		{"address", "add", "2001:db8::7/64", "dev", "host0", "nodad"},
+		{"link", "set", "host0", "up"},
+	} {
+		run(t, append([]string{"nsenter", "--net", "--target", leader, "ip"}, argv...)...)
+	}
+	var rows []machine1.Address
+	must(t, w.call(t, "GetMachineAddresses", []any{name}, &rows))
+	const want = "192.0.2.7"
+	if len(rows) < 4 || rows[0].Addr().String() != want {
+		t.Errorf("the addresses are %v, want %s first", rows, want)
+	}
+	for _, client := range clients() {
+		words := strings.Fields(run(t, client, "--no-pager", "--no-legend", "list"))
+		if len(words) < 6 || !strings.HasPrefix(words[5], want) {
+			t.Errorf("%s lists %q", client, words)
+		}
+	}
+	// Who resolves its name goes through nss-mymachines, if the host has an
+	// address of that kind itself.
+	run(t, "ip", "address", "add", "192.0.2.1/24", "dev", "ve-"+name)
+	run(t, "ip", "link", "set", "ve-"+name, "up")
+	if got := strings.Fields(run(t, "getent", "ahostsv4", name)); got[0] != want {
+		t.Errorf("its name is %q", got)
+	}
 }
