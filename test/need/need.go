@@ -15,17 +15,19 @@ import (
 
 // packages names the Debian package of every program that is ever asked for.
 var packages = map[string]string{
-	"busctl":         "systemd",
-	"dbus-daemon":    "dbus",
-	"gcc":            "gcc libc6-dev",
-	"git":            "git",
-	"ip":             "iproute2",
-	"machinectl":     "systemd-container",
-	"make":           "make",
-	"mmdebstrap":     "mmdebstrap debian-archive-keyring",
-	"nft":            "nftables",
-	"nsenter":        "util-linux",
-	"systemd-nspawn": "systemd-container",
+	"busctl":             "systemd",
+	"dbus-daemon":        "dbus",
+	"gcc":                "gcc libc6-dev",
+	"git":                "git",
+	"ip":                 "iproute2",
+	"machinectl":         "systemd-container",
+	"make":               "make",
+	"mkfs.ext4":          "e2fsprogs",
+	"mmdebstrap":         "mmdebstrap debian-archive-keyring",
+	"nft":                "nftables",
+	"nsenter":            "util-linux",
+	"qemu-system-x86_64": "qemu-system-x86",
+	"systemd-nspawn":     "systemd-container",
 }
 
 // Programs returns once each program can be found in PATH. What is missing is

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,11 @@ func (c cache) enter(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	if socket := portSocket(h.dir, 1); isSocket(socket) {
+		cmd := callCommand(ctx, socket, order{args, []string{"PATH=" + pathInside, "HOME=/root", "LC_ALL=C.UTF-8"}})
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		return exitStatus(cmd.Run())
+	}
 	leader, err := os.ReadFile(filepath.Join(h.dir, "leader"))
 	if err != nil {
 		return 1, fmt.Errorf("the host %s has not booted yet: %w", name, err)
@@ -55,6 +61,11 @@ func (c cache) enter(ctx context.Context, args []string) (int, error) {
 	cmd := exec.CommandContext(ctx, "nsenter", append(argv, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return exitStatus(cmd.Run())
+}
+
+func isSocket(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&fs.ModeSocket != 0
 }
 
 // keeperPID finds the first process of the host's name spaces in its cgroup.

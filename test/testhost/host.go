@@ -25,7 +25,8 @@ type host struct {
 // A spec tells the contained program (keep) which host to boot and what to run.
 type spec struct {
 	Name, Dir, Group string
-	Lower            string            // the cached root
+	Lower            string            // the cached root, with layers above it
+	Virtual          bool              // a virtual machine, not a container
 	Guests           map[string]string // name -> cached root
 	Repo             string
 	Machd            machdMode

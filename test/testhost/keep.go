@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// pathInside is where a host has its programs.
+const pathInside = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
 // A keeper is the first process of one host's name spaces: it makes the file
 // systems, boots the host and runs the steps. It has nothing to clean up.
 type keeper struct {
@@ -38,7 +41,11 @@ func keep(ctx context.Context, dir string) (int, error) {
 	if err := k.install(ctx); err != nil {
 		return 1, err
 	}
-	if err := k.boot(ctx); err != nil {
+	boot := k.boot
+	if k.Virtual {
+		boot = k.bootVirtual
+	}
+	if err := boot(ctx); err != nil {
 		return 1, err
 	}
 	code := 0
@@ -51,8 +58,10 @@ func keep(ctx context.Context, dir string) (int, error) {
 			code = status
 		}
 	}
-	if err := k.recordMounts(); err != nil {
-		return 1, err
+	if !k.Virtual {
+		if err := k.recordMounts(); err != nil {
+			return 1, err
+		}
 	}
 	if code != 0 && !k.Quiet {
 		k.saveJournal(ctx)
@@ -111,11 +120,15 @@ func (k *keeper) install(ctx context.Context) error {
 	return nil
 }
 
-// inside returns a command in all name spaces of the host.
+// inside returns a command in the host, as a child of nobody's there.
 func (k *keeper) inside(ctx context.Context, program string, args ...string) *exec.Cmd {
+	environment := []string{"PATH=" + pathInside, "LC_ALL=C.UTF-8", "TERM=" + os.Getenv("TERM")}
+	if k.Virtual {
+		return callCommand(ctx, portSocket(k.Dir, 0), order{append([]string{program}, args...), environment})
+	}
 	enter := []string{"--target", strconv.Itoa(k.leader), "--all", "--wd=/", "--", program}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LC_ALL=C.UTF-8", "TERM=" + os.Getenv("TERM")}
+	cmd.Env = environment
 	return cmd
 }
 

@@ -37,11 +37,8 @@ func (k *keeper) runOnPTY(ctx context.Context, s step) (int, error) {
 		io.Copy(os.Stdout, master) // ends by EIO when the last user of the terminal has gone
 	}()
 	s.Env = append(s.Env, "TERM="+os.Getenv("TERM"))
-	c, err := k.service(ctx, s, "--property=StandardInput=tty", "--property=StandardOutput=tty",
+	c := k.service(ctx, s, "--property=StandardInput=tty", "--property=StandardOutput=tty",
 		"--property=StandardError=tty", "--property=TTYPath="+terminal)
-	if err != nil {
-		return 1, err
-	}
 	c.Stderr = os.Stderr
 	status, err := c.run(ctx)
 	held.Close()

@@ -17,7 +17,7 @@ import (
 
 // options are the choices of the commands that boot a host.
 type options struct {
-	stock, disabled, forky, vm, quiet, json, noRace bool
+	stock, disabled, forky, vm, kernel, quiet, json, noRace bool
 
 	binds list
 }
@@ -66,6 +66,17 @@ func (c cache) session(ctx context.Context, command string, args []string) (int,
 	defer os.RemoveAll(files)
 	s.Files = files
 
+	if s.Virtual {
+		if command != "run" && command != "test" {
+			return 2, fmt.Errorf("--kernel is for run and test, not for %s", command)
+		}
+		if err := needVirtual(ctx); err != nil {
+			return 1, err
+		}
+		if err := s.compile(ctx, "CGO_ENABLED=0", "build", "-o", filepath.Join(files, "testhost"), "./test/testhost"); err != nil {
+			return 1, err
+		}
+	}
 	switch command {
 	case "run":
 		err = s.runSteps(flags.Args())
@@ -87,7 +98,7 @@ func (c cache) session(ctx context.Context, command string, args []string) (int,
 			return 1, err
 		}
 	}
-	if err := c.prepare(ctx, append([]root{s.host}, guests...)...); err != nil {
+	if err := c.prepare(ctx, s.roots()...); err != nil {
 		return 1, err
 	}
 	return c.boot(ctx, s)
@@ -112,10 +123,23 @@ func (c cache) spec(o options) (spec, error) {
 		s.Machd = machdInstalled
 	}
 	s.Lower = c.root(s.host)
+	if o.kernel {
+		s.Virtual = true
+		s.Lower = c.root(kernelOf(s.host)) + ":" + s.Lower
+	}
 	for _, r := range guests {
 		s.Guests[r.name] = c.root(r)
 	}
 	return s, nil
+}
+
+// roots are the file trees that the host is made of.
+func (s *spec) roots() []root {
+	roots := append([]root{s.host}, guests...)
+	if s.Virtual {
+		roots = append(roots, kernelOf(s.host))
+	}
+	return roots
 }
 
 func (s *spec) runSteps(argv []string) error {
@@ -177,7 +201,7 @@ func (s *spec) testSteps(ctx context.Context, o options, args []string) error {
 func (s *spec) addTest(ctx context.Context, o options, path, dir string, flags []string) error {
 	name := "t" + strconv.Itoa(len(s.Steps)) + ".test"
 	args, environment := []string{"test", "-c", "-race", "-o", filepath.Join(s.Files, name), path}, "CGO_ENABLED=1"
-	if o.noRace {
+	if o.noRace || s.Virtual { // the detector is slow enough on a processor
 		args, environment = append(args[:2:2], args[3:]...), "CGO_ENABLED=0"
 	}
 	if err := s.compile(ctx, environment, args...); err != nil {

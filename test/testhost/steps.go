@@ -1,26 +1,23 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
 
 // A service is one step on its way. Its exit status comes from PID 1 through a
-// FIFO: systemd-run asks the bus for it, and says 0 when a test restarts that.
+// file: systemd-run asks the bus for it, and says 0 when a test restarts that.
 type service struct {
 	*exec.Cmd // systemd-run
 	keeper    *keeper
 	unit      string
-	status    *os.File // the FIFO
+	status    string // the file, inside
 }
 
 // run runs one step and returns its exit status.
@@ -29,10 +26,7 @@ func (k *keeper) run(ctx context.Context, s step) (int, error) {
 	if s.PTY {
 		return k.runOnPTY(ctx, s)
 	}
-	c, err := k.service(ctx, s, "--pipe")
-	if err != nil {
-		return 1, err
-	}
+	c := k.service(ctx, s, "--pipe")
 	if s.Stdin {
 		c.Stdin = os.Stdin
 	}
@@ -59,24 +53,12 @@ func (k *keeper) run(ctx context.Context, s step) (int, error) {
 
 // service prepares s as a service of the host. A bare nsenter would keep our
 // cgroup, and be part of no unit inside.
-func (k *keeper) service(ctx context.Context, s step, options ...string) (*service, error) {
+func (k *keeper) service(ctx context.Context, s step, options ...string) *service {
 	k.steps++
 	unit := fmt.Sprintf("run-step%d.service", k.steps)
-	inside := filepath.Join("/run/testhost", unit)
-	fifo := fmt.Sprintf("/proc/%d/root%s", k.leader, inside)
-	if err := os.MkdirAll(filepath.Dir(fifo), 0o755); err != nil {
-		return nil, err
-	}
-	if err := unix.Mkfifo(fifo, 0o600); err != nil {
-		return nil, fmt.Errorf("cannot make %s: %w", fifo, err)
-	}
-	// Open both ways, it is at its end for neither side.
-	status, err := os.OpenFile(fifo, os.O_RDWR|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
+	status := "/run/testhost/" + unit
 	args := append([]string{"--quiet", "--wait", "--collect", "--service-type=exec", "--unit=" + unit,
-		`--property=ExecStopPost=/bin/sh -c "echo $EXIT_CODE $EXIT_STATUS >` + inside + `"`}, options...)
+		`--property=ExecStopPost=/bin/sh -c "mkdir -p /run/testhost; echo $EXIT_CODE $EXIT_STATUS >` + status + `"`}, options...)
 	for _, variable := range s.Env {
 		args = append(args, "--setenv="+variable)
 	}
@@ -84,37 +66,29 @@ func (k *keeper) service(ctx context.Context, s step, options ...string) (*servi
 		args = append(args, "--working-directory="+s.Dir)
 	}
 	cmd := k.inside(ctx, "systemd-run", append(append(args, "--"), s.Argv...)...)
-	return &service{cmd, k, unit, status}, nil
+	return &service{cmd, k, unit, status}
 }
 
 // run runs the service and returns its exit status.
 func (s *service) run(ctx context.Context) (int, error) {
-	defer s.status.Close()
-	told := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(s.status).ReadString('\n')
-		if err == nil {
-			told <- line
-		}
-	}()
 	code, err := exitStatus(s.Run())
 	if err != nil {
 		return 1, err
 	}
-	select {
-	case line := <-told:
-		return toldStatus(line), nil
-	default:
-	}
 	// Either the service was never started, or systemd-run did not see its end.
-	if code != 0 && !s.alive(ctx) {
-		return code, nil
-	}
-	select {
-	case line := <-told:
-		return toldStatus(line), nil
-	case <-s.keeper.ended:
-		return 1, errors.New("the host ended before the command")
+	for alive := true; ; alive = s.alive(ctx) {
+		told, err := s.keeper.inside(ctx, "cat", s.status).Output()
+		if err == nil {
+			return toldStatus(string(told)), nil
+		}
+		if !alive {
+			return max(code, 1), nil
+		}
+		select {
+		case <-s.keeper.ended:
+			return 1, errors.New("the host ended before the command")
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }
 

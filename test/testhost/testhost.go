@@ -70,6 +70,9 @@ func run(args []string) (int, error) {
 }
 
 func dispatch(ctx context.Context, command string, args []string) (int, error) {
+	if command == "agent" { // inside a host, where there is no cache
+		return 0, agent(ctx)
+	}
 	c, err := openCache()
 	if err != nil {
 		return 1, err
@@ -87,6 +90,8 @@ func dispatch(ctx context.Context, command string, args []string) (int, error) {
 		return 0, c.clean()
 	case "contained":
 		return innermost(ctx, args)
+	case "call":
+		return call(args)
 	}
 	return 2, fmt.Errorf("unknown command %q; see testhost help", command)
 }
@@ -115,6 +120,7 @@ func (o *options) flags(command string) *flag.FlagSet {
 	flags.BoolVar(&o.disabled, "disabled", false, "install machd but do not enable it")
 	flags.BoolVar(&o.forky, "forky", false, "systemd 262 (Debian forky) instead of 257 (Debian 13)")
 	flags.BoolVar(&o.vm, "vm", false, "a host with libvirt and qemu, for virtual machines")
+	flags.BoolVar(&o.kernel, "kernel", false, "a host that is a virtual machine, interpreted, with a kernel of its own (run, test)")
 	flags.BoolVar(&o.quiet, "quiet", false, "no progress, and no journal when the command fails")
 	flags.BoolVar(&o.json, "json", false, "print the events of go test -json (test)")
 	flags.BoolVar(&o.noRace, "no-race", false, "build without the race detector (test)")
