@@ -122,8 +122,16 @@ func serve(ctx context.Context, self instance) error {
 	ready(log)
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
-	return task.Run(ctx, units.Run, machines.Run, images.Run, server.Run,
-		func(ctx context.Context) error { return face.Serve(ctx, sockets) })
+	tasks := []task.Task{units.Run, machines.Run, images.Run, server.Run,
+		func(ctx context.Context) error { return face.Serve(ctx, sockets) }}
+	if exitsOnIdle(self) {
+		held := func() (uint64, bool) { return 0, machines.View().Len() > 0 }
+		tasks = append(tasks, watchIdle(log, server.Pulse, face.Pulse, held))
+	}
+	if err := task.Run(ctx, tasks...); !errors.Is(err, errIdle) {
+		return err
+	}
+	return nil
 }
 
 // assemble makes the domain and the two faces on it. Neither is reached yet.
