@@ -54,6 +54,16 @@ func Connect(ctx context.Context, options ...Option) (*Client, error) {
 	return Dial(ctx, bus.SystemAddress(), options...)
 }
 
+// ConnectUser is Connect for the bus of the user's own, where the machines that
+// his service manager runs are known.
+func ConnectUser(ctx context.Context, options ...Option) (*Client, error) {
+	address, err := bus.UserAddress()
+	if err != nil {
+		return nil, &kindError{machine1.ErrDisconnected, err}
+	}
+	return Dial(ctx, address, options...)
+}
+
 // Dial is Connect for the bus at a D-Bus address, such as
 // "unix:path=/run/dbus/system_bus_socket".
 func Dial(ctx context.Context, address string, options ...Option) (*Client, error) {

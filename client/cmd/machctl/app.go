@@ -66,7 +66,11 @@ func (a *app) connect(ctx context.Context) error {
 	if !a.noAskPassword {
 		options = append(options, client.Interactive())
 	}
-	c, err := client.Connect(ctx, options...)
+	connect := client.Connect
+	if a.user {
+		connect = client.ConnectUser
+	}
+	c, err := connect(ctx, options...)
 	a.client = c
 	return err
 }

@@ -60,7 +60,10 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired):
 		return a.deniedHint(err)
 	case errors.Is(err, machine1.ErrServiceUnknown):
-		return `"systemctl start systemd-machined.service" starts machd where it is installed, and "systemctl status systemd-machined.service" says why it does not run`
+		return fmt.Sprintf(`"%s" starts machd where it is installed, and "%s" says why it does not run`,
+			a.scoped("systemctl start systemd-machined.service"), a.scoped("systemctl status systemd-machined.service"))
+	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil && a.user:
+		return `a user has a bus while he is logged in, or always after "loginctl enable-linger USER"; $DBUS_SESSION_BUS_ADDRESS or $XDG_RUNTIME_DIR names it`
 	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil:
 		return `"systemctl start dbus.socket" starts the system bus; $DBUS_SYSTEM_BUS_ADDRESS names another one`
 	}

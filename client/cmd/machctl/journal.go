@@ -24,7 +24,7 @@ func (a *app) journalText(ctx context.Context, m client.Machine) string {
 	if a.lines == 0 || m.Since.IsZero() {
 		return ""
 	}
-	args := []string{"-b", "-n", strconv.FormatUint(uint64(a.lines), 10), "-u", m.Unit,
+	args := []string{"-b", "-n", strconv.FormatUint(uint64(a.lines), 10), a.unitFlag(), m.Unit,
 		"--since", m.Since.Local().Format("2006-01-02 15:04:05")}
 	if a.output != "" {
 		args = append(args, "-o", a.output)
@@ -46,13 +46,21 @@ func (a *app) startLog(ctx context.Context, e *client.StartError) []string {
 	if e.Invocation != "" {
 		args = append(args, "_SYSTEMD_INVOCATION_ID="+e.Invocation)
 	} else {
-		args = append(args, "-u", e.Unit)
+		args = append(args, a.unitFlag(), e.Unit)
 	}
 	text := a.journal(ctx, append([]string{"-p", "err"}, args...)...)
 	if text == "" {
 		text = a.journal(ctx, args...)
 	}
 	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+}
+
+// unitFlag is how journalctl is told of a unit.
+func (a *app) unitFlag() string {
+	if a.user {
+		return "--user-unit"
+	}
+	return "-u"
 }
 
 // journal runs journalctl. It is a process, since reading a journal needs a

@@ -24,6 +24,7 @@ const unlimited = -1
 // before and behind it, as scripts expect; not every verb minds them.
 type options struct {
 	version       bool
+	user          bool
 	noPager       bool
 	noLegend      bool
 	noAskPassword bool
@@ -52,6 +53,8 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.BoolP("help", "h", false, "Show help")
 	f.BoolVar(&o.version, "version", false, "Show the version")
+	f.BoolVar(&o.user, "user", false, "Speak of the user's own machines")
+	f.BoolFunc("system", "Speak of the system's machines, the default", func(string) error { o.user = false; return nil })
 	f.BoolVarP(&o.all, "all", "a", false, "Show or clean everything: hidden names, empty properties, whole lines")
 	f.BoolVarP(&o.full, "full", "l", false, "Cut nothing off")
 	f.Var(&o.maxAddresses, "max-addresses", "`N` addresses of a machine at most, or all")
@@ -76,6 +79,16 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noAskPassword, "no-ask-password", false, "Do not ask for passwords")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Say less")
 	o.maxAddresses.n = 1
+}
+
+// scoped is a command line of systemctl or journalctl for the service manager
+// whose machines are spoken of.
+func (o *options) scoped(command string) string {
+	if !o.user {
+		return command
+	}
+	name, rest, _ := strings.Cut(command, " ")
+	return name + " --user " + rest
 }
 
 // abbreviations completes a name that only one option begins with.

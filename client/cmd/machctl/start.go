@@ -71,7 +71,7 @@ func (a *app) awaitStart(ctx context.Context, starting *client.Starting) error {
 	if !errors.As(err, &failed) {
 		return err
 	}
-	hint := fmt.Sprintf(`"systemctl status %s" and "journalctl -u %s" say more`, failed.Unit, failed.Unit)
+	hint := fmt.Sprintf(`"%s" and "%s" say more`, a.scoped("systemctl status "+failed.Unit), a.scoped("journalctl -u "+failed.Unit))
 	return &hintedError{&loggedError{err, a.startLog(ctx, failed)}, hint}
 }
 
