@@ -72,8 +72,9 @@ func (r *Registry) Add(m Machine) (Machine, error) {
 	return m, nil
 }
 
-// Adopt is Add for a machine that has a file already. It keeps the machine if
-// the file cannot be written anew: the old one is still there.
+// Adopt is Add for a machine that has a file already, which is written anew if
+// it says anything else. It keeps the machine if it cannot be: the old one is
+// still there.
 func (r *Registry) Adopt(m Machine) (Machine, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,7 +83,9 @@ func (r *Registry) Adopt(m Machine) (Machine, error) {
 		return Machine{}, err
 	}
 	m = r.newborn(m)
-	r.resave(&m)
+	if !r.dir.holds(&m) {
+		r.resave(&m)
+	}
 	r.publish(&m)
 	return m, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -46,6 +47,10 @@ func (m *Manager) Restore(ctx context.Context) error {
 	for _, r := range revived {
 		m.adopt(r)
 	}
+	if len(revived) > 0 {
+		// What reading the files took is more than what is going to be needed.
+		debug.FreeOSMemory()
+	}
 	return nil
 }
 
@@ -77,7 +82,7 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	if r.Subgroup == "" && links[r.Unit] != name && !r.madeUnit() {
 		r.Subgroup = m.currentSubgroup(r)
 	}
-	r.foreign = r.Leader != nil && !m.mayOwn(r, cgroupNow(r.Leader))
+	r.foreign = r.Leader != nil && r.UID != 0 && !m.mayOwn(r, cgroupNow(r.Leader))
 	if m.overAtStart(ctx, r) {
 		closeProcesses(r.Leader, r.Supervisor)
 		return Machine{}, errOver

@@ -328,8 +328,12 @@ func TestRestart(t *testing.T) {
 	first.register("ends", ends)
 	ends.kill()
 
+	saved := statOf(t, filepath.Join(dir, "stays"))
 	second := newWorldIn(t, dir)
 	second.restore()
+	if !os.SameFile(saved, statOf(t, filepath.Join(dir, "stays"))) {
+		t.Error("a file that is as it should be was written again")
+	}
 	for _, want := range before {
 		got := second.wantEvent("+" + want.Name).Machine
 		if diff := cmp.Diff(got, want, compareMachines); diff != "" {
@@ -337,4 +341,13 @@ func TestRestart(t *testing.T) {
 		}
 	}
 	second.wantNoEvent()
+}
+
+func statOf(t *testing.T, path string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
 }

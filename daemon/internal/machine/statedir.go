@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,21 @@ func (d stateDir) save(m *Machine) error {
 		_ = os.Symlink(m.Name, d.link(m.Unit))
 	}
 	return nil
+}
+
+// holds reports whether the directory is as save would leave it.
+func (d stateDir) holds(m *Machine) bool {
+	if m.OwnsUnit() {
+		if _, err := os.Lstat(d.link(m.Unit)); err != nil {
+			return false
+		}
+	}
+	info, err := os.Lstat(d.path(m.Name))
+	if err != nil || info.Mode() != 0o644 || info.Size() > maxStateFile {
+		return false
+	}
+	content, err := os.ReadFile(d.path(m.Name))
+	return err == nil && bytes.Equal(content, encodeState(m))
 }
 
 func (d stateDir) replace(name string, content []byte) (err error) {

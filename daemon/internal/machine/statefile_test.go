@@ -235,6 +235,32 @@ func TestSaveAndRemove(t *testing.T) {
 	}
 }
 
+func TestDirectoryHoldsWhatWasSaved(t *testing.T) {
+	t.Parallel()
+	spoil := map[string]func(d stateDir, m *Machine) error{
+		"as it was saved": func(stateDir, *Machine) error { return nil },
+		"another value":   func(_ stateDir, m *Machine) error { m.Service = "other"; return nil },
+		"no file":         func(d stateDir, m *Machine) error { return os.Remove(d.path(m.Name)) },
+		"no link":         func(d stateDir, m *Machine) error { return os.Remove(d.link(m.Unit)) },
+		"another mode":    func(d stateDir, m *Machine) error { return os.Chmod(d.path(m.Name), 0o600) },
+		"a file of 257":   func(d stateDir, m *Machine) error { return os.WriteFile(d.path(m.Name), []byte(file257), 0o644) },
+	}
+	for name, change := range spoil {
+		t.Run(name, func(t *testing.T) {
+			dir, m := stateDir(t.TempDir()), machineOf262()
+			if err := dir.save(&m); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(dir, &m); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := dir.holds(&m), name == "as it was saved"; got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+}
+
 func TestSaveLeavesAnotherMachinesLinkAlone(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t.TempDir())

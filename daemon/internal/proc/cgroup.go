@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,9 +42,15 @@ func parseCgroup(data []byte) (string, error) {
 	return "", fmt.Errorf("it is in no unified hierarchy: %w", unix.ENODATA)
 }
 
+// knownRoot is what cgroupRoot returns, once it is known: PID 1 stays where it is.
+var knownRoot atomic.Pointer[string]
+
 // cgroupRoot returns what PID 1 has above its own tree: "" unless it runs in
 // a container without a cgroup namespace.
 func cgroupRoot() (string, error) {
+	if root := knownRoot.Load(); root != nil {
+		return *root, nil
+	}
 	data, err := os.ReadFile("/proc/1/cgroup")
 	if err != nil {
 		return "", fmt.Errorf("cannot read the cgroup of PID 1: %w", err)
@@ -52,7 +59,9 @@ func cgroupRoot() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot tell the cgroup of PID 1: %w", err)
 	}
-	return rootOf(path), nil
+	root := rootOf(path)
+	knownRoot.Store(&root)
+	return root, nil
 }
 
 // rootOf returns the root of a tree from the cgroup that PID 1 has in it. Very
