@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,12 @@ func Test262MachinesOfAUser(t *testing.T) {
 	if got := o.run("machinectl", "--user", "show", "-P", "State", "mine"); got != "running" {
 		t.Errorf("state %q", got)
 	}
+	if live.Host.Machd {
+		want := strings.Fields(o.run("machinectl", "--user", "--no-legend", "list"))
+		if got := strings.Fields(o.run("machctl", "--user", "--no-legend", "list")); !slices.Equal(got, want) {
+			t.Errorf("machctl lists %q, machinectl %q", got, want)
+		}
+	}
 	if live.Host.Machd { // 262 takes the service manager for the machine's unit
 		if got := o.run("machinectl", "--user", "show", "-P", "Unit", "mine"); got != "own-leader.service" {
 			t.Errorf("unit %q", got)
@@ -127,4 +134,32 @@ func Test262AUserCreatesAScope(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Whoever asks has it started, over the bus or over its socket, and it has the
+// machines that there were.
+func Test262AUsersDaemonIsStartedWhenAsked(t *testing.T) {
+	o := newOwn(t, "alice")
+	unit := "systemd-machined.service"
+	o.run("systemd-run", "--user", "--unit=own-leader", "sleep", "infinity")
+	t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", "own-leader").Run() })
+	leader := o.run("systemctl", "--user", "show", "-P", "MainPID", "own-leader")
+	socket := o.runtime + "/systemd/machine/io.systemd.Machine"
+	o.run("varlinkctl", "call", socket, "io.systemd.Machine.Register", `{"name":"kept","class":"container","leader":`+leader+`}`)
+
+	for _, ask := range [][]string{
+		{"busctl", "--user", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
+			"org.freedesktop.machine1.Manager", "GetMachine", "s", "kept"},
+		{"varlinkctl", "call", socket, "io.systemd.Machine.List", `{"name":"kept"}`},
+	} {
+		before := o.run("systemctl", "--user", "show", "-P", "MainPID", unit)
+		o.run("systemctl", "--user", "stop", unit)
+		if got := o.run(ask...); !strings.Contains(got, "kept") {
+			t.Errorf("%s says %s", ask[0], got)
+		}
+		if now := o.run("systemctl", "--user", "show", "-P", "MainPID", unit); now == "0" || now == before {
+			t.Errorf("%s: the daemon is process %s, was %s", ask[0], now, before)
+		}
+	}
+	_ = o.command("machctl", "--user", "terminate", "kept").Run()
 }
