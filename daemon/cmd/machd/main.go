@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -90,6 +91,9 @@ func run(ctx context.Context, args []string) error {
 // an earlier daemon have been adopted.
 func serve(ctx context.Context, self instance) error {
 	unix.Umask(0o022)
+	// What lives takes 2 MB with a thousand machines, and the garbage until the
+	// next collection twice that: half as much is hardly more work.
+	debug.SetGCPercent(50)
 	level := new(slog.LevelVar)
 	log := newLogger(level)
 
