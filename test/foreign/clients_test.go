@@ -20,6 +20,24 @@ type visit struct {
 	output  string // a pattern of both outputs together
 }
 
+// A guide fills in what a command line and a pattern say for the guest.
+type guide = *strings.Replacer
+
+// ssh stands for SSH in command lines: nobody is there to be asked.
+const ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=no "
+
+// makeVisits makes visits, one after the other.
+func makeVisits(t *testing.T, fill guide, visits []visit) {
+	t.Helper()
+	for _, v := range visits {
+		argv := strings.Fields(fill.Replace(strings.ReplaceAll(v.command, "SSH ", ssh)))
+		got := live.Observe(t, argv...)
+		if text := got.Stdout + got.Stderr; got.Code != v.code || !regexp.MustCompile(fill.Replace(v.output)).MatchString(text) {
+			t.Errorf("%s: exit status %d, want %d and %s\n%s", strings.Join(argv, " "), got.Code, v.code, v.output, text)
+		}
+	}
+}
+
 var visits = []visit{
 	{"machinectl list --no-legend", 0, `(?m)^NAME +container +systemd-nspawn +debian +13 +-`},
 	{"machinectl show NAME -P State", 0, `^running\n$`},
@@ -48,33 +66,34 @@ var visits = []visit{
 	{"journalctl -M NAME -q -n 1 -o cat -t systemd", 0, `.`},
 	{"systemd-run -q -M NAME --wait -P /bin/echo there", 0, `^there`},
 	{"systemd-run -q -M NAME --wait /bin/false", 1, ``},
+	{"systemd-cgtop -M NAME -n 1 -b", 0, `systemd-nspawn@NAME.service/payload/init.scope`},
+	{"timedatectl -M NAME show -P Timezone", 0, `^Etc/UTC\n$`},
+	{"localectl -M NAME status", 0, `System Locale: LANG=`},
+	{"systemd-analyze -M NAME time", 0, `^Startup finished in`},
+	{"systemctl -M lena@NAME is-active dbus.service", 0, `^active\n$`},
+	{"systemctl --user -M lena@NAME is-active default.target", 0, `^active\n$`},
+	{"loginctl -M NAME list-sessions --no-legend", 0, ` lena .* manager `},
 	{"systemd-cgls -M NAME --no-pager", 0, `init`},
 	{"ps -o machine= -p LEADER", 0, `^OFPROCESS\n$`},
 	{"getent passwd vu-NAME-0", 0, `^vu-NAME-0:.*:UID 0 of Container NAME:/:`},
 	{"getent group vg-NAME-0", 0, `^vg-NAME-0:`},
 	{"getent passwd vu-nobody-0", 2, `^$`},
+	{"userdbctl group vg-NAME-0 --with-varlink=yes", 0, `Service: io.systemd.Machine`},
+	{"userdbctl user vu-nobody-0 --with-varlink=yes", 1, `does not exist`},
 	{"userdbctl user vu-NAME-0 --with-varlink=yes", 0, `Service: io.systemd.Machine`},
-	{"ssh .host true", 255, `Permission denied`},
-	{"ssh machine/nobody true", 255, ``},
+	{"SSH .host true", 255, `Permission denied`},
+	{"SSH machine/nobody true", 255, ``},
 }
 
 // TestClients lets the clients that distributions ship visit one guest.
 func TestClients(t *testing.T) {
+	t.Parallel()
 	const name = "visited"
 	startGuest(t, name)
 	leader := live.Run(t, "machinectl", "show", name, "-P", "Leader")
 	t.Cleanup(func() { os.Remove("/tmp/" + name + "-copied") })
-	for _, v := range visits {
-		fill := strings.NewReplacer("NAME", name, "LEADER", leader, "OFPROCESS", ofProcess(name))
-		argv := strings.Fields(fill.Replace(v.command))
-		if argv[0] == "ssh" {
-			argv = append([]string{"ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"}, argv[1:]...)
-		}
-		got := live.Observe(t, argv...)
-		if text := got.Stdout + got.Stderr; got.Code != v.code || !regexp.MustCompile(fill.Replace(v.output)).MatchString(text) {
-			t.Errorf("%s: exit status %d, want %d and %s\n%s", strings.Join(argv, " "), got.Code, v.code, v.output, text)
-		}
-	}
+	fill := strings.NewReplacer("NAME", name, "LEADER", leader, "OFPROCESS", ofProcess(name))
+	makeVisits(t, fill, visits)
 }
 
 // ofProcess is what libsystemd says of the machine of a guest's process: from
@@ -86,20 +105,31 @@ func ofProcess(name string) string {
 	return name
 }
 
-// startGuest boots a copy of c8-ns and returns when its systemd is up.
-func startGuest(t *testing.T, name string) {
+// startGuest boots a guest and returns when its systemd is up.
+func startGuest(t *testing.T, name string, settings ...string) {
 	t.Helper()
-	const settings = "/run/systemd/nspawn"
-	live.Must(t, os.MkdirAll(settings, 0o755))
-	file, root := filepath.Join(settings, name+".nspawn"), filepath.Join(machines, name)
-	live.Must(t, os.WriteFile(file, []byte("[Exec]\nNotifyReady=yes\n"), 0o644))
+	installGuest(t, name, settings...)
+	if got := live.Observe(t, "machinectl", "start", name); got.Code != 0 {
+		t.Fatalf("%s does not start\n%s%s", name, got.Stderr, live.Run(t, "journalctl", "-q", "-n", "30", "-u", "systemd-nspawn@"+name))
+	}
+}
+
+// installGuest makes a copy of c8-ns with a user lena, and with more lines in
+// its settings.
+func installGuest(t *testing.T, name string, settings ...string) {
+	t.Helper()
+	const dir = "/run/systemd/nspawn"
+	live.Must(t, os.MkdirAll(dir, 0o755))
+	file, root := filepath.Join(dir, name+".nspawn"), filepath.Join(machines, name)
+	lines := append([]string{"[Exec]", "NotifyReady=yes"}, settings...)
+	live.Must(t, os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o644))
 	live.Run(t, "cp", "-a", filepath.Join(machines, "c8-ns"), root)
 	live.Must(t, os.WriteFile(filepath.Join(root, "etc/hostname"), []byte(name+"\n"), 0o644))
+	live.Run(t, "useradd", "--root="+root, "--create-home", "--shell=/bin/bash", "lena")
 	t.Cleanup(func() {
 		live.Observe(t, "systemctl", "kill", "--signal=KILL", "systemd-nspawn@"+name)
 		live.Observe(t, "systemctl", "stop", "systemd-nspawn@"+name)
 		os.RemoveAll(root)
 		os.Remove(file)
 	})
-	live.Run(t, "machinectl", "start", name)
 }

@@ -57,6 +57,7 @@ print("good")
 `
 
 func TestPythonPrograms(t *testing.T) {
+	t.Parallel()
 	const name = "snake"
 	startGuest(t, name)
 	leader := live.Run(t, "machinectl", "show", name, "-P", "Leader")
