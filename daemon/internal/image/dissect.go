@@ -52,10 +52,31 @@ func dissect(ctx context.Context, path string) (Metadata, error) {
 	case ctx.Err() != nil:
 		return Metadata{}, cause(ctx)
 	case err != nil:
-		// systemd-machined says "Package not installed" of what is no image.
-		return Metadata{}, fmt.Errorf("%w: %s", unix.ENOPKG, lastLine(problem.String()))
+		text := lastLine(problem.String())
+		return Metadata{}, fmt.Errorf("%w: %s", dissectErrno(text), text)
 	}
 	return parseDissected(out.Bytes())
+}
+
+// dissectErrno is what systemd-machined makes of an image that systemd-dissect
+// says this of: "Package not installed" where it is none.
+//
+// Reference: dissect-image.c, dissect_log_error.
+func dissectErrno(text string) syscall.Errno {
+	for _, row := range []struct {
+		text  string
+		errno syscall.Errno
+	}{
+		{"No root partition discovered", unix.ENXIO},
+		{"No suitable root partition", unix.ENXIO},
+		{"Multiple suitable root partitions", unix.ENOTUNIQ},
+		{"does not match image policy", unix.ERFKILL},
+	} {
+		if strings.Contains(text, row.text) {
+			return row.errno
+		}
+	}
+	return unix.ENOPKG
 }
 
 func parseDissected(text []byte) (Metadata, error) {
