@@ -64,19 +64,19 @@ func readValue[V any](c *wire.Codec, d *wire.Decoder) V {
 
 // writeValue writes v by c, the usual types without reflection.
 func writeValue[V any](c *wire.Codec, e *wire.Encoder, v V) {
-	switch v := any(v).(type) {
+	switch usual := any(v).(type) {
 	case string:
-		e.Text(v)
+		e.Text(usual)
 	case uint64:
-		e.Uint64(v)
+		e.Uint64(usual)
 	case uint32:
-		e.Uint32(v)
+		e.Uint32(usual)
 	case bool:
-		e.Bool(v)
+		e.Bool(usual)
 	case []byte:
-		e.ByteArray(v)
+		e.ByteArray(usual)
 	case dbus.ObjectPath:
-		e.ObjectPath(v)
+		e.ObjectPath(usual)
 	default:
 		encode(c, e, v)
 	}
@@ -91,4 +91,4 @@ func decode[V any](c *wire.Codec, d *wire.Decoder) V {
 	return v
 }
 
-func encode(c *wire.Codec, e *wire.Encoder, v any) { c.Encode(e, reflect.ValueOf(v)) }
+func encode[V any](c *wire.Codec, e *wire.Encoder, v V) { c.Encode(e, reflect.ValueOf(v)) }
