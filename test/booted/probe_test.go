@@ -95,8 +95,8 @@ func (p *probe) repeat(t *testing.T, pause time.Duration, reference bool, ask fu
 	}
 }
 
-// noteStarving looks every few milliseconds which of the daemon's threads had
-// to wait for a processor. The kernel adds that up once they have one.
+// noteStarving looks every few milliseconds how long a thread of the daemon had
+// to wait for a processor. The kernel adds that up once it has one.
 func (p *probe) noteStarving(daemon int) {
 	before := waited(daemon)
 	for {
@@ -106,13 +106,15 @@ func (p *probe) noteStarving(daemon int) {
 		case <-time.After(stall):
 		}
 		now, all := time.Now(), waited(daemon)
-		p.mu.Lock()
+		longest := time.Duration(0)
 		for thread, sum := range all {
-			if d := sum - before[thread]; d > stall {
-				p.stalls = append(p.stalls, interval{now.Add(-d), now})
-			}
+			longest = max(longest, sum-before[thread])
 		}
-		p.mu.Unlock()
+		if longest > 0 {
+			p.mu.Lock()
+			p.stalls = append(p.stalls, interval{now.Add(-longest), now})
+			p.mu.Unlock()
+		}
 		before = all
 	}
 }
