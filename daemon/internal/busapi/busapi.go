@@ -37,6 +37,21 @@ type Inside interface {
 	CopyTo(ctx context.Context, leader *proc.PIDFD, c inside.Copy) error
 }
 
+// Images is the domain of images; *image.Store is it.
+type Images interface {
+	List(ctx context.Context) ([]image.Image, error)
+	Get(ctx context.Context, name string) (image.Image, error)
+	Metadata(ctx context.Context, i image.Image) (image.Metadata, error)
+	Remove(ctx context.Context, i image.Image, keep image.Settings) error
+	Rename(ctx context.Context, i image.Image, newName string) error
+	Clone(ctx context.Context, i image.Image, newName string, readOnly bool) error
+	SetReadOnly(ctx context.Context, i image.Image, readOnly bool) error
+	SetLimit(ctx context.Context, i image.Image, limit uint64) error
+	Pool(ctx context.Context) (image.Pool, error)
+	SetPoolLimit(ctx context.Context, limit uint64) error
+	Clean(ctx context.Context, mode image.CleanMode, done func(image.Removed)) error
+}
+
 // Callers tells who is behind a name on the bus; *auth.Authority does.
 type Callers interface {
 	BusCaller(ctx context.Context, sender string) (auth.Caller, error)
@@ -45,7 +60,7 @@ type Callers interface {
 // Config is what the API stands on.
 type Config struct {
 	Machines   *machine.Manager
-	Images     *image.Store
+	Images     Images
 	Inside     Inside
 	Operations *operation.Set
 	Authority  Callers
@@ -56,7 +71,7 @@ type Config struct {
 // API is every object below /org/freedesktop/machine1, and LogControl1.
 type API struct {
 	machines   *machine.Manager
-	images     *image.Store
+	images     Images
 	inside     Inside
 	operations *operation.Set
 	callers    Callers

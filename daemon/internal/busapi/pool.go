@@ -23,6 +23,31 @@ func listImages(ctx context.Context, _ *vtable.Call, a *API) ([]machine1.ListedI
 	return rows, nil
 }
 
+// lookingOnce is a, for one call that reads several properties of the pool: they
+// come from one look at the disk.
+func (a *API) lookingOnce() *API {
+	return New(Config{
+		Machines: a.machines, Images: &poolOnce{Images: a.images}, Inside: a.inside, Operations: a.operations,
+		Authority: a.callers, Access: a.gate, LogLevel: a.logLevel,
+	})
+}
+
+// poolOnce looks at the pool once. It is one goroutine's.
+type poolOnce struct {
+	Images
+	looked bool
+	pool   image.Pool
+	err    error
+}
+
+func (p *poolOnce) Pool(ctx context.Context) (image.Pool, error) {
+	if !p.looked {
+		p.pool, p.err = p.Images.Pool(ctx)
+		p.looked = true
+	}
+	return p.pool, p.err
+}
+
 func poolPath(ctx context.Context, a *API) (string, error) {
 	pool, err := a.images.Pool(ctx)
 	return pool.Path, err

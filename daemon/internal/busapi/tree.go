@@ -27,6 +27,9 @@ const (
 func (a *API) Find(ctx context.Context, c *vtable.Call, path dbus.ObjectPath) ([]vtable.Binding, bool) {
 	switch p := string(path); p {
 	case string(machine1.ObjectPath):
+		if c.Member == "GetAll" {
+			a = a.lookingOnce()
+		}
 		return managerBindings(a), true
 	case logControlPath:
 		return logControlBindings(a), true

@@ -186,6 +186,7 @@ type world struct {
 	operations *operation.Set
 	server     string // its unique name
 	pool       string // directory of the images
+	looks      *looks
 	client     *dbus.Conn
 	leader     int // a child that lives as long as the test, and leads no machine yet
 }
@@ -240,9 +241,12 @@ func (w *world) addMachines(t *testing.T, log *slog.Logger) {
 
 func (w *world) serve(t *testing.T, address string, log *slog.Logger) {
 	t.Helper()
+	w.looks = &looks{Images: image.NewStore(image.Config{
+		Dirs: []string{w.pool}, Pool: w.pool, LockDir: filepath.Join(t.TempDir(), "locks"), Host: true,
+	})}
 	api := New(Config{
 		Machines: w.machines, Inside: w.inside, Operations: w.operations, LogLevel: new(slog.LevelVar),
-		Images:    image.NewStore(image.Config{Dirs: []string{w.pool}, Pool: w.pool, LockDir: filepath.Join(t.TempDir(), "locks"), Host: true}),
+		Images:    w.looks,
 		Authority: w.polkit, Access: access.New(w.polkit, w.machines),
 	})
 	server, err := vtable.Dial(t.Context(), address, vtable.Config{
