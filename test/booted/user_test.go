@@ -3,6 +3,7 @@ package booted
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -162,4 +163,58 @@ func Test262AUsersDaemonIsStartedWhenAsked(t *testing.T) {
 		}
 	}
 	_ = o.command("machctl", "--user", "terminate", "kept").Run()
+}
+
+// A container of 65536 IDs that a user made has another user's processes, and
+// need not be in a unit of the user's service manager.
+func Test262AMachineWithAUsersOwnUserNamespace(t *testing.T) {
+	o := newOwn(t, "bob")
+	o.run("systemd-run", "--user", "--unit=own-namespace", "unshare", "--user", "sleep", "infinity")
+	t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", "own-namespace").Run() })
+	maker := o.run("systemctl", "--user", "show", "-P", "MainPID", "own-namespace")
+	eventually(t, "it has a user namespace", func() error {
+		now, err := os.Readlink("/proc/" + maker + "/ns/user")
+		if own, _ := os.Readlink("/proc/self/ns/user"); now == own {
+			return errors.New("not yet")
+		}
+		return err
+	})
+	for _, file := range []string{"uid_map", "gid_map"} {
+		must(t, os.WriteFile("/proc/"+maker+"/"+file, []byte("0 400000 65536"), 0))
+	}
+	leader := exec.Command("nsenter", "--target", maker, "--user", "--setuid=0", "--setgid=0", "sleep", "infinity")
+	must(t, leader.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- leader.Wait() }()
+	t.Cleanup(func() { _ = leader.Process.Kill() })
+	pid := fmt.Sprint(leader.Process.Pid)
+	eventually(t, "it is in the namespace", func() error {
+		status, err := os.ReadFile("/proc/" + pid + "/status")
+		if err == nil && !strings.Contains(string(status), "Uid:\t400000") {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+
+	o.run("varlinkctl", "call", o.runtime+"/systemd/machine/io.systemd.Machine", "io.systemd.Machine.Register",
+		`{"name":"mapped","class":"container","leader":`+pid+`}`)
+	if got := o.run("machinectl", "--user", "show", "-P", "Leader", "mapped"); got != pid {
+		t.Errorf("the leader is %s, want %s", got, pid)
+	}
+	if got := o.run("busctl", "--user", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1",
+		"org.freedesktop.machine1.Manager", "GetMachineUIDShift", "s", "mapped"); got != "u 400000" {
+		t.Errorf("the shift is %s", got)
+	}
+	o.run("systemctl", "--user", "restart", "systemd-machined.service")
+	if got := o.listed(); !slices.Contains(got, "mapped") {
+		t.Errorf("after a restart there are %q", got)
+	}
+	o.run("machinectl", "--user", "kill", "--kill-whom=leader", "--signal=KILL", "mapped")
+	<-ended
+	eventually(t, "the machine is gone", func() error {
+		if got := o.listed(); len(got) > 0 {
+			return errors.New(strings.Join(got, " "))
+		}
+		return nil
+	})
 }

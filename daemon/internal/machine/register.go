@@ -198,21 +198,35 @@ func (m *Manager) place(leader, caller string) (name, subgroup string, err error
 // Somebody else may register a process of his own wherever it runs, in a
 // service of the host for example, and may then terminate the machine unasked:
 // that must not stop the service, so only what is below his own slice is his.
-// For a user's service manager that is all there is.
+// A user's service manager can stop its own units only.
 func (m *Manager) mayOwn(x Machine, cgroup string) bool {
-	return x.UID == 0 || m.user || x.Unit == machine1.ScopeName(x.Name) ||
+	if m.user {
+		_, _, err := userUnitOf(cgroup)
+		return err == nil
+	}
+	return x.UID == 0 || x.Unit == machine1.ScopeName(x.Name) ||
 		strings.HasPrefix(cgroup, fmt.Sprintf("/user.slice/user-%d.slice/", x.UID))
 }
 
 // unitOf returns the unit of the service manager we work with that cgroup is
-// in, and the cgroup below that unit.
+// in, and the cgroup below that unit. What a user runs from his login session
+// is in no unit of his manager's, and gets the system's name for it.
 //
-// Reference: cgroup-util.c, cg_path_get_unit_full and cg_path_get_user_unit_full.
+// Reference: cgroup-util.c, cg_path_get_unit_full and cg_path_get_user_unit_full;
+// machine-varlink.c, which takes the system's name always.
 func (m *Manager) unitOf(cgroup string) (name, subgroup string, err error) {
 	if m.user {
-		if cgroup, err = proc.BelowUser(cgroup); err != nil {
-			return "", "", err
+		if name, subgroup, err := userUnitOf(cgroup); err == nil {
+			return name, subgroup, nil
 		}
+	}
+	return proc.UnitOf(cgroup)
+}
+
+// userUnitOf is UnitOf for a user's service manager.
+func userUnitOf(cgroup string) (name, subgroup string, err error) {
+	if cgroup, err = proc.BelowUser(cgroup); err != nil {
+		return "", "", err
 	}
 	return proc.UnitOf(cgroup)
 }

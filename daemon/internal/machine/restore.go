@@ -82,7 +82,7 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	if r.Subgroup == "" && links[r.Unit] != name && !r.madeUnit() {
 		r.Subgroup = m.currentSubgroup(r)
 	}
-	r.foreign = r.Leader != nil && r.UID != 0 && !m.mayOwn(r, cgroupNow(r.Leader))
+	r.foreign = r.Leader != nil && (r.UID != 0 || m.user) && !m.mayOwn(r, cgroupNow(r.Leader))
 	if m.overAtStart(ctx, r) {
 		closeProcesses(r.Leader, r.Supervisor)
 		return Machine{}, errOver
