@@ -92,13 +92,16 @@ func allIDs() map[string][]string {
 	return all
 }
 
+// kindName is what allIDs calls a kind, as a part of a machine's name.
+func kindName(what string) string { return strings.NewReplacer(" ", "-", "'", "").Replace(what) }
+
 // eachKind runs a test in a container of each kind, and over each face.
 func eachKind(t *testing.T, prefix string, test func(t *testing.T, f face, name string, leader any)) {
 	for what, options := range allIDs() {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			w := watch(t)
-			name := prefix + strings.NewReplacer(" ", "-", "'", "").Replace(what)
+			name := prefix + kindName(what)
 			startByHand(t, w, name, options...)
 			for _, f := range faces {
 				t.Run(f.name, func(t *testing.T) { test(t, f, name, w.properties(t, name)["Leader"]) })
@@ -230,7 +233,7 @@ func TestMachdBindsWhileTheMachineGoes(t *testing.T) {
 	w := watch(t)
 	wantCalm(t, pid(t), func() {
 		for what, options := range allIDs() {
-			name := "bind-going-" + strings.NewReplacer(" ", "-", "'", "").Replace(what)
+			name := "bind-going-" + kindName(what)
 			startByHand(t, w, name, options...)
 			unit := w.properties(t, name)["Unit"].(string)
 			dir, results := t.TempDir(), make(chan error)
