@@ -95,6 +95,10 @@ func (p *probe) repeat(t *testing.T, pause time.Duration, reference bool, ask fu
 	}
 }
 
+// slice is how long somebody else has the processor at least. The daemon's own
+// threads make one another wait for less.
+const slice = time.Millisecond
+
 // noteStarving looks every few milliseconds how long a thread of the daemon had
 // to wait for a processor. The kernel adds that up once it has one.
 func (p *probe) noteStarving(daemon int) {
@@ -110,7 +114,7 @@ func (p *probe) noteStarving(daemon int) {
 		for thread, sum := range all {
 			longest = max(longest, sum-before[thread])
 		}
-		if longest > 0 {
+		if longest > slice {
 			p.mu.Lock()
 			p.stalls = append(p.stalls, interval{now.Add(-longest), now})
 			p.mu.Unlock()
