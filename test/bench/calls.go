@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -26,7 +25,10 @@ const inFlight = 64
 
 // A cost is what one call takes: of time as the client sees it, and of the
 // daemon's processor time.
-type cost struct{ wall, cpu time.Duration }
+type cost struct {
+	wall, cpu time.Duration
+	sleeps    float64 // of the daemon's threads
+}
 
 // A trial is one way to make a subject's calls.
 type trial struct {
@@ -41,7 +43,8 @@ func trials() ([]trial, error) {
 	get, err1 := encode(manager, machine1.ManagerInterface, "GetMachine", machineName(1))
 	list, err2 := encode(manager, machine1.ManagerInterface, "ListMachines")
 	all, err3 := encode(machine, properties, "GetAll", machine1.MachineInterface)
-	for _, err := range []error{err1, err2, err3} {
+	listImages, err4 := encode(manager, machine1.ManagerInterface, "ListImages")
+	for _, err := range []error{err1, err2, err3, err4} {
 		if err != nil {
 			return nil, fmt.Errorf("cannot make a call: %w", err)
 		}
@@ -50,23 +53,29 @@ func trials() ([]trial, error) {
 	for _, s := range []subject{{"GetMachine", get, 6000}, {"ListMachines", list, 300}, {"GetAll", all, 6000}} {
 		trials = append(trials, trial{s, 1}, trial{s, inFlight})
 	}
-	return trials, nil
+	return append(trials, trial{subject{"ListImages", listImages, 20}, 1}), nil
 }
 
 // measureCalls prints what each call costs with either daemon, which take turns
-// so that neither has the quieter half of the time.
-func measureCalls(ctx context.Context, park *park, machines, rounds int) error {
-	if err := swapTo("systemd-machined"); err != nil {
+// so that neither has the quieter half of the time. Who takes part runs ahead of
+// everything else on the host.
+func measureCalls(machines, rounds int) error {
+	remove, err := makeImages(images)
+	if err != nil {
 		return err
 	}
-	if err := park.grow(ctx, machines); err != nil {
-		return err
-	}
+	defer remove()
 	trials, err := trials()
 	if err != nil {
 		return err
 	}
-	daemons := []string{"systemd-machined", "machd"}
+	brokers, err := brokerPIDs()
+	if err != nil {
+		return err
+	}
+	if err := setRealtime(brokers...); err != nil {
+		return err
+	}
 	costs := map[string][][]cost{} // by daemon, trial
 	for range rounds {
 		for _, daemon := range daemons {
@@ -82,18 +91,33 @@ func measureCalls(ctx context.Context, park *park, machines, rounds int) error {
 	return nil
 }
 
+// measureAll makes all calls from a thread that ends when it returns.
 func measureAll(trials []trial, daemon string, costs map[string][][]cost) error {
 	pid, err := daemonPID()
 	if err != nil {
 		return err
 	}
+	if err := setRealtime(pid); err != nil {
+		return err
+	}
+	ended := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := runFirst(unix.Gettid())
+		if err == nil {
+			err = measureHere(trials, daemon, pid, costs)
+		}
+		ended <- err
+	}()
+	return <-ended
+}
+
+func measureHere(trials []trial, daemon string, pid int, costs map[string][][]cost) error {
 	b, err := dialRaw()
 	if err != nil {
 		return err
 	}
 	defer b.file.Close()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if costs[daemon] == nil {
 		costs[daemon] = make([][]cost, len(trials))
 	}
@@ -101,53 +125,56 @@ func measureAll(trials []trial, daemon string, costs map[string][][]cost) error 
 		if err := b.run(t.subject.call, t.subject.times/10, t.window); err != nil { // warms up
 			return err
 		}
-		before, start := processorTime(pid), time.Now()
+		before, slept, start := processorTime(pid), sleeps(pid), time.Now()
 		if err := b.run(t.subject.call, t.subject.times, t.window); err != nil {
 			return err
 		}
 		n := time.Duration(t.subject.times)
-		c := cost{time.Since(start) / n, (processorTime(pid) - before) / n}
+		c := cost{time.Since(start) / n, (processorTime(pid) - before) / n, 0}
+		c.sleeps = float64(sleeps(pid)-slept) / float64(t.subject.times)
 		costs[daemon][i] = append(costs[daemon][i], c)
 	}
 	return nil
 }
 
-// processorTime returns what a process has used so far, of user and system
-// time, to the nanosecond.
-func processorTime(pid int) time.Duration {
-	// The kernel's number for a process's own clock: CPUCLOCK_SCHED.
-	clock := int32(^pid)<<3 | 2
-	var used unix.Timespec
-	if err := unix.ClockGettime(clock, &used); err != nil {
-		return 0
-	}
-	return time.Duration(used.Nano())
-}
-
 func printCalls(trials []trial, costs map[string][][]cost, machines, rounds int) {
-	fmt.Printf("\none call with %d machines, µs, median of %d; pipelined: %d in flight\n\n", machines, rounds, inFlight)
-	fmt.Printf("%-24s  %10s  %10s  %6s  %14s  %14s  %6s\n", "", "machined", "machd", "ratio", "CPU machined", "CPU machd", "ratio")
+	fmt.Printf("\none call with %d machines and %d images, µs, median of %d; pipelined: %d in flight\n", machines, images, rounds, inFlight)
+	fmt.Printf("sleeps: how often a thread of the daemon waits\n\n")
+	fmt.Printf("%-22s", "")
+	for _, what := range []string{"", "CPU ", "sleeps "} {
+		fmt.Printf("  %14s  %12s  %6s", what+"machined", what+"machd", "ratio")
+	}
+	fmt.Println()
 	for i, t := range trials {
 		way := "serial"
 		if t.window > 1 {
 			way = "pipelined"
 		}
-		stock, ours := median(costs["systemd-machined"][i]), median(costs["machd"][i])
-		fmt.Printf("%-24s  %10.1f  %10.1f  %6.2f  %14.1f  %14.1f  %6.2f\n", t.subject.name+" "+way,
-			micros(stock.wall), micros(ours.wall), float64(ours.wall)/float64(stock.wall),
-			micros(stock.cpu), micros(ours.cpu), float64(ours.cpu)/float64(stock.cpu))
+		fmt.Printf("%-22s", t.subject.name+" "+way)
+		printRatio(micros(costs[stock][i], wall), micros(costs[ours][i], wall))
+		printRatio(micros(costs[stock][i], cpu), micros(costs[ours][i], cpu))
+		printRatio(median(costs[stock][i], slept), median(costs[ours][i], slept))
+		fmt.Println()
 	}
 }
 
-// median returns the median of both costs, each by itself.
-func median(costs []cost) cost {
-	var walls, cpus []time.Duration
+func printRatio(stock, ours float64) {
+	fmt.Printf("  %14.1f  %12.1f  %6.2f", stock, ours, ours/stock)
+}
+
+func wall(c cost) float64  { return float64(c.wall) }
+func cpu(c cost) float64   { return float64(c.cpu) }
+func slept(c cost) float64 { return c.sleeps }
+
+// median returns the median of one part of the costs.
+func median(costs []cost, part func(cost) float64) float64 {
+	var values []float64
 	for _, c := range costs {
-		walls, cpus = append(walls, c.wall), append(cpus, c.cpu)
+		values = append(values, part(c))
 	}
-	slices.Sort(walls)
-	slices.Sort(cpus)
-	return cost{walls[len(walls)/2], cpus[len(cpus)/2]}
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
-func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+// micros is median for a duration, in µs.
+func micros(costs []cost, part func(cost) float64) float64 { return median(costs, part) / 1000 }

@@ -1,8 +1,9 @@
 // Command bench measures machd and machctl beside systemd-machined and
 // machinectl on one booted host, and prints the ratios. It registers machines
 // with systemd-machined, hands them over to machd by the swap that users make,
-// and lists them with either client from either daemon. Then it makes single
-// calls through the same broker with next to no client at all.
+// and lists them with either client from either daemon. Then it starts either
+// daemon with and without machines, and makes single calls through the same
+// broker with next to no client at all.
 //
 // It must run as root on a test host with systemd-machined in place:
 //
@@ -19,13 +20,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/machd/machd/client"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 func main() {
@@ -41,10 +38,10 @@ func main() {
 type cell struct{ daemon, client string }
 
 var cells = []cell{
-	{"systemd-machined", "machinectl"},
-	{"systemd-machined", "machctl"},
-	{"machd", "machinectl"},
-	{"machd", "machctl"},
+	{stock, "machinectl"},
+	{stock, "machctl"},
+	{ours, "machinectl"},
+	{ours, "machctl"},
 }
 
 func run(ctx context.Context, args []string) error {
@@ -58,6 +55,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	park := &park{}
 	defer park.clear()
+	if *rounds > 0 {
+		if err := measureStarts(0, *rounds); err != nil {
+			return err
+		}
+	}
 	if *counts != "" {
 		printHead(*runs)
 	}
@@ -73,10 +75,19 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if *rounds > 0 {
-		return measureCalls(ctx, park, *callMachines, *rounds)
+	if *rounds == 0 {
+		return nil
 	}
-	return nil
+	if err := swapTo(stock); err != nil {
+		return err
+	}
+	if err := park.grow(ctx, *callMachines); err != nil {
+		return err
+	}
+	if err := measureStarts(*callMachines, *rounds); err != nil {
+		return err
+	}
+	return measureCalls(*callMachines, *rounds)
 }
 
 func printHead(runs int) {
@@ -89,7 +100,7 @@ func printHead(runs int) {
 }
 
 func measure(ctx context.Context, park *park, n, runs int) error {
-	if err := swapTo("systemd-machined"); err != nil {
+	if err := swapTo(stock); err != nil {
 		return err
 	}
 	if err := park.grow(ctx, n); err != nil {
@@ -114,7 +125,7 @@ func measure(ctx context.Context, park *park, n, runs int) error {
 	for _, m := range medians {
 		fmt.Printf("  %28.1f", float64(m.Microseconds())/1000)
 	}
-	fmt.Printf("  %6.2fx  %10d/%d\n", float64(medians[0])/float64(medians[3]), memory["systemd-machined"], memory["machd"])
+	fmt.Printf("  %6.2fx  %10d/%d\n", float64(medians[0])/float64(medians[3]), memory[stock], memory[ours])
 	return nil
 }
 
@@ -137,99 +148,4 @@ func timeList(ctx context.Context, program string, n, runs int) (time.Duration, 
 	times = times[1:]
 	slices.Sort(times)
 	return times[len(times)/2], nil
-}
-
-// inPlace is the daemon that answers now.
-var inPlace = "systemd-machined"
-
-// swapTo puts daemon in place, with all machines running.
-func swapTo(daemon string) error {
-	if daemon == inPlace {
-		return nil
-	}
-	steps := [][]string{
-		{"systemctl", "-q", "enable", "machd.service"},
-		{"systemctl", "restart", "machd.socket", "machd.service"},
-	}
-	if daemon == "systemd-machined" {
-		steps = [][]string{
-			{"systemctl", "-q", "disable", "--now", "machd.service", "machd.socket"},
-			{"systemctl", "restart", "systemd-machined.service"},
-		}
-	}
-	for _, step := range steps {
-		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot put %s in place: %w: %s", daemon, err, out)
-		}
-	}
-	inPlace = daemon
-	return nil
-}
-
-// daemonPID returns the process of the daemon that is in place.
-func daemonPID() (int, error) {
-	out, err := exec.Command("systemctl", "show", "-P", "MainPID", "systemd-machined.service").Output()
-	if err != nil {
-		return 0, fmt.Errorf("cannot ask for the daemon's process: %w", err)
-	}
-	return strconv.Atoi(strings.TrimSpace(string(out)))
-}
-
-// residentKiB returns the resident memory of the daemon that is in place.
-func residentKiB() (int, error) {
-	pid, err := daemonPID()
-	if err != nil {
-		return 0, err
-	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, fmt.Errorf("cannot read the daemon's memory: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0, fmt.Errorf("cannot find the daemon's memory")
-	}
-	return strconv.Atoi(fields[0])
-}
-
-// park is the machines: each a process in a network namespace and a scope of
-// its own.
-type park struct{ leaders []*exec.Cmd }
-
-func (p *park) grow(ctx context.Context, n int) error {
-	c, err := client.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for len(p.leaders) < n {
-		leader := exec.Command("sleep", "infinity")
-		leader.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-		if err := leader.Start(); err != nil {
-			return fmt.Errorf("cannot start a machine's leader: %w", err)
-		}
-		p.leaders = append(p.leaders, leader)
-		err := c.Create(ctx, client.Registration{
-			Name:    machineName(len(p.leaders)),
-			Service: "bench",
-			Class:   machine1.ClassContainer,
-			Leader:  uint32(leader.Process.Pid),
-		}, nil)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func machineName(i int) string { return fmt.Sprintf("bench-%04d", i) }
-
-func (p *park) clear() {
-	for _, leader := range p.leaders {
-		leader.Process.Kill()
-	}
-	for _, leader := range p.leaders {
-		leader.Wait()
-	}
 }
