@@ -17,6 +17,10 @@ import (
 // the steps of its run, one for whoever looks in by testhost exec.
 const agentPorts = 2
 
+// lonelyPause is how long the agent does not look whether somebody has come: the
+// kernel cannot be asked to wait for that.
+const lonelyPause = 300 * time.Millisecond
+
 // An order is what a caller has the agent run.
 type order struct {
 	Argv, Env []string
@@ -68,7 +72,7 @@ func servePort(ctx context.Context, path string) error {
 		if err := l.serveNext(ctx); err != nil {
 			// Nobody is at the other end, or not any more.
 			l.r.Reset(port)
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(lonelyPause)
 		}
 	}
 }

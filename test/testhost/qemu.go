@@ -30,7 +30,7 @@ for dir in bin sbin lib lib64; do /usr/bin/busybox ln -sfn usr/$dir /$dir; done
 cd /usr/lib/modules
 for version in *; do
   [ -e $version/vmlinuz ] || busybox mv /boot/vmlinuz-$version $version/vmlinuz
-  depmod $version
+  /usr/sbin/depmod $version # not busybox's
 done
 cd /usr/lib
 for name in *; do [ $name = modules ] || set -- "$@" $name; done
@@ -38,8 +38,9 @@ exec busybox rm -rf "$@" /bin /sbin /lib /lib64 /boot /dev /etc /run /tmp /var /
 `
 
 const (
-	// virtualBootTime is long since every instruction is interpreted.
-	virtualBootTime = 8 * time.Minute
+	// virtualBootTime is long since every instruction is interpreted, on a machine
+	// that may have other work.
+	virtualBootTime = 20 * time.Minute
 	virtualMemory   = "2G"
 	diskSize        = "4G" // sparse
 	portName        = "testhost."
@@ -53,7 +54,6 @@ var kernelArgs = []string{
 	"lsm=landlock,lockdown,yama,apparmor,bpf",
 	"TERM=dumb", "systemd.tty.term.console=dumb", "systemd.getty_auto=no", "systemd.show_status=no",
 	"mitigations=off", "tsc=reliable", "no_timer_check", "cryptomgr.notests", "random.trust_cpu=on",
-	"systemd.default_timeout_start_sec=900",
 }
 
 // agentUnit starts what runs the steps; diskUnit mounts the guests. It is no
@@ -78,7 +78,7 @@ ExecStart=mount /dev/vda /var/lib/machines
 )
 
 func kernelOf(host root) root {
-	return root{"kernel-" + host.suite, host.suite, "extract", "linux-image-amd64 busybox-static", kernelScript}
+	return root{"kernel-" + host.suite, host.suite, "extract", "linux-image-amd64 busybox-static liblzma5 libzstd1", kernelScript}
 }
 
 // bootVirtual boots the host as a virtual machine and returns when its default
