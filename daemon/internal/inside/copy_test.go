@@ -128,6 +128,22 @@ func TestAnOwnerThatTheMachineCannotHave(t *testing.T) {
 	}
 }
 
+// A directory that the machine's root may not write to is none to copy to.
+func TestACopyToWhatIsNotTheMachines(t *testing.T) {
+	t.Parallel()
+	m, dir := startMachine(t, whole, true), sourceTree(t)
+	place := t.TempDir() // in the machine too, and of nobody whom it has
+	for _, ownership := range []inside.Ownership{inside.OwnershipFlat, inside.OwnershipMapped} {
+		c := inside.Copy{Source: dir, Destination: place + "/copy", Ownership: ownership}
+		if err := newGuard(t).CopyTo(t.Context(), m.leader, c); !errors.Is(err, unix.EACCES) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if entries, err := os.ReadDir(place); len(entries) > 0 || err != nil {
+		t.Errorf("there are %v, %v", entries, err)
+	}
+}
+
 func TestPathsOfCopiesStayInTheMachine(t *testing.T) {
 	t.Parallel()
 	m, g, host := startMachine(t, bare, false), newGuard(t), t.TempDir()
