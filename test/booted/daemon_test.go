@@ -77,13 +77,13 @@ func wantDaemon(t *testing.T, want string) {
 // test's end.
 func useStock(t *testing.T) {
 	t.Helper()
-	run(t, "systemctl", "disable", "--now", "machd.service", "machd.socket")
-	wantDaemon(t, stock)
 	t.Cleanup(func() {
 		if now, _ := daemonNow(); now != machd {
 			useMachd(t)
 		}
 	})
+	run(t, "systemctl", "disable", "--now", "machd.service", "machd.socket")
+	wantDaemon(t, stock)
 }
 
 // useMachd puts machd in its place, as README.md says.
