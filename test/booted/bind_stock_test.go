@@ -43,7 +43,8 @@ func bindTrials() (trials []bindTrial) {
 	add([]string{"dir", "file"}, []string{"full", "some/way/down", "to-dir", "to-dir-absolutely", "to-file", "dangling", "loop",
 		"to-parent/missing", "to-root/dir", "file/missing", "dir/", "missing/"}, false)
 	add([]string{"full", "to-dir", "to-dir-absolutely", "to-file", "dangling", "loop", "fifo", "null", "missing", "dir/", "file/",
-		"file/missing", "to-parent/file", "mounted", "/proc", "/"}, []string{"dir", "file", "missing"}, false)
+		"file/missing", "to-parent/file", "mounted", "/proc", "/"}, []string{"dir", "missing"}, false)
+	add([]string{"to-file", "fifo", "null", "file/"}, []string{"file"}, false)
 	add([]string{"relative\x00", "/etc/../etc", "/etc/.", "//etc", "\x00"}, []string{"dir", "missing"}, false)
 	add([]string{"dir"}, []string{"relative\x00", "/a/../b", "/a/./b", "/a//b", "//", "/proc/new", "/sys/new/dir", "/"}, false)
 	return trials
