@@ -54,6 +54,7 @@ var kernelArgs = []string{
 	"lsm=landlock,lockdown,yama,apparmor,bpf",
 	"TERM=dumb", "systemd.tty.term.console=dumb", "systemd.getty_auto=no", "systemd.show_status=no",
 	"mitigations=off", "tsc=reliable", "no_timer_check", "cryptomgr.notests", "random.trust_cpu=on",
+	"systemd.default_timeout_start_sec=900",
 }
 
 // agentUnit starts what runs the steps; diskUnit mounts the guests. It is no
