@@ -35,7 +35,7 @@ func swapTo(daemon string) error {
 	}
 	if daemon == stock {
 		steps = [][]string{
-			{"systemctl", "-q", "disable", "--now", "machd.service", "machd.socket"},
+			{"systemctl", "-q", "disable", "--now", "machd.socket", "machd.service"},
 			{"systemctl", "restart", "systemd-machined.service"},
 		}
 	}

@@ -82,7 +82,7 @@ func useStock(t *testing.T) {
 			useMachd(t)
 		}
 	})
-	run(t, "systemctl", "disable", "--now", "machd.service", "machd.socket")
+	run(t, "systemctl", "disable", "--now", "machd.socket", "machd.service")
 	wantDaemon(t, stock)
 }
 

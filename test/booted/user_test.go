@@ -53,7 +53,7 @@ func newOwn(t *testing.T, user string) own {
 	if live.Host.Machd {
 		o.run("systemctl", "--user", "enable", "machd")
 		o.run("systemctl", "--user", "restart", "machd.socket", "machd.service")
-		t.Cleanup(func() { o.run("systemctl", "--user", "disable", "--now", "machd.service", "machd.socket") })
+		t.Cleanup(func() { o.run("systemctl", "--user", "disable", "--now", "machd.socket", "machd.service") })
 	}
 	return o
 }

@@ -196,7 +196,7 @@ func TestMachd262VarlinkCannotBeToldFromStock(t *testing.T) {
 func useStockAsBooted(t *testing.T) {
 	t.Helper()
 	const socket = "systemd-machined.socket"
-	run(t, "systemctl", "disable", "--now", "machd.service", "machd.socket")
+	run(t, "systemctl", "disable", "--now", "machd.socket", "machd.service")
 	t.Cleanup(func() { useMachd(t) })
 	run(t, "systemctl", "start", socket)
 	t.Cleanup(func() { observe(t, "systemctl", "stop", socket) })
