@@ -32,10 +32,18 @@ type tally struct {
 	skipped        map[test]string // and what they said
 	fuzz           map[test]bool
 	failures       []string
+	timeUp         bool // a fuzz target failed for no other reason
 }
 
 func newTally() *tally {
 	return &tally{skipped: map[test]string{}, fuzz: map[test]bool{}}
+}
+
+// add counts what another tally has, but for skipped tests and fuzz targets.
+func (t *tally) add(other *tally) {
+	t.passed += other.passed
+	t.failed += other.failed
+	t.failures = append(t.failures, other.failures...)
 }
 
 // one counts a stage that is one test, and returns its error.
@@ -113,10 +121,26 @@ func (t *tally) endTest(e event, label, output string, failedIn map[string]int) 
 	case "fail":
 		failedIn[e.Package]++
 		t.fail(label + e.Package + " " + e.Test)
+		t.timeUp = t.timeUp || timeIsUp(output)
 		fmt.Print(output)
 	case "skip":
 		t.skipped[id] = strings.TrimSpace(output)
 	}
+}
+
+// timeIsUp reports whether a fuzz target says that its time was up, and nothing
+// else: what it finds it says, and keeps.
+func timeIsUp(output string) bool {
+	up := false
+	for line := range strings.Lines(output) {
+		switch text := strings.TrimSpace(line); {
+		case text == "context deadline exceeded":
+			up = true
+		case !strings.HasPrefix(text, "=== RUN ") && !strings.HasPrefix(text, "fuzz: elapsed: ") && !strings.HasPrefix(text, "--- FAIL: Fuzz"):
+			return false
+		}
+	}
+	return up
 }
 
 // endPackage counts a package that failed outside of its tests: it does not

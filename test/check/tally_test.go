@@ -63,3 +63,19 @@ func TestTally(t *testing.T) {
 		})
 	}
 }
+
+func TestTimeIsUp(t *testing.T) {
+	t.Parallel()
+	const before = "=== RUN   FuzzX\nfuzz: elapsed: 3s, execs: 41794 (0/sec), new interesting: 10 (total: 73)\n--- FAIL: FuzzX (3.09s)\n"
+	for said, want := range map[string]bool{
+		before + "    context deadline exceeded\n":                                                          true,
+		before + "    --- FAIL: FuzzX (0.00s)\n        x_test.go:7: context deadline exceeded\n":            false,
+		before + "    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzX/582528\n": false,
+		before: false,
+		"":     false,
+	} {
+		if got := timeIsUp(said); got != want {
+			t.Errorf("got %t for\n%s", got, said)
+		}
+	}
+}
