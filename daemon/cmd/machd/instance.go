@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
@@ -56,6 +58,14 @@ func userInstance() (instance, error) {
 		images:   images,
 		sockets:  varlinkapi.UserPaths(runtimeDir),
 	}, nil
+}
+
+// guard returns what reaches into machines.
+func (i instance) guard(log *slog.Logger) *inside.Guard {
+	if i.user {
+		return inside.NewUserGuard(log)
+	}
+	return inside.NewGuard(log)
 }
 
 // authority returns who is asked whether somebody may do something.

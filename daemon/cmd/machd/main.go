@@ -56,6 +56,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) == 1 && args[0] == inside.ErrandArgument {
+		return inside.RunErrand(ctx, newLogger(slog.LevelInfo))
+	}
 	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
 	showVersion := flags.Bool("version", false, "print the version and exit")
 	introspect := flags.String("bus-introspect", "", "print the introspection of `PATH`, an object or an interface, or list them (list), and exit")
@@ -141,7 +144,7 @@ func serve(ctx context.Context, self instance) error {
 // assemble makes the domain and the two faces on it. Neither is reached yet.
 func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, log *slog.Logger, level *slog.LevelVar) (
 	machines *machine.Manager, server *vtable.Server, face *varlinkapi.API, err error) {
-	guard, operations := inside.NewGuard(log), operation.NewSet()
+	guard, operations := self.guard(log), operation.NewSet()
 	machines, err = machine.New(machine.Config{
 		Dir:   self.stateDir,
 		Units: units,

@@ -18,3 +18,13 @@ func (g *Guard) Going() (lookUps, machines int) {
 
 // KeepBindsIn has g remember its mounts in a directory of the test's.
 func (g *Guard) KeepBindsIn(dir string) { g.binds.dir = dir }
+
+// ErrandsGoOn returns how many errands have not ended.
+func (g *Guard) ErrandsGoOn() (n int) {
+	g.errands.mu.Lock()
+	defer g.errands.mu.Unlock()
+	for _, l := range g.errands.lanes {
+		n += len(l.turns)
+	}
+	return n
+}

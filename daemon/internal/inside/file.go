@@ -31,6 +31,13 @@ func (g *Guard) ReadFile(ctx context.Context, leader *proc.PIDFD, path string, l
 //
 // Reference: machine-dbus.c, bus_machine_method_open_root_directory.
 func (g *Guard) OpenRoot(ctx context.Context, leader *proc.PIDFD) (*os.File, error) {
+	if g.takesErrand(leader) {
+		fd, err := g.send(ctx, leader, errand{Do: doOpenRoot})
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), "/"), nil
+	}
 	open := func(root *os.File) (*os.File, error) {
 		const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 		fd, err := rootfs.Retry(func() (int, error) { return unix.Openat(int(root.Fd()), ".", flags, 0) })

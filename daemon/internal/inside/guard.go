@@ -42,6 +42,8 @@ type Guard struct {
 	binds   *bindRecord
 	sources atomic.Uint64 // how many files of the host were looked up
 	copies  copyLanes
+	errands copyLanes
+	ofUser  bool          // sends errands
 	late    chan struct{} // one token per shell that takes its time to begin
 
 	mu    sync.Mutex
@@ -50,6 +52,15 @@ type Guard struct {
 
 // NewGuard returns a guard with the usual limits.
 func NewGuard(log *slog.Logger) *Guard { return newGuard(log, lookUpLimit) }
+
+// NewUserGuard returns a guard for a daemon that runs as an ordinary user. What
+// takes the root of a machine with ids of its own is done by another process of
+// the same program, which must leave ErrandArgument to RunErrand.
+func NewUserGuard(log *slog.Logger) *Guard {
+	g := NewGuard(log)
+	g.ofUser = true
+	return g
+}
 
 func newGuard(log *slog.Logger, limit time.Duration) *Guard {
 	return &Guard{

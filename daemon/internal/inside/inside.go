@@ -1,7 +1,9 @@
 // Package inside reaches into a running machine from the host without entering
 // its namespaces: files below its root, its terminals, the bus of its own
-// service manager. Everything a machine shows is hostile input here: every
-// look-up has a deadline, every read a bound, and no path is used twice.
+// service manager. Where we run as an ordinary user another process enters the
+// machine's user namespace: see errand. Everything a machine shows is hostile
+// input here: every look-up has a deadline, every read a bound, and no path is
+// used twice.
 //
 // It names a machine by its leader alone and knows no registry; a nil leader
 // is the host itself. It decides nothing about who may do what.

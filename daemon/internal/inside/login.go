@@ -22,6 +22,9 @@ const sessionLimit = 5 * time.Second
 //
 // Reference: machine-dbus.c, bus_machine_method_open_login.
 func (g *Guard) StartLogin(ctx context.Context, leader *proc.PIDFD, name string) (*PTY, error) {
+	if g.takesErrand(leader) {
+		return g.terminalBy(ctx, leader, errand{Do: doStartLogin, Machine: name})
+	}
 	return g.onTerminal(ctx, leader, name, func(ctx context.Context, p *PTY, m serviceManager) (bool, error) {
 		return false, m.call(ctx, "StartUnit", fmt.Sprintf("container-getty@%d.service", p.N), "replace")
 	})
@@ -36,6 +39,9 @@ func (g *Guard) StartShell(ctx context.Context, leader *proc.PIDFD, name string,
 	s, err := s.Normalize()
 	if err != nil {
 		return nil, err
+	}
+	if g.takesErrand(leader) {
+		return g.terminalBy(ctx, leader, errand{Do: doStartShell, Machine: name, Shell: s})
 	}
 	return g.onTerminal(ctx, leader, name, func(ctx context.Context, p *PTY, m serviceManager) (bool, error) {
 		peer, err := p.Peer()

@@ -2,6 +2,7 @@ package inside_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,10 +24,21 @@ import (
 
 func init() { runtime.LockOSThread() }
 
-// The test binary is also the first process of the machines it tests with.
+// The test binary is also the first process of the machines it tests with, and
+// that of errands in them.
 func TestMain(m *testing.M) {
 	if kind := os.Getenv(kindVariable); kind != "" {
+		if kind == aUser {
+			runUser()
+		}
 		runMachine(kind)
+	}
+	if len(os.Args) == 2 && os.Args[1] == inside.ErrandArgument {
+		if err := inside.RunErrand(context.Background(), slog.Default()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -36,6 +48,8 @@ const (
 
 	bare  = "bare"  // a tmpfs with what the test puts there
 	whole = "whole" // the host's files, with a /run and a /dev/pts of its own
+
+	aUser = "user" // no machine, but a daemon of an ordinary user
 
 	base = 0x80000 // of the user ids of a machine with a user namespace
 )

@@ -24,6 +24,9 @@ type PTY struct {
 //
 // Reference: machine-dbus.c, bus_machine_method_open_pty.
 func (g *Guard) OpenPTY(ctx context.Context, leader *proc.PIDFD) (*PTY, error) {
+	if g.takesErrand(leader) {
+		return g.terminalBy(ctx, leader, errand{Do: doOpenPTY})
+	}
 	open := openHostPTY
 	if leader != nil {
 		open = func(root *os.File) (*PTY, error) { return openMachinePTY(root, leader) }
