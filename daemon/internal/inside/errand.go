@@ -100,6 +100,9 @@ func (g *Guard) send(ctx context.Context, leader *proc.PIDFD, e errand) (fd int,
 	l := g.errands.join(key)
 	if err := l.enter(ctx); err != nil {
 		g.errands.leave(key, l)
+		if errors.Is(err, errHangs) {
+			err = ErrBusy
+		}
 		return -1, err
 	}
 	ended := func() {
@@ -217,13 +220,12 @@ func unixConn(f *os.File) (*net.UnixConn, error) {
 
 // exchange tells the other end of conn to do e, and returns what came of it.
 func (e errand) exchange(conn *net.UnixConn) (fd int, err error) {
-	// A process that could not enter reads nothing: what is read tells more.
-	wrote := json.NewEncoder(conn).Encode(e)
+	// Where that fails there is no process to read from either.
+	_ = json.NewEncoder(conn).Encode(e)
 	text, rights := make([]byte, maxOutcome), make([]byte, unix.CmsgSpace(4))
 	n, rightsLen, _, _, err := conn.ReadMsgUnix(text, rights)
 	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-		return -1, fmt.Errorf("nothing comes from the machine's user namespace; the log of this daemon says why: %w",
-			errors.Join(machine1.ErrDisconnected, wrote))
+		return -1, fmt.Errorf("cannot enter the machine's user namespace, the log of this daemon says why: %w", machine1.ErrDisconnected)
 	}
 	if err != nil {
 		return -1, err

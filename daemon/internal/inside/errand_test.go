@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -175,6 +176,22 @@ func TestWhatTakesAnErrand(t *testing.T) {
 	if n := user.ErrandsGoOn(); n != 0 {
 		t.Errorf("%d errands go on", n)
 	}
+}
+
+// Not parallel: it changes the search path.
+func TestErrandThatDoesNotArrive(t *testing.T) {
+	m := startMachine(t, bare, true)
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	if err := os.WriteFile(filepath.Join(dir, "nsenter"), []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g := newUserGuard(t)
+	_, err := g.OpenPTY(t.Context(), m.leader)
+	if !errors.Is(err, machine1.ErrDisconnected) || !strings.Contains(err.Error(), "cannot enter the machine's user namespace") {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "its process is gone", func() bool { return g.ErrandsGoOn() == 0 })
 }
 
 func TestErrandForARootDirectory(t *testing.T) {
