@@ -43,11 +43,16 @@ func restartPolkit(t *testing.T) {
 // dialAs connects a user to the bus until the test's end.
 func dialAs(t *testing.T, user string) *dbus.Conn {
 	t.Helper()
+	return dialBusAs(t, user, "/run/dbus/system_bus_socket")
+}
+
+func dialBusAs(t *testing.T, user, socket string) *dbus.Conn {
+	t.Helper()
 	var conn *dbus.Conn
 	var err error
 	uid := uidOf(t, user)
 	as(t, user, func() {
-		if conn, err = dbus.Dial("unix:path=/run/dbus/system_bus_socket"); err == nil {
+		if conn, err = dbus.Dial("unix:path=" + socket); err == nil {
 			err = errors.Join(conn.Auth([]dbus.Auth{dbus.AuthExternal(fmt.Sprint(uid))}), conn.Hello())
 		}
 	})

@@ -1,6 +1,7 @@
 package booted
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/test/live"
 )
@@ -165,14 +168,17 @@ func Test262AUsersDaemonIsStartedWhenAsked(t *testing.T) {
 	_ = o.command("machctl", "--user", "terminate", "kept").Run()
 }
 
-// A container of 65536 IDs that a user made has another user's processes, and
-// need not be in a unit of the user's service manager.
-func Test262AMachineWithAUsersOwnUserNamespace(t *testing.T) {
-	o := newOwn(t, "bob")
-	o.run("systemd-run", "--user", "--unit=own-namespace", "unshare", "--user", "sleep", "infinity")
-	t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", "own-namespace").Run() })
-	maker := o.run("systemctl", "--user", "show", "-P", "MainPID", "own-namespace")
-	eventually(t, "it has a user namespace", func() error {
+// ownBase is the first of a user's 65536 IDs.
+const ownBase = 400000
+
+// userNamespace makes a user namespace of the IDs from ownBase on, and returns
+// the process of a unit that keeps it.
+func (o own) userNamespace(unit string) (maker string) {
+	o.t.Helper()
+	o.run("systemd-run", "--user", "--collect", "--unit="+unit, "unshare", "--user", "sleep", "infinity")
+	o.t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", unit).Run() })
+	maker = o.run("systemctl", "--user", "show", "-P", "MainPID", unit)
+	eventually(o.t, "it has a user namespace", func() error {
 		now, err := os.Readlink("/proc/" + maker + "/ns/user")
 		if own, _ := os.Readlink("/proc/self/ns/user"); now == own {
 			return errors.New("not yet")
@@ -180,8 +186,23 @@ func Test262AMachineWithAUsersOwnUserNamespace(t *testing.T) {
 		return err
 	})
 	for _, file := range []string{"uid_map", "gid_map"} {
-		must(t, os.WriteFile("/proc/"+maker+"/"+file, []byte("0 400000 65536"), 0))
+		must(o.t, os.WriteFile("/proc/"+maker+"/"+file, fmt.Appendf(nil, "0 %d 65536", ownBase), 0))
 	}
+	return maker
+}
+
+// register registers a process as a machine of the user's.
+func (o own) register(name, pid string) {
+	o.t.Helper()
+	o.run("varlinkctl", "call", o.runtime+"/systemd/machine/io.systemd.Machine", "io.systemd.Machine.Register",
+		`{"name":"`+name+`","class":"container","leader":`+pid+`}`)
+}
+
+// A container of 65536 IDs that a user made has another user's processes, and
+// need not be in a unit of the user's service manager.
+func Test262AMachineWithAUsersOwnUserNamespace(t *testing.T) {
+	o := newOwn(t, "bob")
+	maker := o.userNamespace("own-namespace")
 	leader := exec.Command("nsenter", "--target", maker, "--user", "--setuid=0", "--setgid=0", "sleep", "infinity")
 	must(t, leader.Start())
 	ended := make(chan error, 1)
@@ -196,8 +217,7 @@ func Test262AMachineWithAUsersOwnUserNamespace(t *testing.T) {
 		return err
 	})
 
-	o.run("varlinkctl", "call", o.runtime+"/systemd/machine/io.systemd.Machine", "io.systemd.Machine.Register",
-		`{"name":"mapped","class":"container","leader":`+pid+`}`)
+	o.register("mapped", pid)
 	if got := o.run("machinectl", "--user", "show", "-P", "Leader", "mapped"); got != pid {
 		t.Errorf("the leader is %s, want %s", got, pid)
 	}
@@ -217,4 +237,36 @@ func Test262AMachineWithAUsersOwnUserNamespace(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A terminal belongs to the machine's root, whom the user cannot be on the host.
+func Test262ATerminalOfAMachineWithAUsersOwnUserNamespace(t *testing.T) {
+	o := newOwn(t, "alice")
+	maker := o.userNamespace("own-terminals")
+	leader := exec.Command("nsenter", "--target", maker, "--user", "--setuid=0", "--setgid=0", "unshare", "--mount", "sh", "-c",
+		"mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts /dev/pts && echo ready && exec sleep infinity")
+	ready, err := leader.StdoutPipe()
+	must(t, err)
+	must(t, leader.Start())
+	t.Cleanup(func() { _ = leader.Process.Kill(); _ = leader.Wait() })
+	_, err = bufio.NewReader(ready).ReadString('\n')
+	must(t, err)
+	pid := fmt.Sprint(leader.Process.Pid)
+	o.register("terminals", pid)
+
+	var fd dbus.UnixFD
+	var tty string
+	conn := dialBusAs(t, o.user, o.runtime+"/bus")
+	must(t, call(t, conn, "OpenMachinePTY", []any{"terminals"}, &fd, &tty))
+	master := os.NewFile(uintptr(fd), "master")
+	defer master.Close()
+	inside := []string{"nsenter", "--target", pid, "--user", "--mount", "--setuid=0", "--setgid=0"}
+	if got := run(t, append(inside, "stat", "-c", "%u:%g", tty)...); got != "0:5" {
+		t.Errorf("%s belongs to %s inside, want 0:5", tty, got)
+	}
+	run(t, append(inside, "sh", "-c", "echo from inside >"+tty)...)
+	line, err := bufio.NewReader(master).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "from inside" {
+		t.Errorf("read %q, %v", line, err)
+	}
 }
