@@ -93,10 +93,10 @@ func getIn(ctx context.Context, path, name string) (image Image, ok bool, err er
 	return Image{}, false, nil
 }
 
-// openSearched opens a directory of the search path. One that is not there is
-// nil.
+// openSearched opens a directory of the search path, named without links. One
+// that is not there is nil.
 func openSearched(path string, flags int) (*os.File, error) {
-	dir, err := os.OpenFile(path, flags|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	dir, err := openResolved(unix.AT_FDCWD, path, flags|unix.O_DIRECTORY)
 	if nothing(err) {
 		return nil, nil
 	}

@@ -8,7 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -92,7 +94,10 @@ func readEntries(ctx context.Context, dir *os.File) ([]entry, error) {
 	var entries []entry
 	err := readNames(ctx, dir, func(e fs.DirEntry) { entries = appendEntries(entries, e) })
 	slices.SortFunc(entries, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.form, b.form), cmp.Compare(a.name, b.name))
+		if a.form != b.form {
+			return cmp.Compare(a.form, b.form)
+		}
+		return strings.Compare(a.name, b.name)
 	})
 	return entries, err
 }
@@ -132,13 +137,32 @@ func readNames(ctx context.Context, dir *os.File, each func(fs.DirEntry)) error 
 
 // openAt opens what dir has by a name. dir may have been opened with O_PATH.
 func openAt(dir *os.File, name string, flags int) (*os.File, error) {
-	var fd int
-	var err error = unix.EINTR
-	for errors.Is(err, unix.EINTR) {
-		fd, err = unix.Openat(int(dir.Fd()), name, flags|unix.O_CLOEXEC, 0)
-	}
+	fd, err := openFD(int(dir.Fd()), name, flags)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s in %s: %w", name, dir.Name(), err)
 	}
+	return os.NewFile(uintptr(fd), filepath.Join(dir.Name(), name)), nil
+}
+
+// openResolved is openAt where the file may be reached by links: its name is the
+// path that it really has.
+func openResolved(dir int, path string, flags int) (*os.File, error) {
+	fd, err := openFD(dir, path, flags)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot resolve %s: %w", path, err)
+	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+func openFD(dir int, path string, flags int) (fd int, err error) {
+	err = unix.EINTR
+	for errors.Is(err, unix.EINTR) {
+		fd, err = unix.Openat(dir, path, flags|unix.O_CLOEXEC, 0)
+	}
+	return fd, err
 }

@@ -34,15 +34,14 @@ func inspect(file *os.File) (node, error) {
 func (n node) isDir() bool     { return n.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
 func (n node) isRegular() bool { return n.stat.Mode&unix.S_IFMT == unix.S_IFREG }
 func (n node) isBlock() bool   { return n.stat.Mode&unix.S_IFMT == unix.S_IFBLK }
+func (n node) isLink() bool    { return n.stat.Mode&unix.S_IFMT == unix.S_IFLNK }
 
-// image describes file, which n was taken of, as the image called name.
+// image describes file, which n was taken of and whose name is its path without
+// links, as the image called name.
 //
 // Reference: discover-image.c, image_make.
 func (n node) image(ctx context.Context, file *os.File, name string) (Image, error) {
-	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(file.Fd())))
-	if err != nil {
-		return Image{}, fmt.Errorf("cannot resolve %s: %w", file.Name(), err)
-	}
+	path := file.Name()
 	image := Image{
 		Name: name, Path: path,
 		ReadOnly: isHidden(name) || underUsr(path) || onReadOnlyFS(file),

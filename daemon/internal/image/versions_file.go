@@ -167,9 +167,18 @@ func (p pattern) versions(ctx context.Context, dir *os.File) ([]versionFile, err
 	return versions, err
 }
 
-// lookUp opens and inspects what dir has by a name, links followed.
+// lookUp opens and inspects what dir has by a name, links followed. dir's name
+// is its path without links, and so is the file's.
 func lookUp(dir *os.File, name string) (*os.File, node, error) {
-	file, err := openAt(dir, name, unix.O_PATH)
+	file, n, err := inspectOpened(openAt(dir, name, unix.O_PATH|unix.O_NOFOLLOW))
+	if err != nil || !n.isLink() {
+		return file, n, err
+	}
+	file.Close()
+	return inspectOpened(openResolved(int(dir.Fd()), name, unix.O_PATH))
+}
+
+func inspectOpened(file *os.File, err error) (*os.File, node, error) {
 	if err != nil {
 		return nil, node{}, err
 	}
