@@ -49,7 +49,11 @@ func newOwn(t *testing.T, user string) own {
 	t.Helper()
 	o := own{user: user, runtime: fmt.Sprint("/run/user/", uidOf(t, user)), t: t}
 	run(t, "loginctl", "enable-linger", user)
-	t.Cleanup(func() { run(t, "loginctl", "disable-linger", user) })
+	t.Cleanup(func() {
+		run(t, "loginctl", "disable-linger", user)
+		// What ends would be taken for what the next test starts.
+		eventually(t, "the user's service manager is gone", unitIs(t, fmt.Sprintf("user@%d.service", uidOf(t, user)), "inactive"))
+	})
 	eventually(t, "the user's bus is there", func() error {
 		return o.command("busctl", "--user", "status").Run()
 	})
