@@ -14,8 +14,7 @@ import (
 
 const (
 	// These have tests for a booted host only, the third for one with libvirt,
-	// the last for one that is a virtual machine, and no stage: it takes minutes to
-	// boot, interpreted.
+	// the last for one that is a virtual machine.
 	bootedTree  = "test/booted"
 	foreignTree = "test/foreign"
 	vmTree      = "test/vm"

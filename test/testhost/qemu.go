@@ -161,12 +161,14 @@ func bindReadOnly(path, target string) error {
 
 // needVirtual installs what a virtual machine takes.
 func needVirtual(ctx context.Context) error {
-	programs := []string{"qemu-system-x86_64", "mkfs.ext4"}
-	if _, err := virtiofsd(); err != nil {
-		programs = append(programs, "virtiofsd")
+	if err := need.Programs(ctx, os.Stderr, "qemu-system-x86_64", "mkfs.ext4"); err != nil {
+		return err
 	}
-	// It is not in PATH where it has just been installed.
-	if err := need.Programs(ctx, os.Stderr, programs...); err != nil {
+	if _, err := virtiofsd(); err == nil {
+		return nil
+	}
+	// It is not in PATH where it is installed.
+	if err := need.Programs(ctx, os.Stderr, "virtiofsd"); err != nil {
 		return err
 	}
 	_, err := virtiofsd()

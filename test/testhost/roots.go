@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
@@ -114,7 +113,7 @@ var (
 	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript}
 
 	guests = []root{guest, tiny}
-	all    = []root{trixie, forky, vm, guest, tiny}
+	all    = []root{trixie, forky, vm, guest, tiny, kernelOf(forky)}
 )
 
 // id changes with the recipe, so that a changed recipe is a root not built yet.
@@ -218,7 +217,7 @@ func (r root) finish(ctx context.Context, dir string) error {
 }
 
 func rootNamed(name string) (root, error) {
-	for _, r := range slices.Concat(all, []root{kernelOf(trixie), kernelOf(forky)}) {
+	for _, r := range append(all, kernelOf(trixie)) {
 		if r.name == name {
 			return r, nil
 		}
