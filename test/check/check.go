@@ -34,8 +34,6 @@ var stages = []stage{
 	{"staticcheck", command("go", "tool", "staticcheck", "./...")},
 	{"make", command("make", "-s", "all", "bin/testhost")},
 	{"file trees of the hosts", command("bin/testhost", "build")},
-	{"a kernel of its own, systemd-machined 262", testsIn(kernelTree, "--kernel", "--forky", "--stock")},
-	{"a kernel of its own, machd on 262", testsIn(kernelTree, "--kernel", "--forky")},
 	{"tests", unitTests},
 	{"fuzz targets", fuzzTargets},
 	{"tests that need a booted systemd", skippedTests},

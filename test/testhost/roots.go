@@ -113,7 +113,7 @@ var (
 	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript}
 
 	guests = []root{guest, tiny}
-	all    = []root{trixie, forky, vm, guest, tiny, kernelOf(forky)}
+	all    = []root{trixie, forky, vm, guest, tiny}
 )
 
 // id changes with the recipe, so that a changed recipe is a root not built yet.
@@ -217,7 +217,7 @@ func (r root) finish(ctx context.Context, dir string) error {
 }
 
 func rootNamed(name string) (root, error) {
-	for _, r := range append(all, kernelOf(trixie)) {
+	for _, r := range append(all, kernelOf(trixie), kernelOf(forky)) {
 		if r.name == name {
 			return r, nil
 		}
