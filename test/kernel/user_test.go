@@ -26,6 +26,9 @@ const (
 		return polkit.Result.YES;
 });
 `
+	// payload ends when it is told to: systemd-machined sends a signal, no more.
+	payload = "trap exit TERM; sleep infinity & wait"
+
 	// foreignIDs is where the tree of an image begins that belongs to no user of
 	// the host: systemd's foreign UID range.
 	foreignIDs = 0x7ffe0000
@@ -130,7 +133,7 @@ func (o own) start(t *testing.T, name, tree string) *container {
 	const tries = 4
 	for try := 1; ; try++ {
 		c := &container{own: o, ended: make(chan error, 1)}
-		c.nspawn = o.command("systemd-nspawn", "-M", name, "-D", tree, "--private-users=managed", "--private-network", "sleep", "infinity")
+		c.nspawn = o.command("systemd-nspawn", "-M", name, "-D", tree, "--private-users=managed", "--private-network", "sh", "-c", payload)
 		c.nspawn.Stdout, c.nspawn.Stderr = &c.said, &c.said
 		live.Must(t, c.nspawn.Start())
 		go func() { c.ended <- c.nspawn.Wait() }()
