@@ -38,7 +38,7 @@ func (s *Store) Clone(ctx context.Context, i Image, newName string, readOnly boo
 	if err != nil {
 		return err
 	}
-	defer s.sweepAfter(Image{Path: filepath.Join(s.cfg.Pool, newName)})
+	defer s.sweepAfter(s.cfg.Pool)
 	defer d.release()
 	var done undo
 	defer done.unless(&err)

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -18,7 +19,7 @@ func (s *Store) Remove(ctx context.Context, i Image, keep Settings) (err error) 
 	if err != nil {
 		return err
 	}
-	defer s.sweepAfter(i)
+	defer s.sweepAfter(filepath.Dir(i.Path))
 	defer h.release()
 	a := &aside{}
 	defer a.release()

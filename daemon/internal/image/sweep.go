@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -40,10 +39,11 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// sweepAfter has Run look at the image's directory, and at all others, soon.
-func (s *Store) sweepAfter(i Image) {
+// sweepAfter has Run look at dir, where something was changed, and at all others
+// soon.
+func (s *Store) sweepAfter(dir string) {
 	select {
-	case s.changed <- filepath.Dir(i.Path):
+	case s.changed <- dir:
 	default: // it is going to look anyway
 	}
 }
