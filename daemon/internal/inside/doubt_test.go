@@ -118,8 +118,18 @@ func TestShellThatBeginsLate(t *testing.T) {
 	if took := time.Since(start); took < 2*time.Second || took > 6*time.Second {
 		t.Errorf("it took %v", took)
 	}
-	m.do(t, order{Do: "fail the late"})
 	terminal := bufio.NewReader(p.Master)
+	checkLateFailure(t, m, terminal)
+	if line, err := terminal.ReadString('\n'); err == nil {
+		t.Errorf("the terminal is not hung up; it shows %q", line)
+	}
+}
+
+// checkLateFailure ends the start of a shell of the user late, and wants to read
+// of it.
+func checkLateFailure(t *testing.T, m *fakeMachine, terminal *bufio.Reader) {
+	t.Helper()
+	m.do(t, order{Do: "fail the late"})
 	for range 3 { // what the fake wrote on each of its descriptors
 		if _, err := terminal.ReadString('\n'); err != nil {
 			t.Fatal(err)
@@ -128,9 +138,6 @@ func TestShellThatBeginsLate(t *testing.T) {
 	line, err := terminal.ReadString('\n')
 	if err != nil || !strings.Contains(line, `no user "late" in machine m`) {
 		t.Errorf("the terminal shows %q, %v", line, err)
-	}
-	if line, err := terminal.ReadString('\n'); err == nil {
-		t.Errorf("the terminal is not hung up; it shows %q", line)
 	}
 }
 

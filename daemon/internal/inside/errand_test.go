@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/inside"
@@ -39,18 +38,7 @@ func TestErrandForATerminal(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			if want := fmt.Sprintf("/dev/pts/%d", p.N); p.Path != want {
-				t.Errorf("path %q, want %q", p.Path, want)
-			}
-			if got := m.do(t, order{Do: "owner", Path: p.Path}); got != "0:5" {
-				t.Errorf("the other end belongs to %s inside, want 0:5", got)
-			}
-			m.do(t, order{Do: "say", Path: p.Path, Text: "from inside\n"})
-			line, err := bufio.NewReader(p.Master).ReadString('\n')
-			if err != nil || strings.TrimSpace(line) != "from inside" {
-				t.Errorf("read %q, %v", line, err)
-			}
-			checkMaster(t, p)
+			checkTerminal(t, m, p)
 			eventually(t, "its process is gone", func() bool { return g.ErrandsGoOn() == 0 })
 		})
 	}
@@ -217,10 +205,7 @@ func TestErrandForALogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	want := []call{{Method: "StartUnit", Unit: fmt.Sprintf("container-getty@%d.service", p.N), Mode: "replace"}}
-	if diff := cmp.Diff(want, m.calls(t)); diff != "" {
-		t.Errorf("calls (-want +got):\n%s", diff)
-	}
+	checkLoginCall(t, p, m.calls(t))
 }
 
 func TestErrandForAShell(t *testing.T) {
@@ -258,17 +243,7 @@ func TestErrandForAShellThatBeginsLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	m.do(t, order{Do: "fail the late"})
-	terminal := bufio.NewReader(p.Master)
-	for range 3 { // what the fake wrote on each of its descriptors
-		if _, err := terminal.ReadString('\n'); err != nil {
-			t.Fatal(err)
-		}
-	}
-	line, err := terminal.ReadString('\n')
-	if err != nil || !strings.Contains(line, `no user "late" in machine m`) {
-		t.Errorf("the terminal shows %q, %v", line, err)
-	}
+	checkLateFailure(t, m, bufio.NewReader(p.Master))
 	eventually(t, "the process is gone", func() bool { return g.ErrandsGoOn() == 0 })
 }
 

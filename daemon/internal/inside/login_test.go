@@ -27,11 +27,16 @@ func TestStartLogin(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			want := []call{{Method: "StartUnit", Unit: fmt.Sprintf("container-getty@%d.service", p.N), Mode: "replace"}}
-			if diff := cmp.Diff(want, m.calls(t)); diff != "" {
-				t.Errorf("calls (-want +got):\n%s", diff)
-			}
+			checkLoginCall(t, p, m.calls(t))
 		})
+	}
+}
+
+func checkLoginCall(t *testing.T, p *inside.PTY, calls []call) {
+	t.Helper()
+	want := []call{{Method: "StartUnit", Unit: fmt.Sprintf("container-getty@%d.service", p.N), Mode: "replace"}}
+	if diff := cmp.Diff(want, calls); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
 	}
 }
 

@@ -24,18 +24,7 @@ func TestOpenPTY(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.Close()
-			if want := fmt.Sprintf("/dev/pts/%d", p.N); p.Path != want {
-				t.Errorf("path %q, want %q", p.Path, want)
-			}
-			if got := m.do(t, order{Do: "owner", Path: p.Path}); got != "0:5" {
-				t.Errorf("the other end belongs to %s inside, want 0:5", got)
-			}
-			m.do(t, order{Do: "say", Path: p.Path, Text: "from inside\n"})
-			line, err := bufio.NewReader(p.Master).ReadString('\n')
-			if err != nil || strings.TrimSpace(line) != "from inside" {
-				t.Errorf("read %q, %v", line, err)
-			}
-			checkMaster(t, p)
+			checkTerminal(t, m, p)
 		})
 	}
 }
@@ -47,6 +36,23 @@ func TestOpenPTYOfTheHost(t *testing.T) {
 		t.Skipf("this host gives no terminal: %v", err)
 	}
 	defer p.Close()
+	checkMaster(t, p)
+}
+
+// checkTerminal holds p to what m's root and clients rely on.
+func checkTerminal(t *testing.T, m *fakeMachine, p *inside.PTY) {
+	t.Helper()
+	if want := fmt.Sprintf("/dev/pts/%d", p.N); p.Path != want {
+		t.Errorf("path %q, want %q", p.Path, want)
+	}
+	if got := m.do(t, order{Do: "owner", Path: p.Path}); got != "0:5" {
+		t.Errorf("the other end belongs to %s inside, want 0:5", got)
+	}
+	m.do(t, order{Do: "say", Path: p.Path, Text: "from inside\n"})
+	line, err := bufio.NewReader(p.Master).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "from inside" {
+		t.Errorf("read %q, %v", line, err)
+	}
 	checkMaster(t, p)
 }
 
