@@ -166,11 +166,11 @@ func wall(c cost) float64  { return float64(c.wall) }
 func cpu(c cost) float64   { return float64(c.cpu) }
 func slept(c cost) float64 { return c.sleeps }
 
-// median returns the median of one part of the costs.
-func median(costs []cost, part func(cost) float64) float64 {
+// median returns the median of one part of the measurements.
+func median[T any](all []T, part func(T) float64) float64 {
 	var values []float64
-	for _, c := range costs {
-		values = append(values, part(c))
+	for _, one := range all {
+		values = append(values, part(one))
 	}
 	slices.Sort(values)
 	return values[len(values)/2]

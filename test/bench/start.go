@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,19 +43,10 @@ func measureStarts(machines, rounds int) error {
 	}
 	for _, row := range rows {
 		fmt.Printf("%-22s", row.name)
-		printRatio(medianStart(starts[stock], row.of), medianStart(starts[ours], row.of))
+		printRatio(median(starts[stock], row.of), median(starts[ours], row.of))
 		fmt.Println()
 	}
 	return nil
-}
-
-func medianStart(starts []start, of func(start) float64) float64 {
-	var values []float64
-	for _, s := range starts {
-		values = append(values, of(s))
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
 // measureStart starts the daemon that is in place again.
