@@ -72,14 +72,14 @@ func Test262AShellAndALoginInAGuestOfAUsers(t *testing.T) {
 		clients = append(clients, "machctl")
 	}
 	for _, client := range clients {
-		shell := openTerminal(t, o.command(client, "--user", "shell", name, "/bin/sh", "-c", "id -un; tty; hostname").Args...)
+		shell := openTerminal(t, o.Command(client, "--user", "shell", name, "/bin/sh", "-c", "id -un; tty; hostname").Args...)
 		if _, err := shell.Expect(`\nroot\n/dev/pts/\d+\n` + name + `\n`); err != nil {
 			t.Errorf("%s: %v", client, err)
 		}
 		must(t, shell.Wait())
 	}
 	// Last, as its getty begins again on whichever terminal gets the number.
-	login := openTerminal(t, o.command("machinectl", "--user", "login", name).Args...)
+	login := openTerminal(t, o.Command("machinectl", "--user", "login", name).Args...)
 	for _, round := range []struct{ wanted, answer string }{
 		{`login: `, "root\n"},
 		{`Password: `, "c8\n"},

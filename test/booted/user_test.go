@@ -15,54 +15,26 @@ import (
 	"github.com/machd/machd/test/live"
 )
 
-// An own is a user with a service manager of his own, and a machine manager
-// that it runs.
+// An own is a user with a machine manager of his own, in one test.
 type own struct {
-	user, runtime string
-	t             *testing.T
-}
-
-func (o own) command(argv ...string) *exec.Cmd {
-	prefix := []string{"-u", o.user, "--", "env", "XDG_RUNTIME_DIR=" + o.runtime}
-	return exec.Command("runuser", append(prefix, argv...)...)
-}
-
-func (o own) run(argv ...string) string {
-	o.t.Helper()
-	out, err := o.command(argv...).CombinedOutput()
-	if err != nil {
-		o.t.Fatalf("%q: %v\n%s", argv, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// listed are the names in a list.
-func (o own) listed() (names []string) {
-	o.t.Helper()
-	for line := range strings.Lines(o.run("machinectl", "--user", "--no-legend", "list")) {
-		names = append(names, strings.Fields(line)[0])
-	}
-	return names
+	live.User
+	t *testing.T
 }
 
 func newOwn(t *testing.T, user string) own {
 	t.Helper()
-	o := own{user: user, runtime: fmt.Sprint("/run/user/", uidOf(t, user)), t: t}
-	run(t, "loginctl", "enable-linger", user)
-	t.Cleanup(func() {
-		run(t, "loginctl", "disable-linger", user)
-		// What ends would be taken for what the next test starts.
-		eventually(t, "the user's service manager is gone", unitIs(t, fmt.Sprintf("user@%d.service", uidOf(t, user)), "inactive"))
-	})
-	eventually(t, "the user's bus is there", func() error {
-		return o.command("busctl", "--user", "status").Run()
-	})
-	if live.Host.Machd {
-		o.run("systemctl", "--user", "enable", "machd")
-		o.run("systemctl", "--user", "restart", "machd.socket", "machd.service")
-		t.Cleanup(func() { o.run("systemctl", "--user", "disable", "--now", "machd.socket", "machd.service") })
-	}
-	return o
+	return own{live.NewUser(t, user), t}
+}
+
+func (o own) run(argv ...string) string {
+	o.t.Helper()
+	return o.Run(o.t, argv...)
+}
+
+// listed are the names in the user's list.
+func (o own) listed() []string {
+	o.t.Helper()
+	return live.Names(o.run("machinectl", "--user", "--no-legend", "list"))
 }
 
 // Before 259 nothing of systemd's knew machines of a user.
@@ -72,9 +44,9 @@ func Test262MachinesOfAUser(t *testing.T) {
 		t.Fatalf("there are %q", got)
 	}
 	o.run("systemd-run", "--user", "--unit=own-leader", "sleep", "infinity")
-	t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", "own-leader").Run() })
+	t.Cleanup(func() { _ = o.Command("systemctl", "--user", "stop", "own-leader").Run() })
 	leader := o.run("systemctl", "--user", "show", "-P", "MainPID", "own-leader")
-	socket := o.runtime + "/systemd/machine/io.systemd.Machine"
+	socket := o.Runtime + "/systemd/machine/io.systemd.Machine"
 
 	o.run("varlinkctl", "call", socket, "io.systemd.Machine.Register", `{"name":"mine","class":"container","leader":`+leader+`}`)
 	if got := o.listed(); len(got) != 1 || got[0] != "mine" {
@@ -109,7 +81,7 @@ func Test262MachinesOfAUser(t *testing.T) {
 	if live.Host.Machd {
 		o.run("machinectl", "--user", "terminate", "mine")
 	} else {
-		_ = o.command("systemctl", "--user", "stop", "own-leader").Run()
+		_ = o.Command("systemctl", "--user", "stop", "own-leader").Run()
 	}
 	eventually(t, "the machine is gone", func() error {
 		if got := o.listed(); len(got) > 0 {
@@ -117,7 +89,7 @@ func Test262MachinesOfAUser(t *testing.T) {
 		}
 		return nil
 	})
-	if state, _ := o.command("systemctl", "--user", "is-active", "own-leader").Output(); strings.TrimSpace(string(state)) == "active" {
+	if state, _ := o.Command("systemctl", "--user", "is-active", "own-leader").Output(); strings.TrimSpace(string(state)) == "active" {
 		t.Error("its unit goes on")
 	}
 	if state := o.run("systemctl", "--user", "is-system-running"); state != "running" {
@@ -128,7 +100,7 @@ func Test262MachinesOfAUser(t *testing.T) {
 func Test262AUserCreatesAScope(t *testing.T) {
 	o := newOwn(t, "bob")
 	o.run("systemd-run", "--user", "--unit=own-leader", "sleep", "infinity")
-	t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", "own-leader").Run() })
+	t.Cleanup(func() { _ = o.Command("systemctl", "--user", "stop", "own-leader").Run() })
 	leader := o.run("systemctl", "--user", "show", "-P", "MainPID", "own-leader")
 	o.run("busctl", "--user", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager",
 		"CreateMachine", "sayssusa(sv)", "made", "0", "tester", "container", leader, "", "0")
@@ -150,9 +122,9 @@ func Test262AUsersDaemonIsStartedWhenAsked(t *testing.T) {
 	o := newOwn(t, "alice")
 	unit := "systemd-machined.service"
 	o.run("systemd-run", "--user", "--unit=own-leader", "sleep", "infinity")
-	t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", "own-leader").Run() })
+	t.Cleanup(func() { _ = o.Command("systemctl", "--user", "stop", "own-leader").Run() })
 	leader := o.run("systemctl", "--user", "show", "-P", "MainPID", "own-leader")
-	socket := o.runtime + "/systemd/machine/io.systemd.Machine"
+	socket := o.Runtime + "/systemd/machine/io.systemd.Machine"
 	o.run("varlinkctl", "call", socket, "io.systemd.Machine.Register", `{"name":"kept","class":"container","leader":`+leader+`}`)
 
 	for _, ask := range [][]string{
@@ -169,7 +141,7 @@ func Test262AUsersDaemonIsStartedWhenAsked(t *testing.T) {
 			t.Errorf("%s: the daemon is process %s, was %s", ask[0], now, before)
 		}
 	}
-	_ = o.command("machctl", "--user", "terminate", "kept").Run()
+	_ = o.Command("machctl", "--user", "terminate", "kept").Run()
 }
 
 // ownBase is the first of a user's 65536 IDs.
@@ -180,7 +152,7 @@ const ownBase = 400000
 func (o own) userNamespace(unit string) (maker string) {
 	o.t.Helper()
 	o.run("systemd-run", "--user", "--collect", "--unit="+unit, "unshare", "--user", "sleep", "infinity")
-	o.t.Cleanup(func() { _ = o.command("systemctl", "--user", "stop", unit).Run() })
+	o.t.Cleanup(func() { _ = o.Command("systemctl", "--user", "stop", unit).Run() })
 	maker = o.run("systemctl", "--user", "show", "-P", "MainPID", unit)
 	eventually(o.t, "it has a user namespace", func() error {
 		now, err := os.Readlink("/proc/" + maker + "/ns/user")
@@ -198,7 +170,7 @@ func (o own) userNamespace(unit string) (maker string) {
 // register registers a process as a machine of the user's.
 func (o own) register(name, pid string) {
 	o.t.Helper()
-	o.run("varlinkctl", "call", o.runtime+"/systemd/machine/io.systemd.Machine", "io.systemd.Machine.Register",
+	o.run("varlinkctl", "call", o.Runtime+"/systemd/machine/io.systemd.Machine", "io.systemd.Machine.Register",
 		`{"name":"`+name+`","class":"container","leader":`+pid+`}`)
 }
 
@@ -260,7 +232,7 @@ func Test262ATerminalOfAMachineWithAUsersOwnUserNamespace(t *testing.T) {
 
 	var fd dbus.UnixFD
 	var tty string
-	conn := dialBusAs(t, o.user, o.runtime+"/bus")
+	conn := dialBusAs(t, o.Name, o.Runtime+"/bus")
 	must(t, call(t, conn, "OpenMachinePTY", []any{"terminals"}, &fd, &tty))
 	master := os.NewFile(uintptr(fd), "master")
 	defer master.Close()

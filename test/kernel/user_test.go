@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -48,22 +47,22 @@ func Test262MachineOfAnOrdinaryUserIsInBothLists(t *testing.T) {
 	live.Must(t, os.WriteFile("/etc/polkit-1/rules.d/50-own.rules", []byte(mayRegister), 0o644))
 	// Loading its programs takes the first longer than its clients wait.
 	live.Run(t, "systemctl", "start", "systemd-nsresourced.service", "systemd-mountfsd.service")
-	own := newOwn(t)
+	own := own{live.NewUser(t, ordinary)}
 	tree := own.install(t, "tiny")
 
 	c := own.start(t, "own", tree)
 	live.Must(t, c.listed("own"))
 	for _, key := range []string{"Leader", "Id", "Class", "Service", "RootDirectory", "UID"} {
-		users, systems := own.run(t, "machinectl", "--user", "show", "-P", key, "own"), live.Run(t, "machinectl", "show", "-P", key, "own")
+		users, systems := own.Run(t, "machinectl", "--user", "show", "-P", key, "own"), live.Run(t, "machinectl", "show", "-P", key, "own")
 		if users == "" || users != systems {
 			t.Errorf("%s is %q for the user, %q for the system", key, users, systems)
 		}
 	}
 	live.Run(t, "systemctl", "restart", "systemd-machined.service")
 	live.Must(t, c.listed("own"))
-	own.run(t, "systemctl", "--user", "restart", "systemd-machined.service")
+	own.Run(t, "systemctl", "--user", "restart", "systemd-machined.service")
 	live.Must(t, c.listed("own"))
-	own.run(t, "machinectl", "--user", "terminate", "own")
+	own.Run(t, "machinectl", "--user", "terminate", "own")
 	c.wantEnded(t)
 
 	c = own.start(t, "own", tree)
@@ -73,36 +72,7 @@ func Test262MachineOfAnOrdinaryUserIsInBothLists(t *testing.T) {
 }
 
 // An own is the ordinary user with his service manager.
-type own struct{ uid, runtime string }
-
-func newOwn(t *testing.T) own {
-	t.Helper()
-	u, err := user.Lookup(ordinary)
-	live.Must(t, err)
-	o := own{u.Uid, "/run/user/" + u.Uid}
-	live.Run(t, "loginctl", "enable-linger", ordinary)
-	t.Cleanup(func() { live.Observe(t, "loginctl", "disable-linger", ordinary) })
-	live.Run(t, "systemctl", "start", "user@"+o.uid+".service")
-	if live.Host.Machd {
-		o.run(t, "systemctl", "--user", "enable", "machd")
-		o.run(t, "systemctl", "--user", "restart", "machd.socket", "machd.service")
-	}
-	return o
-}
-
-func (o own) command(argv ...string) *exec.Cmd {
-	prefix := []string{"-u", ordinary, "--", "env", "XDG_RUNTIME_DIR=" + o.runtime}
-	return exec.Command("runuser", append(prefix, argv...)...)
-}
-
-func (o own) run(t *testing.T, argv ...string) string {
-	t.Helper()
-	out, err := o.command(argv...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%q: %v\n%s", argv, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
+type own struct{ live.User }
 
 // install gives the user a copy of a guest, as one that he could have unpacked.
 func (o own) install(t *testing.T, guest string) (tree string) {
@@ -133,7 +103,7 @@ func (o own) start(t *testing.T, name, tree string) *container {
 	const tries = 4
 	for try := 1; ; try++ {
 		c := &container{own: o, ended: make(chan error, 1)}
-		c.nspawn = o.command("systemd-nspawn", "-M", name, "-D", tree, "--private-users=managed", "--private-network", "sh", "-c", payload)
+		c.nspawn = o.Command("systemd-nspawn", "-M", name, "-D", tree, "--private-users=managed", "--private-network", "sh", "-c", payload)
 		c.nspawn.Stdout, c.nspawn.Stderr = &c.said, &c.said
 		live.Must(t, c.nspawn.Start())
 		go func() { c.ended <- c.nspawn.Wait() }()
@@ -151,7 +121,7 @@ func (o own) start(t *testing.T, name, tree string) *container {
 // the processor from what is waited for.
 func (c *container) awaitFiles(name string) error {
 	deadline := time.After(startTime)
-	for _, dir := range []string{c.runtime, "/run"} {
+	for _, dir := range []string{c.Runtime, "/run"} {
 		for tick := time.Tick(100 * time.Millisecond); ; {
 			if _, err := os.Stat(filepath.Join(dir, "systemd/machines", name)); err == nil {
 				break
@@ -181,17 +151,13 @@ func (c *container) wantEnded(t *testing.T) {
 
 // listed compares what the user's daemon and the system's list.
 func (o own) listed(want ...string) error {
-	users := o.command("machinectl", "--user", "--no-legend", "list")
+	users := o.Command("machinectl", "--user", "--no-legend", "list")
 	for _, list := range []*exec.Cmd{users, exec.Command("machinectl", "--no-legend", "list")} {
 		out, err := list.Output()
 		if err != nil {
 			return err
 		}
-		var names []string
-		for line := range strings.Lines(string(out)) {
-			names = append(names, strings.Fields(line)[0])
-		}
-		if !slices.Equal(names, want) {
+		if names := live.Names(string(out)); !slices.Equal(names, want) {
 			return fmt.Errorf("%q lists %q, want %q", list.Args, names, want)
 		}
 	}
