@@ -7,14 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/daemon/internal/wire"
 	"github.com/machd/machd/pkg/dbustest"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // serveAddress tells the test binary to be the server of a benchmark, so that
@@ -51,113 +48,46 @@ func serveBenchmark(address string) error {
 	return server.Run(ctx)
 }
 
-// startServer starts a server process and returns it.
-func startServer(t testing.TB, address string) (pid int) {
-	t.Helper()
+// benchServer starts a server process and returns a function that tells its
+// CPU time in microseconds.
+func benchServer(b *testing.B, address string) (cpu func() float64) {
+	b.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), serveAddress+"="+address)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	t.Cleanup(func() {
+	b.Cleanup(func() {
 		stdin.Close()
 		cmd.Wait()
 	})
 	if _, err := io.ReadFull(stdout, make([]byte, len("ready\n"))); err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	return cmd.Process.Pid
-}
-
-// sumOfThreads adds up what number finds in a file that each thread of a process
-// has in /proc.
-func sumOfThreads(t testing.TB, pid int, file string, number func(text string) (float64, error)) float64 {
-	t.Helper()
-	paths, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/%s", pid, file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sum float64
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
+	return func() float64 {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", cmd.Process.Pid))
 		if err != nil {
-			continue // the thread has ended
+			b.Fatal(err)
 		}
-		n, err := number(string(text))
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
+		var sum float64
+		for _, task := range tasks {
+			var ns float64
+			if text, err := os.ReadFile(task); err == nil {
+				fmt.Sscan(string(text), &ns)
+			}
+			sum += ns / 1000
 		}
-		sum += n
+		return sum
 	}
-	return sum
-}
-
-// processorTime returns the CPU time of a process in microseconds.
-func processorTime(t testing.TB, pid int) float64 {
-	return sumOfThreads(t, pid, "schedstat", func(text string) (ns float64, err error) {
-		_, err = fmt.Sscan(text, &ns)
-		return ns / 1000, err
-	})
-}
-
-// sleeps returns how often the threads of a process have begun to wait.
-func sleeps(t testing.TB, pid int) float64 {
-	return sumOfThreads(t, pid, "status", func(text string) (n float64, err error) {
-		_, rest, _ := strings.Cut(text, "\nvoluntary_ctxt_switches:")
-		_, err = fmt.Sscan(rest, &n)
-		return n, err
-	})
-}
-
-// A serial call is one wait: for the next call. Each yield of the reader, and
-// each look of Go's monitor, is a few more, but they come by time and not with
-// the calls.
-func TestAServerSleepsOnceForACall(t *testing.T) {
-	t.Parallel()
-	bus := dbustest.New(t)
-	server := startServer(t, bus.Address)
-	conn, err := wire.Dial(t.Context(), bus.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	p := &peer{conn, t}
-	signature, body := marshal(t, "container-1")
-	call := func() {
-		conn.Send(&wire.Header{
-			Type: wire.TypeCall, Destination: busName, Path: machine1.ObjectPath, Interface: machine1.ManagerInterface,
-			Member: "GetMachine", Signature: signature,
-		}, body, nil)
-		if err := conn.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		for p.receive().Type != wire.TypeReply {
-		}
-	}
-	const count = 3000
-	for range count / 10 {
-		call()
-	}
-	before, start := sleeps(t, server), time.Now()
-	for range count {
-		call()
-	}
-	const perYield = 4
-	limit := 1.3*count + perYield*float64(time.Since(start)/(4*time.Millisecond))
-	slept := sleeps(t, server) - before
-	if slept > limit {
-		t.Errorf("the server's threads slept %.0f times in %d calls, more than %.0f", slept, count, limit)
-	}
-	t.Logf("%.2f sleeps a call, %v", slept/count, time.Since(start))
 }
 
 // BenchmarkBus measures a server in a process of its own, through a
@@ -167,7 +97,7 @@ func BenchmarkBus(b *testing.B) {
 		for _, call := range benchCalls {
 			b.Run(fmt.Sprintf("%s/inFlight=%d", call.name, depth), func(b *testing.B) {
 				bus := dbustest.New(b)
-				server := startServer(b, bus.Address)
+				cpu := benchServer(b, bus.Address)
 				conn, err := wire.Dial(b.Context(), bus.Address)
 				if err != nil {
 					b.Fatal(err)
@@ -180,7 +110,7 @@ func BenchmarkBus(b *testing.B) {
 					Member: call.member, Signature: signature,
 				}
 				b.ResetTimer()
-				start := processorTime(b, server)
+				start := cpu()
 				for i := 0; i < b.N; i += depth {
 					for range depth {
 						one := h
@@ -195,7 +125,7 @@ func BenchmarkBus(b *testing.B) {
 						}
 					}
 				}
-				b.ReportMetric((processorTime(b, server)-start)/float64(b.N), "server-cpu-µs/op")
+				b.ReportMetric((cpu()-start)/float64(b.N), "server-cpu-µs/op")
 			})
 		}
 	}
