@@ -47,25 +47,25 @@ func Test262MachineOfAnOrdinaryUserIsInBothLists(t *testing.T) {
 	live.Must(t, os.WriteFile("/etc/polkit-1/rules.d/50-own.rules", []byte(mayRegister), 0o644))
 	// Loading its programs takes the first longer than its clients wait.
 	live.Run(t, "systemctl", "start", "systemd-nsresourced.service", "systemd-mountfsd.service")
-	own := own{live.NewUser(t, ordinary)}
-	tree := own.install(t, "tiny")
+	o := own{live.NewUser(t, ordinary)}
+	tree := o.install(t, "tiny")
 
-	c := own.start(t, "own", tree)
+	c := o.start(t, "own", tree)
 	live.Must(t, c.listed("own"))
 	for _, key := range []string{"Leader", "Id", "Class", "Service", "RootDirectory", "UID"} {
-		users, systems := own.Run(t, "machinectl", "--user", "show", "-P", key, "own"), live.Run(t, "machinectl", "show", "-P", key, "own")
+		users, systems := o.Run(t, "machinectl", "--user", "show", "-P", key, "own"), live.Run(t, "machinectl", "show", "-P", key, "own")
 		if users == "" || users != systems {
 			t.Errorf("%s is %q for the user, %q for the system", key, users, systems)
 		}
 	}
 	live.Run(t, "systemctl", "restart", "systemd-machined.service")
 	live.Must(t, c.listed("own"))
-	own.Run(t, "systemctl", "--user", "restart", "systemd-machined.service")
+	o.Run(t, "systemctl", "--user", "restart", "systemd-machined.service")
 	live.Must(t, c.listed("own"))
-	own.Run(t, "machinectl", "--user", "terminate", "own")
+	o.Run(t, "machinectl", "--user", "terminate", "own")
 	c.wantEnded(t)
 
-	c = own.start(t, "own", tree)
+	c = o.start(t, "own", tree)
 	live.Must(t, c.listed("own"))
 	live.Run(t, "machinectl", "terminate", "own")
 	c.wantEnded(t)
