@@ -24,4 +24,8 @@ const (
 	ActionBind         = "org.machd.bind"
 	ActionCopy         = "org.machd.copy"
 	ActionManageImages = "org.machd.manage-images"
+	ActionStart        = "org.machd.start"
+	ActionStop         = "org.machd.stop"
+	ActionExec         = "org.machd.exec"
+	ActionSetLimits    = "org.machd.set-limits"
 )

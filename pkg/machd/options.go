@@ -1,12 +1,9 @@
 package machd
 
 import (
-	"maps"
-	"slices"
+	"time"
 
 	"github.com/godbus/dbus/v5"
-
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // An Ownership says whom copied files belong to.
@@ -21,6 +18,14 @@ const (
 	// the machine has a user namespace, as the stock interface does.
 	OwnershipFlat Ownership = "flat"
 )
+
+func (o *Ownership) valid() bool { return *o == OwnershipMap || *o == OwnershipFlat }
+
+// ParseOwnership returns the ownership of that name.
+func ParseOwnership(name string) (o Ownership, ok bool) {
+	o = Ownership(name)
+	return o, o.valid()
+}
 
 // BindOptions are what a bind mount can be told.
 type BindOptions struct {
@@ -39,29 +44,50 @@ type RemoveOptions struct {
 	Settings bool // settings: remove the settings files below /etc too
 }
 
-// Variants returns o as it goes over the bus.
-func (o BindOptions) Variants() map[string]dbus.Variant {
-	return map[string]dbus.Variant{"read_only": dbus.MakeVariant(o.ReadOnly), "mkdir": dbus.MakeVariant(o.MakeDir)}
+// StopOptions are what the end of a machine can be told.
+type StopOptions struct {
+	// Timeout is how long the machine's init has before its unit is stopped,
+	// and its unit before it is killed. Zero is the daemon's own choice.
+	Timeout time.Duration // timeout
+	Force   bool          // force: end a machine that was started protected, too
 }
 
-// Variants returns o as it goes over the bus.
-func (o CopyOptions) Variants() map[string]dbus.Variant {
-	if o.Ownership == "" {
-		o.Ownership = OwnershipMap
-	}
-	return map[string]dbus.Variant{"replace": dbus.MakeVariant(o.Replace), "ownership": dbus.MakeVariant(string(o.Ownership))}
+// WaitOptions are what waiting for a machine can be told.
+type WaitOptions struct {
+	Timeout time.Duration // timeout; zero is the daemon's own choice
 }
 
-// Variants returns o as it goes over the bus.
-func (o RemoveOptions) Variants() map[string]dbus.Variant {
-	return map[string]dbus.Variant{"settings": dbus.MakeVariant(o.Settings)}
+func (o *BindOptions) table() table {
+	return table{"read_only": &o.ReadOnly, "mkdir": &o.MakeDir}
 }
 
-// ParseBindOptions reads options that came over the bus. What it does not know
-// is machine1.ErrInvalidArgs: an option that nobody acts on must not be taken
-// for one that was heeded.
+func (o *CopyOptions) table() table {
+	return table{"replace": &o.Replace, "ownership": &o.Ownership}
+}
+
+func (o *RemoveOptions) table() table { return table{"settings": &o.Settings} }
+func (o *StopOptions) table() table   { return table{"timeout": &o.Timeout, "force": &o.Force} }
+func (o *WaitOptions) table() table   { return table{"timeout": &o.Timeout} }
+
+// Variants returns o as it goes over the bus.
+func (o BindOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o CopyOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o RemoveOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o StopOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o WaitOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// ParseBindOptions reads options that came over the bus. The error, for a name
+// it does not know or a value that makes no sense, is machine1.ErrInvalidArgs.
 func ParseBindOptions(options map[string]dbus.Variant) (o BindOptions, err error) {
-	err = parse(options, map[string]func(any) bool{"read_only": flag(&o.ReadOnly), "mkdir": flag(&o.MakeDir)})
+	err = o.table().parse(options)
 	return o, err
 }
 
@@ -69,54 +95,30 @@ func ParseBindOptions(options map[string]dbus.Variant) (o BindOptions, err error
 // does. The Ownership is never zero.
 func ParseCopyOptions(options map[string]dbus.Variant) (o CopyOptions, err error) {
 	o.Ownership = OwnershipMap
-	err = parse(options, map[string]func(any) bool{"replace": flag(&o.Replace), "ownership": o.Ownership.set})
+	err = o.table().parse(options)
 	return o, err
 }
 
 // ParseRemoveOptions reads options that came over the bus, as ParseBindOptions
 // does.
 func ParseRemoveOptions(options map[string]dbus.Variant) (o RemoveOptions, err error) {
-	err = parse(options, map[string]func(any) bool{"settings": flag(&o.Settings)})
+	err = o.table().parse(options)
+	return o, err
+}
+
+// ParseStopOptions reads options that came over the bus, as ParseBindOptions
+// does.
+func ParseStopOptions(options map[string]dbus.Variant) (o StopOptions, err error) {
+	err = o.table().parse(options)
+	return o, err
+}
+
+// ParseWaitOptions reads options that came over the bus, as ParseBindOptions
+// does.
+func ParseWaitOptions(options map[string]dbus.Variant) (o WaitOptions, err error) {
+	err = o.table().parse(options)
 	return o, err
 }
 
 // ParseNoOptions is for calls that have room for options but know none.
-func ParseNoOptions(options map[string]dbus.Variant) error { return parse(options, nil) }
-
-// ParseOwnership returns the ownership of that name.
-func ParseOwnership(name string) (o Ownership, ok bool) {
-	ok = o.set(name)
-	return o, ok
-}
-
-func (o *Ownership) set(value any) bool {
-	name, _ := value.(string)
-	switch Ownership(name) {
-	case OwnershipMap, OwnershipFlat:
-		*o = Ownership(name)
-		return true
-	}
-	return false
-}
-
-func flag(to *bool) func(any) bool {
-	return func(value any) (ok bool) {
-		*to, ok = value.(bool)
-		return ok
-	}
-}
-
-// parse gives each option to the function that sets it, in the order of the
-// names so that of several errors it is always the same that is told.
-func parse(options map[string]dbus.Variant, known map[string]func(any) bool) error {
-	for _, name := range slices.Sorted(maps.Keys(options)) {
-		set, ok := known[name]
-		if !ok {
-			return machine1.Errorf(machine1.ErrInvalidArgs, "Unknown option '%s'", name)
-		}
-		if !set(options[name].Value()) {
-			return machine1.Errorf(machine1.ErrInvalidArgs, "Invalid value of option '%s': %s", name, options[name])
-		}
-	}
-	return nil
-}
+func ParseNoOptions(options map[string]dbus.Variant) error { return table{}.parse(options) }

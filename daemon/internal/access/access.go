@@ -76,6 +76,15 @@ var (
 	OwnCopyFrom    = Rule{Action: machd.ActionCopy, Verb: "copy_from"}
 	OwnCopyTo      = Rule{Action: machd.ActionCopy, Verb: "copy_to"}
 	OwnRemoveImage = Rule{Action: machd.ActionManageImages, Verb: "remove"}
+
+	// Starting with options, or running what one likes, is as much as being
+	// root of the host; so no owner passes.
+	OwnStart     = Rule{Action: machd.ActionStart, Verb: "start"}
+	OwnPlan      = Rule{Action: machd.ActionStart, Verb: "plan"}
+	OwnSetLimits = Rule{Action: machd.ActionSetLimits, Verb: "set_limits"}
+	OwnStop      = Rule{Action: machd.ActionStop, Verb: "stop", Owner: true}
+	OwnRestart   = Rule{Action: machd.ActionStop, Verb: "restart", Owner: true}
+	OwnExec      = Rule{Action: machd.ActionExec, Verb: "exec", Owner: true}
 )
 
 // A Question is a row filled in.

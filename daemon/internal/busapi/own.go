@@ -2,6 +2,7 @@ package busapi
 
 import (
 	"context"
+	"slices"
 
 	"github.com/godbus/dbus/v5"
 
@@ -13,28 +14,32 @@ import (
 )
 
 // ownManagerInterface is what the Manager can do beyond the stock interface,
-// which has exactly the members of systemd-machined. It has methods only: it
+// which has exactly the members of systemd-machined. It has no properties: it
 // must not show in GetAll of all interfaces.
 var ownManagerInterface = vtable.Interface{
-	Name: machd.ManagerInterface,
-	Methods: []vtable.Method{
-		{Name: "BindMount", In: "machine source destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownBindMount)},
-		{Name: "Unbind", In: "machine destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownUnbind)},
-		{Name: "CopyFrom", In: "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyFrom)},
-		{Name: "CopyTo", In: "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyTo)},
-		{Name: "RemoveImage", In: "name options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownRemoveImage)},
-	},
+	Name:    machd.ManagerInterface,
+	Methods: slices.Concat(ownFileRows, launchRows, stopRows, execRows, usageRows),
 }
 
 // ownMachineInterface is the same for a machine's object.
 var ownMachineInterface = vtable.Interface{
-	Name: machd.MachineInterface,
-	Methods: []vtable.Method{
-		{Name: "BindMount", In: "source destination options", Access: machd.ActionBind, Slow: true, Func: ownBindMount},
-		{Name: "Unbind", In: "destination options", Access: machd.ActionBind, Slow: true, Func: ownUnbind},
-		{Name: "CopyFrom", In: "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyFrom},
-		{Name: "CopyTo", In: "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyTo},
-	},
+	Name:    machd.MachineInterface,
+	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows, usageMachineRows),
+}
+
+var ownFileRows = []vtable.Method{
+	{Name: "BindMount", In: "machine source destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownBindMount)},
+	{Name: "Unbind", In: "machine destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownUnbind)},
+	{Name: "CopyFrom", In: "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyFrom)},
+	{Name: "CopyTo", In: "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyTo)},
+	{Name: "RemoveImage", In: "name options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownRemoveImage)},
+}
+
+var ownFileMachineRows = []vtable.Method{
+	{Name: "BindMount", In: "source destination options", Access: machd.ActionBind, Slow: true, Func: ownBindMount},
+	{Name: "Unbind", In: "destination options", Access: machd.ActionBind, Slow: true, Func: ownUnbind},
+	{Name: "CopyFrom", In: "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyFrom},
+	{Name: "CopyTo", In: "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyTo},
 }
 
 // options is an a{sv}.

@@ -2,6 +2,7 @@ package varlinkapi
 
 import (
 	"context"
+	"slices"
 
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/image"
@@ -40,50 +41,52 @@ var (
 // ownMachineInterface is what can be done to machines beyond the stock
 // interface, which has exactly the members of systemd-machined.
 var ownMachineInterface = varlink.Interface[*API]{
-	Name: machd.MachineVarlink,
-	Doc:  "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
-	Methods: []varlink.Method[*API]{
-		{
-			Name: "Subscribe",
-			Doc:  "Tells of each machine there is ('present'), once that it was all ('listed', without a machine), and then of each that comes or goes ('added', 'removed', as it was last)",
-			Out: varlink.Fields{
-				{Name: "event", Type: ownEvent},
-				{Name: "machine", Type: ownMachine, Nullable: true},
-			},
-			More: varlink.OnlyStream,
-			Func: subscribe,
-		},
-		{
-			Name:   "BindMount",
-			Doc:    "Shows a file or directory of the host in a machine, with the same owners there if it has user IDs of its own",
-			In:     onMachine(source, destination, readOnly, makeDir),
-			Access: machd.ActionBind,
-			Func:   ownBindMount,
-		},
-		{
-			Name:   "Unbind",
-			Doc:    "Takes away what a bind mount has put at the destination",
-			In:     onMachine(varlink.Field{Name: "destination", Type: varlink.String, Valid: isNormalPath}),
-			Access: machd.ActionBind,
-			Func:   ownUnbind,
-		},
-		{
-			Name:   "CopyFrom",
-			Doc:    "Copies a file or directory of a machine to the host",
-			In:     onMachine(source, destination, replace, ownership),
-			Access: machd.ActionCopy,
-			Func:   ownCopyFrom,
-		},
-		{
-			Name:   "CopyTo",
-			Doc:    "Copies a file or directory of the host to a machine",
-			In:     onMachine(source, destination, replace, ownership),
-			Access: machd.ActionCopy,
-			Func:   ownCopyTo,
-		},
-	},
+	Name:    machd.MachineVarlink,
+	Doc:     "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
+	Methods: slices.Concat(ownMachineMethods, launchMethods, stopMethods, execMethods, usageMethods),
 	Errors: []varlink.ErrorType{
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},
+	},
+}
+
+var ownMachineMethods = []varlink.Method[*API]{
+	{
+		Name: "Subscribe",
+		Doc:  "Tells of each machine there is ('present'), once that it was all ('listed', without a machine), and then of each that comes or goes ('added', 'removed', as it was last)",
+		Out: varlink.Fields{
+			{Name: "event", Type: ownEvent},
+			{Name: "machine", Type: ownMachine, Nullable: true},
+		},
+		More: varlink.OnlyStream,
+		Func: subscribe,
+	},
+	{
+		Name:   "BindMount",
+		Doc:    "Shows a file or directory of the host in a machine, with the same owners there if it has user IDs of its own",
+		In:     onMachine(source, destination, readOnly, makeDir),
+		Access: machd.ActionBind,
+		Func:   ownBindMount,
+	},
+	{
+		Name:   "Unbind",
+		Doc:    "Takes away what a bind mount has put at the destination",
+		In:     onMachine(varlink.Field{Name: "destination", Type: varlink.String, Valid: isNormalPath}),
+		Access: machd.ActionBind,
+		Func:   ownUnbind,
+	},
+	{
+		Name:   "CopyFrom",
+		Doc:    "Copies a file or directory of a machine to the host",
+		In:     onMachine(source, destination, replace, ownership),
+		Access: machd.ActionCopy,
+		Func:   ownCopyFrom,
+	},
+	{
+		Name:   "CopyTo",
+		Doc:    "Copies a file or directory of the host to a machine",
+		In:     onMachine(source, destination, replace, ownership),
+		Access: machd.ActionCopy,
+		Func:   ownCopyTo,
 	},
 }
 
