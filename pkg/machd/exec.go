@@ -7,13 +7,18 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// ExecOptions are what running a command in a machine can be told.
+// ExecOptions are what running a command in a machine can be told. The command
+// is a program and its arguments; a program without a slash is looked for in
+// the machine. No command at all, with Login, is the login shell of the user.
 type ExecOptions struct {
 	User        string   // user: a name or a number, of the machine; root if empty
 	Directory   string   // directory: where to run it, an absolute path in the machine; the user's home if empty
 	Environment []string // environment: NAME=VALUE
 	Terminal    bool     // terminal: on a new terminal of the machine
-	Login       bool     // login: in a session of its own, as a login has it
+	// Login is for a session of its own, as a login has it. On a terminal that
+	// is a shell, which takes the right to machine1.ActionShell, as the stock
+	// method's does, and not ActionExec.
+	Login bool // login
 }
 
 func (o *ExecOptions) table() table {
