@@ -24,6 +24,14 @@ func (w *Wait) valid() bool {
 	return *w == WaitReady || *w == WaitRegistered || *w == WaitNo
 }
 
+// What has become of a machine that is started or waited for.
+const (
+	StateQueued     = "queued"     // PID 1 has the job
+	StateRegistered = "registered" // it is listed
+	StateReady      = "ready"      // it can be used
+	StateDegraded   = "degraded"   // it can be used, and part of it failed
+)
+
 // A Restart says when a machine that ends is started again.
 type Restart string
 

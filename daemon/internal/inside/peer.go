@@ -34,7 +34,7 @@ var (
 // A peer is our end of a connection to the bus of a machine, for one caller at
 // a time. It is a client of its own because the other end is hostile: it reads
 // no further than to the answer it waits for, in the goroutine that waits for
-// it; it takes no descriptors, decodes no bodies but errors' texts and numbers,
+// it; it takes no descriptors, decodes no bodies but errors' texts, numbers and words,
 // and serves nothing.
 type peer struct {
 	conn   net.Conn
@@ -62,6 +62,9 @@ func (p *peer) enter(ctx context.Context) error {
 	})
 }
 
+// introduce authenticates where there is no bus to say Hello to.
+func (p *peer) introduce(ctx context.Context) error { return p.during(ctx, p.authenticate) }
+
 // call calls a method of the machine's service manager. Descriptors are passed
 // as dbus.UnixFD and stay the caller's. Errors of the other side are
 // *machine1.RemoteError.
@@ -73,14 +76,24 @@ func (p *peer) call(ctx context.Context, member string, args ...any) error {
 }
 
 // number reads a property of one of the service manager's objects.
-func (p *peer) number(ctx context.Context, path dbus.ObjectPath, iface, name string) (n int64, err error) {
+func (p *peer) number(ctx context.Context, path dbus.ObjectPath, iface, name string) (int64, error) {
+	r, err := p.property(ctx, path, iface, name)
+	return r.number, err
+}
+
+// word reads a property that is a text.
+func (p *peer) word(ctx context.Context, path dbus.ObjectPath, iface, name string) (string, error) {
+	r, err := p.property(ctx, path, iface, name)
+	return r.text, err
+}
+
+func (p *peer) property(ctx context.Context, path dbus.ObjectPath, iface, name string) (r reply, err error) {
 	err = p.during(ctx, func() error {
 		to := bus.Target{Name: manager.Name, Path: path}
-		r, err := p.ask(methodCall(to, propertiesInterface, "Get", iface, name))
-		n = r.number
+		r, err = p.ask(methodCall(to, propertiesInterface, "Get", iface, name))
 		return err
 	})
-	return n, err
+	return r, err
 }
 
 func methodCall(to bus.Target, iface, member string, args ...any) dbus.Message {

@@ -26,7 +26,7 @@ type reply struct {
 	kind      dbus.Type
 	serial    uint32 // of the message it answers, 0 if none
 	errorName string // a valid one
-	text      string // printable, of an error
+	text      string // printable, of an error or a property, "" if it is none
 	number    int64  // of a property, 0 if it is none
 }
 
@@ -58,7 +58,7 @@ func readReply(r io.Reader) (reply, error) {
 }
 
 // parseReply reads the array of header fields and of the body an error's first
-// string, or the number that is all there is.
+// string, or the number or text that is all there is.
 func parseReply(kind dbus.Type, order binary.ByteOrder, fields, body []byte) (reply, error) {
 	r := reply{kind: kind}
 	c := cursor{order: order, rest: fields}
@@ -81,7 +81,7 @@ func parseReply(kind dbus.Type, order binary.ByteOrder, fields, body []byte) (re
 	b := cursor{order: order, rest: body}
 	if kind != dbus.TypeError {
 		if signature == "v" {
-			r.number = b.number()
+			r.number, r.text = b.variant()
 		}
 		return r, nil
 	}
@@ -140,15 +140,18 @@ func (c *cursor) uint64() uint64 {
 	return 0
 }
 
-// number reads a variant of a number, of those kinds that are asked for.
-func (c *cursor) number() int64 {
+// variant reads a variant of a number or a text, of those kinds that are asked
+// for.
+func (c *cursor) variant() (number int64, text string) {
 	switch c.signature() {
 	case "i":
-		return int64(int32(c.uint32()))
+		return int64(int32(c.uint32())), ""
 	case "t":
-		return int64(c.uint64())
+		return int64(c.uint64()), ""
+	case "s":
+		return 0, printable(c.text())
 	}
-	return 0
+	return 0, ""
 }
 
 func (c *cursor) text() string {

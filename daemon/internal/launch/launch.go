@@ -27,6 +27,7 @@ type Config struct {
 	Units    Units
 	Machines Machines
 	Images   Images
+	Guests   Guests
 
 	// Dir keeps a record of each start under way, for the daemon that comes
 	// after one that was killed. It need not outlive the boot.

@@ -1,0 +1,103 @@
+package inside
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/rootfs"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A Boot is how far a machine has come, by what its files tell.
+type Boot struct {
+	Program string // what its leader runs, 15 bytes at most, chosen by itself
+	Systemd bool   // the leader is a systemd that takes orders
+	Bus     bool   // there is the socket of a system bus
+	NoLogin bool   // nobody but root may log in, as long as it boots or shuts down
+}
+
+// Boot looks how far the machine has come.
+func (g *Guard) Boot(ctx context.Context, leader *proc.PIDFD) (Boot, error) {
+	return below(ctx, g, leader, func(root *os.File) (b Boot, err error) {
+		if leader != nil {
+			if b.Program, err = leader.Comm(); err != nil {
+				return Boot{}, err
+			}
+		}
+		b.Systemd = isThere(root, "run/systemd/private")
+		b.Bus = slices.ContainsFunc(busSockets, func(path string) bool { return isThere(root, path) })
+		b.NoLogin = refusesLogins(root)
+		return b, nil
+	}, nothing)
+}
+
+func isThere(root *os.File, path string) bool {
+	f, err := rootfs.Lookup(root, path)
+	if err == nil {
+		f.Close()
+	}
+	return err == nil
+}
+
+// While a machine boots, its service manager is asked for its state every
+// statePause at first, and less and less often up to lastStatePause: nobody is
+// kept waiting much longer than it has taken, and the answers of an hour stay
+// far below maxConversation.
+const (
+	statePause     = 10 * time.Millisecond
+	lastStatePause = 500 * time.Millisecond
+)
+
+// AwaitState waits until the bus of the machine answers, and then tells enough
+// the state of its service manager, such as "starting" or "running", again and
+// again until enough reports that it is. It returns an error if nobody can be
+// asked, which may be otherwise in a moment. Only ctx limits how long it takes.
+//
+// A signal would tell when the boot is over, but needs a client that takes what
+// the machine chooses to send.
+func (g *Guard) AwaitState(ctx context.Context, leader *proc.PIDFD, enough func(state string) bool) error {
+	p, err := g.dialBus(ctx, leader)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for pause := statePause; ; pause = min(pause+pause/10, lastStatePause) {
+		state, err := p.systemState(ctx)
+		if err != nil {
+			return err
+		}
+		if enough(state) {
+			return nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// PrivateState asks the machine's systemd itself for its state, for machines
+// without a bus.
+func (g *Guard) PrivateState(ctx context.Context, leader *proc.PIDFD) (string, error) {
+	p, err := g.dialPrivate(ctx, leader)
+	if err != nil {
+		return "", err
+	}
+	defer p.Close()
+	return p.systemState(ctx)
+}
+
+// systemState returns "" while the service manager has not come to the bus.
+func (p *peer) systemState(ctx context.Context) (string, error) {
+	state, err := p.word(ctx, manager.Path, managerInterface, "SystemState")
+	var remote *machine1.RemoteError
+	if errors.As(err, &remote) && isNobody(remote) {
+		return "", nil
+	}
+	return state, err
+}

@@ -1,0 +1,214 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// Guests tells how far a machine has come; *inside.Guard does.
+type Guests interface {
+	Boot(ctx context.Context, leader *proc.PIDFD) (inside.Boot, error)
+	AwaitState(ctx context.Context, leader *proc.PIDFD, enough func(state string) bool) error
+	PrivateState(ctx context.Context, leader *proc.PIDFD) (string, error)
+}
+
+// ReadyLimit is how long a machine may take until it can be used, unless
+// somebody knows better.
+const ReadyLimit = 90 * time.Second
+
+const (
+	// initLimit is how long after its registration a machine's systemd has to
+	// take orders; what has not by then is another init. Systemd needs 0.4 s.
+	initLimit = 5 * time.Second
+	// bootLimit is how long after its registration a machine is waited for to
+	// finish booting. Later it will do that anybody can log in.
+	bootLimit = 10 * time.Second
+
+	lookPause, lastLookPause = 10 * time.Millisecond, 200 * time.Millisecond
+)
+
+// Ready waits until m can be used and returns machd.StateReady, or
+// machd.StateDegraded if not all of it works. The note says what a person should
+// know of that, and is "" if there is nothing.
+//
+// It can be used once its service manager is on its bus and has finished
+// booting, and at once if it runs a program and no init. Of an init that is not
+// systemd, and of what goes on in a VM, nothing is known but that it runs.
+//
+// The error is machine1.ErrNoSuchMachine if m ends first, and
+// machine1.ErrTimeout if ctx does by its deadline; it says what was missing.
+func (l *Launcher) Ready(ctx context.Context, m machine.Machine) (state, note string, err error) {
+	if m.Class == machine1.ClassHost {
+		return machd.StateReady, "", nil
+	}
+	if m.Class != machine1.ClassContainer || m.Leader == nil {
+		return machd.StateReady, "it runs; whether its system is up is not known from outside", nil
+	}
+	ctx, stop := l.whileThere(ctx, m)
+	defer stop()
+	w := waiting{guests: l.cfg.Guests, m: m, lacks: "its init has not been started"}
+	for pause := lookPause; ; pause = min(pause+pause/10, lastLookPause) {
+		if state, note := w.look(ctx); state != "" {
+			return state, note, nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return "", "", w.failure(ctx)
+		}
+	}
+}
+
+// errEnded is why nobody waits any longer.
+var errEnded = errors.New("the machine ended")
+
+// whileThere returns a context that ends with ctx, and with m for the cause
+// errEnded.
+func (l *Launcher) whileThere(ctx context.Context, m machine.Machine) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	changed, forget := l.watches.add(m.Name)
+	go func() {
+		defer forget()
+		for l.isThere(m) {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+		cancel(errEnded)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// isThere reports whether m is still listed, and not another one of its name.
+func (l *Launcher) isThere(m machine.Machine) bool {
+	now, ok := l.cfg.Machines.View().Get(m.Name)
+	return ok && now.Leader == m.Leader && now.Monotonic == m.Monotonic
+}
+
+// waiting is one wait for one machine.
+type waiting struct {
+	guests Guests
+	m      machine.Machine
+	lacks  string // what it was waited for last
+}
+
+// nspawn is what the leader of a container runs before it runs an init.
+const nspawn = "systemd-nspawn"
+
+// look looks at the machine once, and if a system is booting there, until it
+// has. It returns "" if the machine cannot be used yet.
+func (w *waiting) look(ctx context.Context) (state, note string) {
+	boot, err := w.guests.Boot(ctx, w.m.Leader)
+	switch {
+	case err != nil:
+		w.lacks = "it cannot be looked into: " + err.Error()
+		return "", ""
+	case boot.Program == nspawn:
+		return "", ""
+	case boot.Systemd && boot.Bus:
+		return w.await(ctx)
+	case boot.Systemd:
+		return w.withoutBus(ctx)
+	case boot.Program != "init" && boot.Program != "systemd":
+		return machd.StateReady, ""
+	case w.age() > initLimit:
+		return machd.StateReady, "its init is not systemd; nothing else is known than that it runs"
+	}
+	w.lacks = "its init does not answer"
+	return "", ""
+}
+
+// await waits for the service manager on the bus.
+func (w *waiting) await(ctx context.Context) (state, note string) {
+	w.lacks = "its system bus does not answer"
+	err := w.guests.AwaitState(ctx, w.m.Leader, func(system string) bool {
+		state, note = w.judge(ctx, system)
+		return state != ""
+	})
+	if errors.Is(err, unix.EPERM) {
+		return w.unasked(ctx)
+	}
+	return state, note
+}
+
+// judge says what the state of a service manager means.
+func (w *waiting) judge(ctx context.Context, system string) (state, note string) {
+	switch system {
+	case "running":
+		return machd.StateReady, ""
+	case "degraded":
+		return machd.StateDegraded, "some of its units failed"
+	case "maintenance":
+		return machd.StateDegraded, "it is in rescue or emergency mode"
+	case "":
+		w.lacks = "its service manager has not come to its bus"
+		return "", ""
+	}
+	w.lacks = fmt.Sprintf("its system is %q", system)
+	if system != "starting" || w.age() <= bootLimit {
+		return "", ""
+	}
+	if boot, err := w.guests.Boot(ctx, w.m.Leader); err != nil || boot.NoLogin {
+		return "", ""
+	}
+	return machd.StateReady, "it is still starting some of its units"
+}
+
+// withoutBus is about a systemd that has no bus, for now or for good.
+func (w *waiting) withoutBus(ctx context.Context) (state, note string) {
+	w.lacks = "its system bus is not there"
+	if w.age() <= bootLimit {
+		return "", ""
+	}
+	system, err := w.guests.PrivateState(ctx, w.m.Leader)
+	if err != nil {
+		return "", ""
+	}
+	if state, _ := w.judge(ctx, system); state != "" {
+		return state, "it has no system bus, so there are no logins and shells"
+	}
+	return "", ""
+}
+
+// unasked is about a machine that an ordinary user's daemon may not talk to, as
+// it has ids of its own.
+func (w *waiting) unasked(ctx context.Context) (state, note string) {
+	w.lacks = "nobody can log in yet"
+	if boot, err := w.guests.Boot(ctx, w.m.Leader); err != nil || boot.NoLogin {
+		return "", ""
+	}
+	return machd.StateReady, "its service manager cannot be asked; its bus is up"
+}
+
+// age is how long ago the machine was registered.
+func (w *waiting) age() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return 0
+	}
+	return time.Duration(now.Nano()) - time.Duration(w.m.Monotonic)*time.Microsecond
+}
+
+// failure says why the machine is not waited for any longer.
+func (w *waiting) failure(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errEnded):
+		return machine1.Errorf(machine1.ErrNoSuchMachine, "Machine '%s' ended before it was ready", w.m.Name)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return machine1.Errorf(machine1.ErrTimeout, "Machine '%s' is not ready in time: %s", w.m.Name, w.lacks)
+	}
+	return cause
+}
