@@ -100,7 +100,7 @@ func (g *Guard) copy(ctx context.Context, leader *proc.PIDFD, c Copy, to directi
 	}
 	theirDir, theirName := path.Split(path.Clean(theirs))
 	ownDir, ownName := path.Split(path.Clean(own))
-	open := func(root *os.File) (*os.File, error) { return openDirectory(root, theirDir) }
+	open := func(root *os.File) (*os.File, error) { return openAround(root, theirDir, theirName) }
 	inMachine, err := below(ctx, g, leader, open, closeFile)
 	if err != nil {
 		return fmt.Errorf("cannot copy in the machine: %w", err)
@@ -117,6 +117,20 @@ func (g *Guard) copy(ctx context.Context, leader *proc.PIDFD, c Copy, to directi
 		}
 		return filetree.Copy(ctx, inMachine, theirName, onHost, ownName, options)
 	}, func() { inMachine.Close() })
+}
+
+// openAround opens the directory at path below root with O_PATH, and looks at
+// name in it. That is for a file system that never answers: the directory may
+// be known without asking it, and a copy would wait for the name without limit.
+// Whether the name is there does not matter yet.
+func openAround(root *os.File, path, name string) (*os.File, error) {
+	dir, err := openDirectory(root, path)
+	if err != nil {
+		return nil, err
+	}
+	var stat unix.Stat_t
+	_ = unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	return dir, nil
 }
 
 // openDirectory opens the directory at path below root with O_PATH.

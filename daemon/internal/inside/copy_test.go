@@ -201,6 +201,39 @@ func TestACopyFromAFileSystemThatHangs(t *testing.T) {
 	}
 }
 
+// A mount point is known without asking what is mounted there, so a copy only
+// comes to wait for the file itself.
+func TestACopyOfAFileThatHangs(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	if err := os.WriteFile(host+"/file", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]func(*inside.Guard, *fakeMachine) error{
+		"from": func(g *inside.Guard, m *fakeMachine) error {
+			return g.CopyFrom(t.Context(), m.leader, inside.Copy{Source: "/hang/file", Destination: host + "/x"})
+		},
+		"to": func(g *inside.Guard, m *fakeMachine) error {
+			return g.CopyTo(t.Context(), m.leader, inside.Copy{Source: host + "/file", Destination: "/hang/file"})
+		},
+	} {
+		m := startMachine(t, bare, false)
+		m.do(t, order{Do: "mkdir", Path: "/hang"})
+		m.do(t, order{Do: "hang", Path: "/hang"})
+		g := inside.NewImpatientGuard(slog.New(slog.DiscardHandler), impatience)
+		answer := make(chan error, 1)
+		go func() { answer <- start(g, m) }()
+		select {
+		case err := <-answer:
+			if !errors.Is(err, machine1.ErrTimeout) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		case <-time.After(20 * impatience):
+			t.Errorf("%s: no answer", name)
+		}
+	}
+}
+
 func TestTheHostIsNoMachine(t *testing.T) {
 	t.Parallel()
 	err := newGuard(t).CopyTo(t.Context(), nil, inside.Copy{Source: "/etc/hostname", Destination: "/x"})
