@@ -16,6 +16,8 @@ func (f *forwarder) forwardOutput() ending {
 				return ending{Ending: OutputClosed}
 			}
 		case err == unix.EINTR:
+		case err == unix.EAGAIN && f.draining.Load():
+			return ending{Ending: HungUp}
 		case err == unix.EAGAIN, f.ignoring.Load():
 			if !f.wake.wait() {
 				return ending{goOn: true}

@@ -22,12 +22,16 @@ const chunk = 4096
 // pipe does not take, when the user leaves.
 const leaveTimeout = 100 * time.Millisecond
 
+// drainTime is how long what a command wrote may take through the terminal once
+// it has ended. A hang-up comes earlier, where nobody else holds it open.
+const drainTime = 100 * time.Millisecond
+
 // An Ending says why a session ended.
 type Ending int
 
 // The endings.
 const (
-	HungUp       Ending = iota // nothing runs on the other side any more, and all output is written
+	HungUp       Ending = iota // nothing runs on the other side any more that counts, and all output is written
 	Left                       // the user typed ^] three times
 	InputClosed                // our terminal hung up, or a login has no more input
 	OutputClosed               // nobody takes the output any more
@@ -50,6 +54,14 @@ type Options struct {
 	// login: a hang-up ends the session only once Gone is closed.
 	Login bool
 	Gone  <-chan struct{}
+
+	// Over is for who learns by another way when the command on the terminal
+	// has ended: only once it is closed the session ends, by a hang-up or, as
+	// others may still have the terminal open, because nothing comes any more.
+	Over <-chan struct{}
+	// Signal, if not nil, takes the signals that would end the session, and
+	// reports whether it goes on.
+	Signal func(os.Signal) bool
 }
 
 // Run forwards until one side ends. When it returns or panics, the modes of
@@ -94,6 +106,7 @@ type forwarder struct {
 	running  int // goroutines that have not ended, as far as supervise knows
 	ended    chan ending
 	ignoring atomic.Bool   // a hang-up is no end yet
+	draining atomic.Bool   // silence is an end
 	last     atomic.Int32  // last byte of the output
 	shown    chan struct{} // closed at the first output
 	flushed  chan struct{} // holds one if the other side has emptied its queues
@@ -109,7 +122,7 @@ type ending struct {
 
 func newForwarder(master *os.File, o Options) (*forwarder, error) {
 	f := &forwarder{Options: o, in: int(o.Stdin.Fd()), out: int(o.Stdout.Fd()), ended: make(chan ending, 2), shown: make(chan struct{}), flushed: make(chan struct{}, 1)}
-	f.ignoring.Store(o.Login)
+	f.ignoring.Store(o.Login || o.Over != nil)
 	f.last.Store('\n')
 	f.screen = newScreen(o.Stdin, o.Stdout)
 	raw, err := master.SyscallConn()
@@ -157,7 +170,8 @@ func (f *forwarder) guard(run func() ending) {
 
 // supervise waits for the end of the session.
 func (f *forwarder) supervise(ctx context.Context, signals <-chan os.Signal) Result {
-	gone := f.Gone
+	gone, over := f.Gone, f.Over
+	var drained <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -165,6 +179,13 @@ func (f *forwarder) supervise(ctx context.Context, signals <-chan os.Signal) Res
 		case <-gone:
 			gone = nil
 			f.ignoring.Store(false)
+			f.wake.nudge()
+		case <-over:
+			over, drained = nil, time.After(drainTime)
+			f.ignoring.Store(false)
+			f.wake.nudge()
+		case <-drained:
+			f.draining.Store(true)
 			f.wake.nudge()
 		case s := <-signals:
 			if !f.handle(s) {
@@ -195,7 +216,7 @@ func (f *forwarder) handle(s os.Signal) bool {
 		_ = f.screen.raw()
 		f.screen.copySize(f.master)
 	default:
-		return false
+		return f.Signal != nil && f.Signal(s)
 	}
 	return true
 }
