@@ -29,9 +29,12 @@ func TestSSH(t *testing.T) {
 	}
 	reached := []visit{{"SSH -i KEY unix" + socket + " hostname", 0, `(?m)^NAME$`}}
 	if live.Host.Version >= 262 {
-		// Root's own service manager stays: others may have logged in meanwhile.
+		// Root's own service manager would end with the last of the sessions that
+		// other tests have, if root did not linger.
 		const own = "env XDG_RUNTIME_DIR=/run/user/0 "
+		t.Cleanup(func() { live.Run(t, "loginctl", "disable-linger", "root") })
 		reached = append(reached,
+			visit{"loginctl enable-linger root", 0, `^$`},
 			visit{"systemctl start user@0.service", 0, `^$`},
 			visit{own + "systemctl --user start systemd-machined.socket", 0, `^$`},
 			visit{own + "SSH -i KEY machine/NAME hostname", 0, `(?m)^NAME$`},
