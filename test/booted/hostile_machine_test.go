@@ -2,10 +2,12 @@ package booted
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -237,27 +239,26 @@ func TestMachdHostileMachines(t *testing.T) {
 }
 
 // askAll makes all calls at once, a number of times, and counts the answers by
-// type.
+// type. Its error tells which calls have none.
 func (b *rawBus) askAll(calls []rawCall, times int) (map[byte]int, error) {
-	kinds := map[byte]int{}
-	serial := uint32(2)
-	for range times {
-		for _, c := range calls {
-			c.serial = serial
-			serial++
-			if _, err := b.Write(c.bytes()); err != nil {
-				return kinds, err
-			}
+	kinds, waiting := map[byte]int{}, map[uint32]string{}
+	for i := range times * len(calls) {
+		c := calls[i%len(calls)]
+		c.serial = uint32(i + 2)
+		if _, err := b.Write(c.bytes()); err != nil {
+			return kinds, err
 		}
+		waiting[c.serial] = c.member
 	}
 	if err := b.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return kinds, err
 	}
-	for range times * len(calls) {
+	for len(waiting) > 0 {
 		r, err := b.read()
 		if err != nil {
-			return kinds, err
+			return kinds, fmt.Errorf("no answer to %s: %w", slices.Sorted(maps.Values(waiting)), err)
 		}
+		delete(waiting, r.replySerial)
 		kinds[r.kind]++
 	}
 	return kinds, nil
