@@ -8,7 +8,6 @@ import (
 
 	"github.com/godbus/dbus/v5/introspect"
 
-	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -69,8 +68,6 @@ func TestEveryMemberOfTheReferenceIsThere(t *testing.T) {
 		{machine1.ManagerInterface, 42, 3, 2},
 		{machine1.MachineInterface, 15, 19, 0},
 		{machine1.ImageInterface, 9, 10, 0},
-		{machd.ManagerInterface, 5, 0, 0},
-		{machd.MachineInterface, 4, 0, 0},
 	} {
 		text, err := Introspect(t.Context(), c.name)
 		must(t, err)

@@ -24,7 +24,7 @@ var ownManagerInterface = vtable.Interface{
 // ownMachineInterface is the same for a machine's object.
 var ownMachineInterface = vtable.Interface{
 	Name:    machd.MachineInterface,
-	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows, usageMachineRows),
+	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows),
 }
 
 var ownFileRows = []vtable.Method{

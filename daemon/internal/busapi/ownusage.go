@@ -1,9 +1,27 @@
 package busapi
 
-import "github.com/machd/machd/daemon/internal/vtable"
+import (
+	"context"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/vtable"
+)
 
 // usageRows tell what machines take of the host.
-var usageRows = []vtable.Method{}
+var usageRows = []vtable.Method{
+	{Name: "ListUsage", Out: "machines", Slow: true, Func: listUsage},
+}
 
-// usageMachineRows is the same on a machine's object.
-var usageMachineRows = []vtable.Method{}
+// listUsage is open to everybody: the files it reads are.
+func listUsage(ctx context.Context, _ *vtable.Call, a *API) (map[string]options, error) {
+	list, err := a.machines.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	machines := make(map[string]map[string]dbus.Variant, len(list))
+	for _, u := range list {
+		machines[u.Machine.Name] = u.Variants()
+	}
+	return machines, nil
+}

@@ -57,6 +57,7 @@ type Manager struct {
 	log      *slog.Logger
 	work     *work
 	awaited  unitWaiters
+	usages   usages
 	user     bool
 	leaders  *proc.Watcher // while Run runs
 

@@ -88,6 +88,16 @@ func belowRoot(path, root string) string {
 	return rest
 }
 
+// InHierarchy returns the path that a cgroup, as Cgroup tells it, has below the
+// mount of the unified hierarchy.
+func InHierarchy(cgroup string) (string, error) {
+	root, err := cgroupRoot()
+	if err != nil {
+		return "", err
+	}
+	return root + cgroup, nil
+}
+
 // UnitOf splits a cgroup path into the unit that owns it and the sub-cgroup
 // below that unit, "" for the unit's own. Leading slices are skipped. The
 // error wraps unix.ENXIO if the path lies in no unit.

@@ -35,6 +35,7 @@ type Machines interface {
 	Kill(ctx context.Context, name, whom string, signal int32) error
 	MapFrom(ctx context.Context, name string, kind machine.IDKind, inner uint32) (uint32, error)
 	MapTo(ctx context.Context, kind machine.IDKind, outer uint32) (machine.Machine, uint32, error)
+	Usage(ctx context.Context) ([]machine.Usage, error)
 }
 
 // Images is the domain of images; *image.Store is it.
