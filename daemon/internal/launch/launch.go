@@ -31,9 +31,12 @@ type Config struct {
 
 	// Dir keeps a record of each start under way, for the daemon that comes
 	// after one that was killed. It need not outlive the boot.
-	Dir  string
-	Emit func(Event) // queues a signal; must not block
-	Log  *slog.Logger
+	Dir string
+	// NspawnDir is where systemd-nspawn keeps what it needs at run time; "" for
+	// a user.
+	NspawnDir string
+	Emit      func(Event) // queues a signal; must not block
+	Log       *slog.Logger
 }
 
 // A Launcher starts and ends machines. It is safe for concurrent use. It has to
@@ -45,7 +48,9 @@ type Launcher struct {
 }
 
 // New returns a launcher.
-func New(cfg Config) *Launcher { return &Launcher{cfg: cfg} }
+func New(cfg Config) *Launcher {
+	return &Launcher{cfg: cfg, starts: starts{byName: map[string]*start{}, ready: make(chan struct{})}}
+}
 
 // An Event says what became of a machine that was started.
 type Event struct {

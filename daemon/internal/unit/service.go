@@ -44,6 +44,7 @@ type Run struct {
 	ExitCode   int32    // how its main process ended: CLD_EXITED and so on, 0 if it did not
 	ExitStatus int32    // with which status or by which signal
 	Invocation [16]byte // selects its log lines
+	HasJob     bool     // something is to be done with it
 }
 
 // LastRun tells of a service's run. machine1.ErrNoSuchUnit says that PID 1 does
@@ -63,6 +64,10 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 	r.State, _ = ofUnit["ActiveState"].Value().(string)
 	if id, ok := ofUnit["InvocationID"].Value().([]byte); ok {
 		copy(r.Invocation[:], id)
+	}
+	if job, ok := ofUnit["Job"].Value().([]any); ok && len(job) > 0 {
+		id, _ := job[0].(uint32)
+		r.HasJob = id != 0
 	}
 	r.Result, _ = ofService["Result"].Value().(string)
 	r.MainPID, _ = ofService["MainPID"].Value().(uint32)

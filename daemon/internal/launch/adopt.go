@@ -1,0 +1,101 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A record is what the daemon that comes next has to know of a start, to go on
+// with it or take it back. It is written before what it tells of is done.
+type record struct {
+	Name, Unit          string
+	Existing, Boots, VM bool
+	Notes               []string
+	Options             machd.StartOptions
+	Since               time.Time
+	Cloned              string        `json:",omitempty"` // image that the start makes
+	Files               []writtenFile `json:",omitempty"` // files it writes, as they were
+	Asked               bool          // PID 1 was asked for the unit, or is being
+}
+
+func newRecord(p Plan, o machd.StartOptions) record {
+	r := record{
+		Name: p.Name, Unit: p.Unit, Existing: p.Existing, Boots: p.Boots, VM: p.VM, Notes: p.Notes,
+		Options: o, Since: time.Now(),
+	}
+	if p.Clone != nil {
+		r.Cloned = p.Clone.To
+	}
+	return r
+}
+
+// save puts the record into dir, which it makes.
+func (r record) save(dir string) error {
+	content, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// What was given to the machine in its environment is nobody's to read.
+	return File{Path: filepath.Join(dir, r.Name), Content: content, Mode: 0o600}.write()
+}
+
+// remove removes the record, if it was saved.
+func (r record) remove(dir string) {
+	if r.Name != "" {
+		os.Remove(filepath.Join(dir, r.Name))
+	}
+}
+
+// adopt goes on with the starts of an earlier daemon.
+func (l *Launcher) adopt(ctx context.Context) {
+	entries, _ := os.ReadDir(l.cfg.Dir) // it need not be there
+	l.starts.mu.Lock()
+	defer l.starts.mu.Unlock()
+	for _, e := range entries {
+		path := filepath.Join(l.cfg.Dir, e.Name())
+		content, err := os.ReadFile(path)
+		var r record
+		if err == nil {
+			err = json.Unmarshal(content, &r)
+		}
+		if err != nil || r.Name != e.Name() {
+			l.cfg.Log.Warn("What is left of a start cannot be understood.", "path", path, "error", err)
+			os.Remove(path)
+			continue
+		}
+		l.cfg.Log.Info("Going on with a start.", "machine", r.Name, "unit", r.Unit)
+		s := newStart(l, r.Name, r.Options)
+		s.record, s.undo = r, l.undoOf(r)
+		s.plan = Plan{Name: r.Name, Unit: r.Unit, Existing: r.Existing, Boots: r.Boots, VM: r.VM, Notes: r.Notes, Options: r.Options}
+		s.result = Result{Unit: r.Unit, Note: notes(r.Notes...)}
+		l.launch(ctx, s, s.resume)
+	}
+}
+
+// resume goes on with a start that another daemon began.
+func (s *start) resume(ctx context.Context) error {
+	if !s.record.Asked {
+		return fmt.Errorf("machd was restarted before it had %s started: %w", s.plan.Unit, machine1.ErrJobFailed)
+	}
+	s.undo.add(func(ctx context.Context) error { return s.l.endUnit(ctx, s.name, s.plan.Unit, s.plan.Existing) })
+	// A unit that is not there is not to be loaded.
+	if _, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit); errors.Is(err, machine1.ErrNoSuchUnit) {
+		return &overError{}
+	}
+	if err := s.hold(ctx); err != nil {
+		return err
+	}
+	close(s.queued)
+	return s.arrive(ctx)
+}

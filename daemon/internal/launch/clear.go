@@ -1,0 +1,118 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const (
+	// endLimit is how long a machine of the same name that is ending is waited
+	// for: as long as its unit may take to stop, and a bit.
+	endLimit = 2*time.Minute + 10*time.Second
+	// unlistedLimit is how long a unit may run before its machine is listed, if
+	// somebody else started it.
+	unlistedLimit = 10 * time.Second
+)
+
+// errRunning says that what was asked for is there already.
+var errRunning = errors.New("the machine is running already")
+
+// transientUnit returns the unit that a machine is started in, unless an
+// administrator has set up another one.
+func transientUnit(name string) string { return "machine-" + machine1.EscapeUnit(name) + ".service" }
+
+// unitsOf are the units that a machine of that name may be started in.
+func unitsOf(name string) []string {
+	return []string{transientUnit(name), machine1.ServiceUnit(name), "systemd-vmspawn@" + name + ".service"}
+}
+
+// clear makes way for a start: it waits for a predecessor that is ending, and
+// removes what one has left that was killed. errRunning says that the machine
+// runs and nobody asked for another one, s.result how far it is.
+func (s *start) clear(ctx context.Context) error {
+	units := unitsOf(s.name)
+	changed, stop := s.l.watches.add(append(units, s.name)...)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, endLimit)
+	defer cancel()
+	began := time.Now()
+	for {
+		inTheWay, err := s.predecessor(ctx, units, time.Since(began))
+		if err != nil {
+			return err
+		}
+		if inTheWay == "" {
+			s.l.removeExport(s.name)
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-time.After(lookAgain / 4):
+		case <-ctx.Done():
+			return machine1.Errorf(machine1.ErrTimeout, "%s is still there, of an earlier machine '%s' that does not end", inTheWay, s.name)
+		}
+	}
+}
+
+// predecessor returns what is in the way, for now.
+func (s *start) predecessor(ctx context.Context, units []string, waited time.Duration) (inTheWay string, err error) {
+	if m, ok := s.l.cfg.Machines.View().Get(s.name); ok {
+		return s.namesake(ctx, units, m)
+	}
+	for _, unit := range units {
+		state, err := s.l.cfg.Units.ActiveState(ctx, unit)
+		switch {
+		case errors.Is(err, machine1.ErrNoSuchUnit):
+		case err != nil:
+			return "", err
+		case state == "failed" && unit == units[0]:
+			// Nobody else sets up units of this name.
+			if err := s.l.cfg.Units.ResetFailed(ctx, unit); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+				return "", err
+			}
+		case isOver(state):
+		case state == "active" && waited > unlistedLimit:
+			return "", machine1.Errorf(machine1.ErrMachineExists, "%s runs already, and has registered no machine", unit)
+		default:
+			return unit, nil
+		}
+	}
+	return "", nil
+}
+
+// namesake is about a machine of the same name that is listed.
+func (s *start) namesake(ctx context.Context, units []string, m machine.Machine) (inTheWay string, err error) {
+	if m.Stopping || m.Leader != nil && !m.Leader.Alive() {
+		return "its registration", nil
+	}
+	if m.Unit != "" {
+		state, err := s.l.cfg.Units.ActiveState(ctx, m.Unit)
+		if err == nil && (isOver(state) || state == "deactivating") {
+			return m.Unit, nil
+		}
+	}
+	if slices.Contains(units, m.Unit) && hasNone(s.options) {
+		s.result = Result{Unit: m.Unit, State: machd.StateRegistered, Note: "it is running already"}
+		return "", errRunning
+	}
+	return "", machine1.Errorf(machine1.ErrMachineExists, "Machine '%s' is running already%s", s.name, whereabouts(m))
+}
+
+// whereabouts says whose a machine is.
+func whereabouts(m machine.Machine) string {
+	var where strings.Builder
+	if m.Unit != "" {
+		where.WriteString(", in " + m.Unit)
+	}
+	if m.Service != "" {
+		where.WriteString(", registered by " + m.Service)
+	}
+	return where.String()
+}

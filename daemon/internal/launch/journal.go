@@ -1,0 +1,89 @@
+package launch
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	logLines   = 10  // that explain a failed start
+	maxLogLine = 400 // bytes of each
+)
+
+// lastLines returns the last lines that one run of a unit logged, oldest first,
+// or those of the unit since a time if the run is not known. It asks a
+// process, since reading a journal needs a library in C; failing is having
+// nothing to tell.
+func lastLines(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
+	// What has been written may not have been read yet.
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
+	args := []string{"-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE", "-n", strconv.Itoa(logLines)}
+	if invocation != [16]byte{} {
+		args = append(args, "_SYSTEMD_INVOCATION_ID="+hex.EncodeToString(invocation[:]))
+	} else {
+		args = append(args, fmt.Sprintf("--since=@%d", since.Unix()), "_SYSTEMD_UNIT="+unit)
+	}
+	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
+	if err != nil {
+		return nil
+	}
+	return parseLines(out)
+}
+
+// parseLines reads what journalctl -o json printed.
+func parseLines(out []byte) (lines []string) {
+	decoder := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var entry struct{ Message json.RawMessage }
+		if decoder.Decode(&entry) != nil {
+			return lines
+		}
+		if text := cleanLine(messageText(entry.Message)); text != "" {
+			lines = append(lines, text)
+		}
+	}
+}
+
+// messageText reads a message, which is a list of bytes if it is no text.
+func messageText(raw json.RawMessage) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	var list []byte
+	var numbers []uint8
+	if json.Unmarshal(raw, &numbers) == nil {
+		list = numbers
+	}
+	return string(list)
+}
+
+// escapes are the sequences by which a console's lines are coloured.
+var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+// cleanLine makes one line of text that may go over the bus.
+func cleanLine(text string) string {
+	text = escapes.ReplaceAllString(strings.ToValidUTF8(text, "?"), "")
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case r < ' ' || r == 0x7f:
+			return -1
+		}
+		return r
+	}, text)
+	text = strings.TrimSpace(text)
+	if len(text) > maxLogLine {
+		text = strings.ToValidUTF8(text[:maxLogLine], "") + " …"
+	}
+	return text
+}

@@ -1,0 +1,337 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const (
+	// startLimit is how long a unit may take until its machine is listed. Its
+	// own limits are lower, as a rule; this one is for those that have none.
+	startLimit = 5 * time.Minute
+	// lookAgain is how long who waits for a unit trusts in being told.
+	lookAgain = 2 * time.Second
+)
+
+// A start is one machine's, from the question whether it can be started until
+// it has come as far as was asked for.
+type start struct {
+	l       *Launcher
+	name    string
+	options machd.StartOptions
+
+	queued, registered, ended chan struct{} // closed when it has come that far
+
+	// What follows is its goroutine's; plan and result.Unit until queued is
+	// closed, the rest of result and err until ended is.
+	plan   Plan
+	result Result
+	err    error
+	held   bool // by our reference, so that PID 1 does not forget how the unit ends
+	undo   undo
+	record record
+}
+
+func newStart(l *Launcher, name string, o machd.StartOptions) *start {
+	return &start{
+		l: l, name: name, options: o,
+		queued: make(chan struct{}), registered: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// run does the work, and takes back what was done if it fails.
+func (s *start) run(ctx context.Context, work func(context.Context) error) {
+	err := work(ctx)
+	switch {
+	case errors.Is(err, errRunning):
+	case err == nil:
+		s.succeeded(ctx)
+	case ctx.Err() != nil:
+		s.err = errGoing
+	default:
+		s.err = s.failed(ctx, err)
+	}
+}
+
+// await waits until the start has come as far as wait says.
+func (s *start) await(ctx context.Context, wait machd.Wait) (Result, error) {
+	reached, state := s.ended, ""
+	switch wait {
+	case machd.WaitNo:
+		reached, state = s.queued, machd.StateQueued
+	case machd.WaitRegistered:
+		reached, state = s.registered, machd.StateRegistered
+	}
+	select {
+	case <-reached:
+	case <-s.ended:
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("the start of '%s' goes on: %w", s.name, ctx.Err())
+	}
+	select {
+	case <-s.ended:
+	default:
+		return Result{Unit: s.plan.Unit, State: state, Note: notes(s.plan.Notes...)}, nil
+	}
+	if s.err == nil && wait == machd.WaitReady && s.result.State == machd.StateRegistered {
+		return s.ready(ctx)
+	}
+	return s.result, s.err
+}
+
+// ready waits until a machine can be used whose start is over.
+func (s *start) ready(ctx context.Context) (Result, error) {
+	m, ok := s.l.cfg.Machines.View().Get(s.name)
+	if !ok {
+		return Result{}, machine1.Errorf(machine1.ErrNoSuchMachine, "Machine '%s' ended before it was ready", s.name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, ReadyLimit)
+	defer cancel()
+	state, note, err := s.l.Ready(ctx, m)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Unit: s.result.Unit, State: state, Note: notes(s.result.Note, note)}, nil
+}
+
+// notes makes one note of several sentences, of which some may be "".
+func notes(sentences ...string) string {
+	var said []string
+	for _, sentence := range sentences {
+		if sentence != "" {
+			said = append(said, sentence)
+		}
+	}
+	return strings.Join(said, "; ")
+}
+
+// begin makes the plan and carries it out.
+func (s *start) begin(ctx context.Context) error {
+	if s.options.WaitTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.options.WaitTimeout)
+		defer cancel()
+	}
+	if err := s.clear(ctx); err != nil {
+		return err
+	}
+	var err error
+	if s.plan, err = s.l.makePlan(ctx, s.name, s.options); err != nil {
+		return err
+	}
+	s.result = Result{Unit: s.plan.Unit, Note: notes(s.plan.Notes...)}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	job, err := s.startUnit(ctx)
+	if err != nil {
+		return err
+	}
+	close(s.queued)
+	limited, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	result, err := s.l.cfg.Units.WaitJob(limited, job)
+	switch {
+	case err != nil:
+		return err
+	case result != "done" && result != "skipped":
+		return jobError(result)
+	}
+	return s.arrive(ctx)
+}
+
+// startUnit has PID 1 start the unit.
+func (s *start) startUnit(ctx context.Context) (job dbus.ObjectPath, err error) {
+	s.record.Asked = true
+	if err := s.record.save(s.l.cfg.Dir); err != nil {
+		return "", err
+	}
+	if s.plan.Existing {
+		if err := s.hold(ctx); err != nil {
+			return "", err
+		}
+		job, err = s.l.cfg.Units.Start(ctx, s.plan.Unit, "fail")
+	} else {
+		s.held = true // the properties say so
+		job, err = s.l.cfg.Units.StartTransient(ctx, s.plan.Unit, "fail", s.plan.Properties)
+	}
+	if err != nil && ctx.Err() == nil {
+		// It refused, and if there is such a unit it is somebody else's.
+		s.held = s.plan.Existing
+		return "", fmt.Errorf("PID 1 does not start %s: %w", s.plan.Unit, err)
+	}
+	s.undo.add(func(ctx context.Context) error { return s.l.endUnit(ctx, s.name, s.plan.Unit, s.plan.Existing) })
+	return job, err
+}
+
+// hold has PID 1 remember how the unit ends.
+func (s *start) hold(ctx context.Context) error {
+	if err := s.l.cfg.Units.Ref(ctx, s.plan.Unit); err != nil {
+		return fmt.Errorf("cannot get hold of %s: %w", s.plan.Unit, err)
+	}
+	s.held = true
+	return nil
+}
+
+// letGo undoes hold.
+func (s *start) letGo(ctx context.Context) {
+	if !s.held {
+		return
+	}
+	s.held = false
+	if err := s.l.cfg.Units.Unref(ctx, s.plan.Unit); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+		s.l.cfg.Log.Debug("PID 1 did not take its reference back.", "unit", s.plan.Unit, "error", err)
+	}
+}
+
+// arrive waits until the machine of a unit that has started is listed, and then
+// until it can be used, if that was asked for.
+func (s *start) arrive(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	m, err := s.awaitListed(limited, machine.Machine{})
+	if s.endedWell(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	close(s.registered)
+	s.result.State = machd.StateRegistered
+	if s.options.Wait != machd.WaitReady {
+		return nil
+	}
+	if err := s.awaitReady(ctx, m); !s.endedWell(err) {
+		return err
+	}
+	return nil
+}
+
+// endedWell reports whether the machine has done already what it was there for,
+// which is no failure of what runs a command.
+func (s *start) endedWell(err error) bool {
+	var over *overError
+	if s.plan.Boots || !errors.As(err, &over) || over.run.Result != "success" {
+		return false
+	}
+	s.result.State, s.result.Note = machd.StateReady, notes(s.result.Note, "it has ended already")
+	return true
+}
+
+// awaitListed returns the machine of the unit once it is listed and is another
+// one than before.
+func (s *start) awaitListed(ctx context.Context, before machine.Machine) (machine.Machine, error) {
+	changed, stop := s.l.watches.add(s.name, s.plan.Unit)
+	defer stop()
+	for {
+		m, ok := s.l.cfg.Machines.View().Get(s.name)
+		if ok && m.Unit == s.plan.Unit && m.Monotonic != before.Monotonic {
+			return m, nil
+		}
+		run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
+		switch {
+		case err == nil && isOver(run.State) && !run.HasJob, errors.Is(err, machine1.ErrNoSuchUnit):
+			return m, &overError{run}
+		case ctx.Err() != nil:
+			return m, machine1.Errorf(machine1.ErrTimeout, "it has not registered a machine")
+		}
+		select {
+		case <-changed:
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// awaitReady waits until the machine can be used. One that reboots meanwhile is
+// another one then.
+func (s *start) awaitReady(ctx context.Context, m machine.Machine) error {
+	ctx, cancel := context.WithTimeout(ctx, ReadyLimit)
+	defer cancel()
+	for {
+		state, note, err := s.l.Ready(ctx, m)
+		if err == nil {
+			s.result.State, s.result.Note = state, notes(s.result.Note, note)
+			return nil
+		}
+		if !errors.Is(err, machine1.ErrNoSuchMachine) {
+			return err
+		}
+		if m, err = s.awaitListed(ctx, m); err != nil {
+			return err
+		}
+	}
+}
+
+// follow tells of a machine that nobody waits for when it can be used.
+func (s *start) follow(ctx context.Context) {
+	if s.err != nil || s.result.State != machd.StateRegistered || s.plan.Unit == "" {
+		return
+	}
+	if r, err := s.ready(ctx); err == nil {
+		s.tellReady(r)
+	}
+}
+
+// succeeded lets go of what the start needed.
+func (s *start) succeeded(ctx context.Context) {
+	s.letGo(ctx)
+	s.record.remove(s.l.cfg.Dir)
+	if s.result.State != machd.StateRegistered {
+		s.tellReady(s.result)
+	}
+}
+
+// Message IDs by which journal readers find how a start went.
+const (
+	messageReady  = "5f8f4a6d1c0b4e0f9a2e7d3c8b615094"
+	messageFailed = "c1d7be0a93f54c1d8e52f06a7b94e3d8"
+)
+
+func (s *start) tellReady(r Result) {
+	s.l.cfg.Log.Info("Machine "+s.name+" is ready.", "MESSAGE_ID", messageReady, "name", s.name, "unit", r.Unit, "state", r.State)
+	s.l.cfg.Emit(Event{Name: s.name, Unit: r.Unit, Ready: true})
+}
+
+// failed takes back what was done, and returns what whoever asked is told.
+func (s *start) failed(ctx context.Context, cause error) error {
+	err := s.explain(ctx, cause)
+	undone := s.undo.run(ctx)
+	s.letGo(ctx)
+	if ctx.Err() != nil {
+		return errGoing // and the next daemon takes it back
+	}
+	s.record.remove(s.l.cfg.Dir)
+	if undone != nil {
+		s.l.cfg.Log.Error("Part of a start that failed is left behind.", "machine", s.name, "error", undone)
+	}
+	if s.plan.Unit == "" {
+		return err // nothing was begun
+	}
+	reason, _, _ := strings.Cut(err.Error(), "\n")
+	s.l.cfg.Log.Warn("Machine "+s.name+" did not start.", "MESSAGE_ID", messageFailed, "name", s.name, "unit", s.plan.Unit, "reason", reason)
+	s.l.cfg.Emit(Event{Name: s.name, Unit: s.plan.Unit, Reason: reason})
+	return err
+}
+
+// An overError says that the unit ended.
+type overError struct{ run unit.Run }
+
+func (e *overError) Error() string { return "its unit ended" }
+
+// A jobError is how a job ended that did not start its unit.
+type jobError string
+
+func (e jobError) Error() string { return "its job ended with result " + string(e) }
+
+func isOver(state string) bool { return state == "inactive" || state == "failed" }
