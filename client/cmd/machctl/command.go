@@ -96,6 +96,8 @@ func (a *app) verbs() []verbRow {
 			groupMachines, nil, "force flat " + actOptions, copyHelp},
 		{a.verb("copy-from NAME PATH [PATH]", "Copy files from a machine to the host", 2, 3, a.copyFrom),
 			groupMachines, nil, "force flat " + actOptions, copyHelp},
+		{a.verb("cat NAME…", "Show the settings of a machine", 1, -1, a.cat), groupMachines, nil, "output", catHelp},
+		{a.verb("edit NAME…", "Edit the settings of a machine", 1, -1, a.edit), groupMachines, nil, "", editHelp},
 		{a.verb("list-images", "List the images that machines can start from", 0, 0, a.listImages),
 			groupImages, nil, "all full no-legend output", ""},
 		{a.verb("clone NAME NEW", "Copy an image", 2, 2, a.clone),

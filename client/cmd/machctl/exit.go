@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 
@@ -50,6 +51,7 @@ var exitCodes = []struct {
 	{unix.EEXIST, exitExists},
 	{machine1.ErrAccessDenied, exitDenied},
 	{machine1.ErrInteractionRequired, exitDenied},
+	{fs.ErrPermission, exitDenied},
 	{machine1.ErrTimeout, exitTimeout},
 	{machine1.ErrServiceUnknown, exitUnavailable},
 	{machine1.ErrDisconnected, exitUnavailable},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -57,7 +58,7 @@ func (a *app) hint(err error) string {
 		return `"machctl list-images" shows the images there are`
 	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
 		return "without --no-ask-password you are asked for a password"
-	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired):
+	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired), errors.Is(err, fs.ErrPermission):
 		return a.deniedHint(err)
 	case errors.Is(err, machine1.ErrServiceUnknown):
 		return fmt.Sprintf(`"%s" starts machd where it is installed, and "%s" says why it does not run`,

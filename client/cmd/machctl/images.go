@@ -24,7 +24,7 @@ func (a *app) listImages(ctx context.Context, _ []string) error {
 	if !a.all {
 		images = slices.DeleteFunc(images, func(i client.Image) bool { return strings.HasPrefix(i.Name, ".") })
 	}
-	if strings.HasPrefix(a.output, "json") {
+	if a.json() {
 		return a.printJSON(imagesJSON(images))
 	}
 	a.ui.print(a.drawList(imagesTable(images), "images"))

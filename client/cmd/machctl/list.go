@@ -28,7 +28,7 @@ func (a *app) list(ctx context.Context) error {
 		return err
 	}
 	details := a.client.Overview(ctx, machines, a.timeout.or(listTimeout))
-	if strings.HasPrefix(a.output, "json") {
+	if a.json() {
 		return a.printJSON(a.machinesJSON(details))
 	}
 	a.ui.print(a.drawList(a.machinesTable(details), "machines"))

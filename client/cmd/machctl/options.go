@@ -81,6 +81,9 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.maxAddresses.n = 1
 }
 
+// json reports whether a result is wanted as JSON.
+func (o *options) json() bool { return strings.HasPrefix(o.output, "json") }
+
 // scoped is a command line of systemctl or journalctl for the service manager
 // whose machines are spoken of.
 func (o *options) scoped(command string) string {

@@ -21,6 +21,7 @@ import (
 const (
 	styleGrey = "90"
 	styleRed  = "1;31"
+	styleBlue = "34"
 )
 
 // A ui is where we print, and what can be printed there.

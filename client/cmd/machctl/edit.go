@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
+)
+
+const editHelp = `The editor of $SYSTEMD_EDITOR, $EDITOR or $VISUAL gets a copy of the .nspawn file
+of each NAME. What was changed is put in place when it ends; a file that is left
+empty, or as it was, changes nothing. A file that came with the image is left
+alone, and what is written counts in its place. It takes effect when the machine
+is started the next time.`
+
+// editors are tried in this order where the environment names none.
+var editors = []string{"editor", "nano", "vim", "vi"}
+
+// An edition is a settings file that is being edited.
+type edition struct {
+	name   string // of the machine
+	target string // path of the file that is to be
+	before []byte // what the editor got
+	there  []byte // what the target was then, nil if it was not there
+	draft  string // path of what the editor has
+}
+
+// edit lets an editor change settings, all in one run of it.
+func (a *app) edit(ctx context.Context, names []string) (err error) {
+	if err := checkNames(names, machine1.ValidMachineName); err != nil {
+		return err
+	}
+	if !a.ui.isTerminal() && a.stock {
+		return errors.New("cannot edit settings: the output is not a terminal")
+	}
+	var editions []*edition
+	defer func() {
+		for _, e := range editions {
+			_ = os.Remove(e.draft)
+		}
+	}()
+	var drafts []string
+	for _, name := range names {
+		e, err := beginEdition(name)
+		if err != nil {
+			return fmt.Errorf("cannot edit the settings of %q: %w", name, err)
+		}
+		editions, drafts = append(editions, e), append(drafts, e.draft)
+	}
+	if err := runEditor(ctx, drafts); err != nil {
+		return err
+	}
+	var failed failures
+	for _, e := range editions {
+		if err := a.putInPlace(e); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed.orNil()
+}
+
+// beginEdition writes the draft of what the editor gets, beside the file that
+// is to be.
+func beginEdition(name string) (*edition, error) {
+	files, err := client.NspawnFiles(name)
+	if err != nil {
+		return nil, err
+	}
+	e := &edition{name: name, target: filepath.Join(client.SettingsDir, name+".nspawn")}
+	if len(files) > 0 {
+		e.before = []byte(files[0].Text)
+		if !files[0].Untrusted {
+			e.target, e.there = files[0].Path, e.before
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(e.target), 0o755); err != nil {
+		return nil, err
+	}
+	draft, err := os.CreateTemp(filepath.Dir(e.target), ".#"+name+".nspawn-*")
+	if err != nil {
+		return nil, err
+	}
+	e.draft = draft.Name()
+	_, err = draft.Write(e.before)
+	if err := errors.Join(err, draft.Chmod(modeOf(e.target)), draft.Close()); err != nil {
+		return nil, errors.Join(err, os.Remove(e.draft))
+	}
+	return e, nil
+}
+
+// modeOf keeps the mode of a file that is replaced.
+func modeOf(path string) fs.FileMode {
+	if info, err := os.Stat(path); err == nil {
+		return info.Mode().Perm()
+	}
+	return 0o644
+}
+
+func runEditor(ctx context.Context, files []string) error {
+	editor, err := findEditor()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, editor[0], append(editor[1:], files...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("nothing is changed: the editor %s: %w", editor[0], err)
+	}
+	return nil
+}
+
+func findEditor() ([]string, error) {
+	for _, name := range []string{"SYSTEMD_EDITOR", "EDITOR", "VISUAL"} {
+		if words := strings.Fields(os.Getenv(name)); len(words) > 0 {
+			return words, nil
+		}
+	}
+	for _, name := range editors {
+		if path, err := exec.LookPath(name); err == nil {
+			return []string{path}, nil
+		}
+	}
+	return nil, &hintedError{
+		fmt.Errorf("nothing is changed: there is no editor, neither %s", strings.Join(editors, " nor ")),
+		"$EDITOR names the one that you like",
+	}
+}
+
+// putInPlace makes the file of what the editor has left.
+func (a *app) putInPlace(e *edition) error {
+	text, err := os.ReadFile(e.draft)
+	if err != nil {
+		return fmt.Errorf("cannot read what the editor left for %q: %w", e.name, err)
+	}
+	switch {
+	case len(bytes.TrimSpace(text)) == 0:
+		a.ui.notice(fmt.Sprintf("the settings of %q were left empty, so nothing is changed", e.name))
+		return nil
+	case bytes.Equal(text, e.before):
+		a.ui.notice(fmt.Sprintf("the settings of %q are as they were", e.name))
+		return nil
+	}
+	now, err := os.ReadFile(e.target)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot look at %s again: %w", e.target, err)
+	}
+	if !bytes.Equal(now, e.there) {
+		kept := e.draft
+		e.draft = ""
+		return &hintedError{
+			fmt.Errorf("%s was changed by somebody else meanwhile, so it is left alone", e.target),
+			fmt.Sprintf("what you wrote is in %s", kept),
+		}
+	}
+	if err := os.Rename(e.draft, e.target); err != nil {
+		return fmt.Errorf("cannot put %s in place: %w", e.target, err)
+	}
+	a.noticeSettings(client.SettingsFile{Path: e.target}, nspawnfile.Parse(string(text)))
+	return nil
+}
