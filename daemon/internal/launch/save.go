@@ -1,0 +1,195 @@
+package launch
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
+)
+
+const (
+	settingsDir = "/etc/systemd/nspawn"
+	unitDir     = "/etc/systemd/system"
+	// dropInName is the file that machd writes; whatever an administrator calls
+	// his, it may be read after it.
+	dropInName = "50-machd.conf"
+	savedMode  = fs.FileMode(0o644)
+)
+
+// SettingsPath is where the .nspawn file of a machine is written.
+func SettingsPath(name string) string { return filepath.Join(settingsDir, name+".nspawn") }
+
+// DropInPath is where what the unit of a machine is told is written.
+func DropInPath(name string) string {
+	return filepath.Join(unitDir, machine1.ServiceUnit(name)+".d", dropInName)
+}
+
+// A saving is options on their way into the files that later starts read.
+type saving struct {
+	settings, dropIn *nspawnfile.File
+}
+
+// savedFiles returns the files that make later starts of the machine what o
+// makes of this one, by whatever program: its .nspawn file, and a drop-in for
+// its unit systemd-nspawn@NAME.service. Options that are not given stay as they
+// were saved. command is what the unit runs, if options ask for what no setting
+// stands for, and nil otherwise. read returns what is in a file, "" if it is not
+// there. Files that would stay as they are are left out.
+func savedFiles(name string, o machd.StartOptions, command []string, read func(path string) (string, error)) ([]File, error) {
+	if o.Overlay {
+		return nil, machine1.Errorf(machine1.ErrInvalidArgs,
+			"An overlay cannot be saved: systemd-nspawn has no setting for it; ephemeral has one")
+	}
+	if o.VM {
+		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "Options of a virtual machine cannot be saved: systemd-vmspawn reads no settings")
+	}
+	paths := []string{SettingsPath(name), DropInPath(name)}
+	var parsed []*nspawnfile.File
+	var before []string
+	for _, path := range paths {
+		text, err := read(path)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read what was saved before: %w", err)
+		}
+		before, parsed = append(before, text), append(parsed, nspawnfile.Parse(text))
+	}
+	s := saving{parsed[0], parsed[1]}
+	s.saveSettings(o)
+	s.saveUnit(o, command)
+	var files []File
+	for i, path := range paths {
+		if text := parsed[i].String(); text != before[i] {
+			files = append(files, File{Path: path, Content: []byte(text), Mode: savedMode})
+		}
+	}
+	return files, nil
+}
+
+// saveSettings writes what has a setting.
+func (s saving) saveSettings(o machd.StartOptions) {
+	switch {
+	case o.Boot != "":
+		s.settings.Set("Exec", "Boot", o.Boot)
+	case len(o.Command) > 0:
+		s.settings.Set("Exec", "Boot", "no")
+	}
+	if len(o.Command) > 0 {
+		s.settings.Set("Exec", "Parameters", quoteWords(o.Command))
+	}
+	s.set(s.settings, "Exec", "Hostname", o.Hostname)
+	s.set(s.settings, "Exec", "PrivateUsers", o.PrivateUsers)
+	s.set(s.settings, "Exec", "KillSignal", o.StopSignal)
+	if o.Ephemeral {
+		s.settings.Set("Exec", "Ephemeral", "yes")
+	}
+	for _, assignment := range o.Environment {
+		s.setVariable(assignment)
+	}
+	s.add("Exec", "Capability", o.Capabilities)
+	s.add("Files", "Bind", o.Bind)
+	s.add("Files", "BindReadOnly", o.BindReadOnly)
+}
+
+// saveUnit writes what PID 1 is told.
+func (s saving) saveUnit(o machd.StartOptions, command []string) {
+	s.saveLimits(o.Limits)
+	s.set(s.dropIn, "Service", "Slice", o.Slice)
+	s.set(s.dropIn, "Service", "Restart", string(o.Restart))
+	if o.StopTimeout > 0 {
+		s.dropIn.Set("Service", "TimeoutStopSec", strconv.FormatInt(o.StopTimeout.Microseconds(), 10)+"us")
+	}
+	if o.Protect {
+		s.dropIn.Set("Unit", "RefuseManualStop", "yes")
+	}
+	for _, assignment := range o.Properties {
+		key, value, _ := strings.Cut(assignment, "=")
+		section := sectionOf(key)
+		if value == "" {
+			s.dropIn.Remove(section, key, "")
+		}
+		s.dropIn.Add(section, key, value)
+	}
+	if command != nil {
+		// The empty one takes back what the template says.
+		s.dropIn.Remove("Service", "ExecStart", "")
+		s.dropIn.Add("Service", "ExecStart", "")
+		s.dropIn.Add("Service", "ExecStart", strings.ReplaceAll(quoteWords(command), "%", "%%"))
+	}
+}
+
+func (s saving) saveLimits(l machd.Limits) {
+	s.set(s.dropIn, "Service", "MemoryMax", l.Memory)
+	s.set(s.dropIn, "Service", "TasksMax", l.Tasks)
+	switch l.CPUs {
+	case "":
+	case "infinity":
+		s.dropIn.Set("Service", "CPUQuota", "")
+	default:
+		if n, err := parseDecimal(l.CPUs); err == nil {
+			s.dropIn.Set("Service", "CPUQuota", strconv.FormatFloat(n*100, 'f', -1, 64)+"%")
+		}
+	}
+	if l.IOWeight == "infinity" {
+		s.dropIn.Set("Service", "IOWeight", "")
+		return
+	}
+	s.set(s.dropIn, "Service", "IOWeight", l.IOWeight)
+}
+
+// set gives a key its value if there is one.
+func (s saving) set(f *nspawnfile.File, section, key, value string) {
+	if value != "" {
+		f.Set(section, key, value)
+	}
+}
+
+// add adds the values that are not there yet.
+func (s saving) add(section, key string, values []string) {
+	for _, value := range values {
+		if !slices.Contains(s.settings.Values(section, key), value) {
+			s.settings.Add(section, key, value)
+		}
+	}
+}
+
+// setVariable replaces an earlier value of the variable where it has a line of
+// its own; another one is overruled by standing before it.
+func (s saving) setVariable(assignment string) {
+	name, _, _ := strings.Cut(assignment, "=")
+	for _, value := range s.settings.Values("Exec", "Environment") {
+		words, err := splitWords(value)
+		if err == nil && len(words) == 1 && strings.HasPrefix(words[0], name+"=") {
+			s.settings.Remove("Exec", "Environment", value)
+		}
+	}
+	s.settings.Add("Exec", "Environment", quoteWord(assignment))
+}
+
+func quoteWords(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = quoteWord(word)
+	}
+	return strings.Join(quoted, " ")
+}
+
+// unitKeys are the settings that are the same for units of all kinds.
+//
+// Reference: systemd.unit(5).
+const unitKeys = " After Before BindsTo CollectMode Conflicts DefaultDependencies Description Documentation FailureAction IgnoreOnIsolate " +
+	"JobTimeoutSec JoinsNamespaceOf OnFailure OnFailureJobMode OnSuccess PartOf PropagatesReloadTo PropagatesStopTo RefuseManualStart " +
+	"RefuseManualStop Requires RequiresMountsFor Requisite StartLimitBurst StartLimitIntervalSec StopPropagatedFrom StopWhenUnneeded " +
+	"SuccessAction SurviveFinalKillSignal Upholds Wants WantsMountsFor "
+
+func sectionOf(key string) string {
+	if strings.Contains(unitKeys, " "+key+" ") || strings.HasPrefix(key, "Condition") || strings.HasPrefix(key, "Assert") {
+		return "Unit"
+	}
+	return "Service"
+}
