@@ -57,11 +57,17 @@ type Callers interface {
 	BusCaller(ctx context.Context, sender string) (auth.Caller, error)
 }
 
+// Launcher starts and ends machines; *launch.Launcher does.
+type Launcher interface {
+	Ender
+}
+
 // Config is what the API stands on.
 type Config struct {
 	Machines   *machine.Manager
 	Images     Images
 	Inside     Inside
+	Launcher   Launcher
 	Operations *operation.Set
 	Authority  Callers
 	Access     *access.Gate
@@ -73,6 +79,7 @@ type API struct {
 	machines   *machine.Manager
 	images     Images
 	inside     Inside
+	launcher   Launcher
 	operations *operation.Set
 	callers    Callers
 	gate       *access.Gate
@@ -87,6 +94,7 @@ func New(cfg Config) *API {
 		machines:   cfg.Machines,
 		images:     cfg.Images,
 		inside:     cfg.Inside,
+		launcher:   cfg.Launcher,
 		operations: cfg.Operations,
 		callers:    cfg.Authority,
 		gate:       cfg.Access,

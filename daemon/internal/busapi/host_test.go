@@ -46,6 +46,8 @@ func TestHostAsAMachine(t *testing.T) {
 		{machd.MachineInterface, "Unbind", []any{"/b", none}, notSupported},
 		{machd.MachineInterface, "CopyFrom", []any{"/a", "/b", none}, notSupported},
 		{machd.MachineInterface, "CopyTo", []any{"/a", "/b", none}, notSupported},
+		{machd.MachineInterface, "Stop", []any{none}, notSupported},
+		{machd.MachineInterface, "Restart", []any{none}, notSupported},
 		{machine1.ManagerInterface, "MapFromMachineUser", []any{machine1.Host, uint32(0)}, invalid},
 		{machine1.ManagerInterface, "MapFromMachineGroup", []any{machine1.Host, uint32(0)}, invalid},
 		{machine1.ManagerInterface, "UnregisterMachine", []any{machine1.Host}, works},

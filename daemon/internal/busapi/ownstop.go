@@ -1,9 +1,116 @@
 package busapi
 
-import "github.com/machd/machd/daemon/internal/vtable"
+import (
+	"context"
+	"errors"
+
+	"github.com/machd/machd/daemon/internal/access"
+	"github.com/machd/machd/daemon/internal/launch"
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/vtable"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// Ender waits for machines and ends them; *launch.Launcher does.
+type Ender interface {
+	Wait(ctx context.Context, m machine.Machine, o machd.WaitOptions) (state, note string, err error)
+	Stop(ctx context.Context, m machine.Machine, o machd.StopOptions) (how string, err error)
+	StopUnregistered(ctx context.Context, name string, o machd.StopOptions) (how string, err error)
+	Restart(ctx context.Context, m machine.Machine, o machd.StopOptions) (launch.Result, error)
+	RestartUnregistered(ctx context.Context, name string, o machd.StopOptions) (launch.Result, error)
+}
 
 // stopRows end machines and wait for them.
-var stopRows = []vtable.Method{}
+var stopRows = []vtable.Method{
+	{Name: "StopMachine", In: "machine options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStopMachine},
+	{Name: "RestartMachine", In: "machine options", Out: "unit state note", Access: machd.ActionStop, Slow: true, Func: ownRestartMachine},
+	{Name: "WaitMachine", In: "machine options", Out: "state note", Slow: true, Func: ofMachine(ownWait)},
+}
 
 // stopMachineRows is the same on a machine's object.
-var stopMachineRows = []vtable.Method{}
+var stopMachineRows = []vtable.Method{
+	{Name: "Stop", In: "options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStop},
+	{Name: "Restart", In: "options", Out: "unit state note", Access: machd.ActionStop, Slow: true, Func: ownRestart},
+	{Name: "Wait", In: "options", Out: "state note", Slow: true, Func: ownWait},
+}
+
+// ownStopMachine also ends a machine that is only being started, or has left
+// its unit behind.
+func ownStopMachine(ctx context.Context, c *vtable.Call, a *API, name string, opts options) (how string, err error) {
+	if m, err := a.find(name); err == nil {
+		return ownStop(ctx, c, machineObject{a, m}, opts)
+	}
+	parsed, err := a.mayEndUnregistered(ctx, c, access.OwnStop, name, opts)
+	if err != nil {
+		return "", err
+	}
+	return a.launcher.StopUnregistered(ctx, name, parsed)
+}
+
+func ownRestartMachine(ctx context.Context, c *vtable.Call, a *API, name string, opts options) (unit, state, note string, err error) {
+	if m, err := a.find(name); err == nil {
+		return ownRestart(ctx, c, machineObject{a, m}, opts)
+	}
+	parsed, err := a.mayEndUnregistered(ctx, c, access.OwnRestart, name, opts)
+	if err != nil {
+		return "", "", "", err
+	}
+	r, err := a.launcher.RestartUnregistered(ctx, name, parsed)
+	return r.Unit, r.State, r.Note, err
+}
+
+// mayEndUnregistered asks about a machine that nobody owns: it is not there.
+func (a *API) mayEndUnregistered(ctx context.Context, c *vtable.Call, rule access.Rule, name string, opts options) (machd.StopOptions, error) {
+	parsed, err := machd.ParseStopOptions(opts)
+	switch {
+	case err != nil:
+		return parsed, err
+	case !machine1.ValidMachineName(name):
+		return parsed, access.NoSuchMachine(name)
+	}
+	return parsed, a.ask(ctx, c, rule, map[string]string{"machine": name, "force": oneIf(parsed.Force)})
+}
+
+// ownStop answers once the machine has gone for good.
+func ownStop(ctx context.Context, c *vtable.Call, o machineObject, opts options) (how string, err error) {
+	m, parsed, err := o.mayEnd(ctx, c, access.OwnStop, opts)
+	if errors.Is(err, machine1.ErrNoSuchMachine) {
+		return machd.StopGone, nil // while somebody was asked
+	}
+	if err != nil {
+		return "", err
+	}
+	return o.api.launcher.Stop(ctx, m, parsed)
+}
+
+// ownRestart answers once the machine can be used again.
+func ownRestart(ctx context.Context, c *vtable.Call, o machineObject, opts options) (unit, state, note string, err error) {
+	m, parsed, err := o.mayEnd(ctx, c, access.OwnRestart, opts)
+	if err != nil {
+		return "", "", "", err
+	}
+	r, err := o.api.launcher.Restart(ctx, m, parsed)
+	return r.Unit, r.State, r.Note, err
+}
+
+func (o machineObject) mayEnd(ctx context.Context, c *vtable.Call, rule access.Rule, opts options) (machine.Machine, machd.StopOptions, error) {
+	parsed, err := machd.ParseStopOptions(opts)
+	if err != nil {
+		return *o.machine, parsed, err
+	}
+	if o.machine.Class == machine1.ClassHost {
+		return *o.machine, parsed, machine1.Errorf(machine1.ErrNotSupported, "The host cannot be ended as a machine")
+	}
+	m, err := o.ask(ctx, c, rule, map[string]string{"force": oneIf(parsed.Force)})
+	return m, parsed, err
+}
+
+// ownWait answers once the machine can be used.
+func ownWait(ctx context.Context, _ *vtable.Call, o machineObject, opts options) (state, note string, err error) {
+	parsed, err := machd.ParseWaitOptions(opts)
+	if err != nil {
+		return "", "", err
+	}
+	return o.api.launcher.Wait(ctx, *o.machine, parsed)
+}

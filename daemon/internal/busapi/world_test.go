@@ -183,6 +183,7 @@ type world struct {
 	machines   *machine.Manager
 	polkit     *polkit
 	inside     *insideWorld
+	launch     *launchWorld
 	operations *operation.Set
 	server     string // its unique name
 	pool       string // directory of the images
@@ -201,6 +202,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		polkit:     &polkit{Authority: auth.New(conn, log)},
 		inside:     &insideWorld{begun: make(chan struct{}, operation.Max)},
+		launch:     &launchWorld{},
 		operations: operation.NewSet(),
 		pool:       t.TempDir(),
 		client:     b.Dial(),
@@ -247,6 +249,7 @@ func (w *world) serve(t *testing.T, address string, log *slog.Logger) {
 	api := New(Config{
 		Machines: w.machines, Inside: w.inside, Operations: w.operations, LogLevel: new(slog.LevelVar),
 		Images:    w.looks,
+		Launcher:  w.launch,
 		Authority: w.polkit, Access: access.New(w.polkit, w.machines),
 	})
 	server, err := vtable.Dial(t.Context(), address, vtable.Config{

@@ -10,6 +10,7 @@ import (
 // Units is what a launcher asks of PID 1; *unit.Manager is it.
 type Units interface {
 	startUnits
+	stopUnits
 }
 
 // Machines tells which machines there are; *machine.Manager does.

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,13 @@ func (l *Launcher) Ready(ctx context.Context, m machine.Machine) (state, note st
 	}
 }
 
+// Wait is Ready with a limit of its own.
+func (l *Launcher) Wait(ctx context.Context, m machine.Machine, o machd.WaitOptions) (state, note string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(o.Timeout, ReadyLimit))
+	defer cancel()
+	return l.Ready(ctx, m)
+}
+
 // errEnded is why nobody waits any longer.
 var errEnded = errors.New("the machine ended")
 
@@ -121,9 +129,9 @@ func (w *waiting) look(ctx context.Context) (state, note string) {
 		return w.await(ctx)
 	case boot.Systemd:
 		return w.withoutBus(ctx)
-	case boot.Program != "init" && boot.Program != "systemd":
+	case !isInit(boot.Program):
 		return machd.StateReady, ""
-	case w.age() > initLimit:
+	case age(w.m.Monotonic) > initLimit:
 		return machd.StateReady, "its init is not systemd; nothing else is known than that it runs"
 	}
 	w.lacks = "its init does not answer"
@@ -157,7 +165,7 @@ func (w *waiting) judge(ctx context.Context, system string) (state, note string)
 		return "", ""
 	}
 	w.lacks = fmt.Sprintf("its system is %q", system)
-	if system != "starting" || w.age() <= bootLimit {
+	if system != "starting" || age(w.m.Monotonic) <= bootLimit {
 		return "", ""
 	}
 	if boot, err := w.guests.Boot(ctx, w.m.Leader); err != nil || boot.NoLogin {
@@ -169,7 +177,7 @@ func (w *waiting) judge(ctx context.Context, system string) (state, note string)
 // withoutBus is about a systemd that has no bus, for now or for good.
 func (w *waiting) withoutBus(ctx context.Context) (state, note string) {
 	w.lacks = "its system bus is not there"
-	if w.age() <= bootLimit {
+	if age(w.m.Monotonic) <= bootLimit {
 		return "", ""
 	}
 	system, err := w.guests.PrivateState(ctx, w.m.Leader)
@@ -192,13 +200,16 @@ func (w *waiting) unasked(ctx context.Context) (state, note string) {
 	return machd.StateReady, "its service manager cannot be asked; its bus is up"
 }
 
-// age is how long ago the machine was registered.
-func (w *waiting) age() time.Duration {
+// isInit reports whether a leader that runs program is an init.
+func isInit(program string) bool { return program == "init" || program == "systemd" }
+
+// age is how long ago a time of CLOCK_MONOTONIC was, which is in µs.
+func age(since uint64) time.Duration {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return 0
 	}
-	return time.Duration(now.Nano()) - time.Duration(w.m.Monotonic)*time.Microsecond
+	return time.Duration(now.Nano()) - time.Duration(since)*time.Microsecond
 }
 
 // failure says why the machine is not waited for any longer.

@@ -65,11 +65,17 @@ type Inside interface {
 	CopyTo(ctx context.Context, leader *proc.PIDFD, c inside.Copy) error
 }
 
+// Launcher starts and ends machines; *launch.Launcher does.
+type Launcher interface {
+	Ender
+}
+
 // Config is what the API stands on.
 type Config struct {
 	Machines   Machines
 	Images     Images
 	Inside     Inside
+	Launcher   Launcher
 	Operations *operation.Set
 	Access     *access.Gate
 	LogLevel   *slog.LevelVar
