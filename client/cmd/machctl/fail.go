@@ -19,7 +19,12 @@ func (a *app) fail(err error) {
 		if errors.As(e, &status) {
 			continue
 		}
-		a.ui.problem(e.Error())
+		// What a daemon says at length is in further lines.
+		problem, more, _ := strings.Cut(e.Error(), "\n")
+		a.ui.problem(problem)
+		for _, line := range strings.FieldsFunc(more, func(r rune) bool { return r == '\n' }) {
+			a.ui.detail(line)
+		}
 		var logged *loggedError
 		if errors.As(e, &logged) {
 			for _, line := range logged.lines {

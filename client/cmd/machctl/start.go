@@ -4,9 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
 	"sync"
 
+	"github.com/spf13/cobra"
+
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -21,14 +28,154 @@ type loggedError struct {
 
 func (e *loggedError) Unwrap() error { return e.error }
 
-// start starts containers as units of the stock template. The units are queued
-// one after the other, since each may ask for a password, and awaited together.
-func (a *app) start(ctx context.Context, names []string) error {
+// startVerb has names before "--" and a command behind it.
+func (a *app) startVerb() *cobra.Command {
+	verb := a.verb("start NAME… [-- COMMAND [ARGUMENT…]]", "Start machines and wait until they can be used", 1, -1, nil)
+	verb.RunE = func(cmd *cobra.Command, args []string) error {
+		names, command := args, []string(nil)
+		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+			names, command = args[:dash], args[dash:]
+		}
+		if len(names) == 0 {
+			// As units do, which cannot know what a name begins with.
+			names, command = command, nil
+		}
+		return a.start(cmd.Context(), names, command)
+	}
+	return verb
+}
+
+// start has machd start machines, all at the same time.
+func (a *app) start(ctx context.Context, names, command []string) error {
+	o, err := a.startFor(command)
+	if err != nil {
+		return err
+	}
+	plain := len(withoutWait(o).Variants()) == 0
+	if a.stock || a.user && plain {
+		return a.startUnits(ctx, names)
+	}
+	if err := a.connectToAct(ctx, machd.ActionStart); err != nil {
+		return err
+	}
+	ours, err := a.client.IsMachd(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !ours && plain:
+		return a.startUnits(ctx, names)
+	}
+	if names, err = a.imageNames(ctx, names); err != nil {
+		return err
+	}
 	if err := checkNames(names, machine1.ValidMachineName); err != nil {
 		return err
 	}
-	if err := a.connectToAct(ctx, actionManageUnits); err != nil {
+	starts := make([]func() error, 0, len(names))
+	for _, name := range names {
+		starts = append(starts, func() error { return a.startOne(ctx, name, o) })
+	}
+	return a.summed("started", len(names), a.actTogether(starts))
+}
+
+func withoutWait(o machd.StartOptions) machd.StartOptions {
+	o.Wait, o.WaitTimeout = "", 0
+	return o
+}
+
+// startOne starts a machine. The daemon has a limit of its own.
+func (a *app) startOne(ctx context.Context, name string, o machd.StartOptions) error {
+	launched, err := a.client.Launch(ctx, name, o)
+	switch {
+	case err == nil:
+		a.startNote(name, launched.Note)
+		return nil
+	case errors.Is(err, machine1.ErrJobFailed), errors.Is(err, machine1.ErrTimeout):
+		return &hintedError{err, fmt.Sprintf(`"machctl logs %s" says more`, name)}
+	}
+	return err
+}
+
+// startNote shows what the daemon tells of a machine. Most of that is about "it".
+func (a *app) startNote(name, note string) {
+	if note == "" {
+		return
+	}
+	if rest, ok := strings.CutPrefix(note, "it "); ok {
+		a.ui.notice(fmt.Sprintf("%q %s", name, rest))
+		return
+	}
+	a.ui.notice(fmt.Sprintf("%q: %s", name, note))
+}
+
+// actTogether does several things that may need a password: root all at the same
+// time, others one by one until the first was allowed, since one answer is
+// good for all, as a rule.
+func (a *app) actTogether(do []func() error) error {
+	if os.Geteuid() == 0 || len(do) < 2 {
+		return together(do)
+	}
+	first := do[0]()
+	if errors.Is(first, machine1.ErrAccessDenied) || errors.Is(first, machine1.ErrInteractionRequired) {
+		return first
+	}
+	return join(first, together(do[1:]))
+}
+
+// summed says how many of several it is done with, and returns what went wrong.
+func (a *app) summed(done string, all int, err error) error {
+	if all > 1 {
+		failed := 0
+		if err != nil {
+			failed = len(flatten(err))
+		}
+		a.ui.notice(fmt.Sprintf("%s %d of %d", done, all-failed, all))
+	}
+	return err
+}
+
+// imageNames replaces patterns by the names of the images that match.
+func (a *app) imageNames(ctx context.Context, names []string) (all []string, err error) {
+	if !slices.ContainsFunc(names, isPattern) {
+		return names, nil
+	}
+	images, err := a.client.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if !isPattern(name) {
+			all = append(all, name)
+			continue
+		}
+		before := len(all)
+		for _, image := range images {
+			if ok, _ := path.Match(name, image.Name); ok && machine1.ValidMachineName(image.Name) {
+				all = append(all, image.Name)
+			}
+		}
+		if len(all) == before {
+			return nil, machine1.Errorf(machine1.ErrNoSuchImage, "no image is called like %q", name)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+func isPattern(name string) bool { return strings.ContainsAny(name, "*?[") }
+
+// startUnits starts containers as units of the stock template. The units are
+// queued one after the other, since each may ask for a password, and awaited
+// together.
+func (a *app) startUnits(ctx context.Context, names []string) error {
+	if err := checkNames(names, machine1.ValidMachineName); err != nil {
 		return err
+	}
+	a.action = actionManageUnits
+	if a.client == nil {
+		if err := a.connectToAct(ctx, actionManageUnits); err != nil {
+			return err
+		}
 	}
 	var waits []func() error
 	failed := each(names, func(name string) error {

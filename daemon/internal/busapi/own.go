@@ -19,6 +19,7 @@ import (
 var ownManagerInterface = vtable.Interface{
 	Name:    machd.ManagerInterface,
 	Methods: slices.Concat(ownFileRows, launchRows, stopRows, execRows, usageRows),
+	Signals: startSignals,
 }
 
 // ownMachineInterface is the same for a machine's object.

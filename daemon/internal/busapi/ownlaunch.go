@@ -1,9 +1,13 @@
 package busapi
 
-import "github.com/machd/machd/daemon/internal/vtable"
+import (
+	"slices"
+
+	"github.com/machd/machd/daemon/internal/vtable"
+)
 
 // launchRows start machines and set their limits.
-var launchRows = []vtable.Method{}
+var launchRows = slices.Concat(startRows)
 
 // launchMachineRows is the same on a machine's object.
 var launchMachineRows = []vtable.Method{}

@@ -46,6 +46,7 @@ var ownMachineInterface = varlink.Interface[*API]{
 	Methods: slices.Concat(ownMachineMethods, launchMethods, stopMethods, execMethods, usageMethods),
 	Errors: []varlink.ErrorType{
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},
+		startFailed,
 	},
 }
 

@@ -1,6 +1,6 @@
 package varlinkapi
 
-import "github.com/machd/machd/daemon/internal/varlink"
+import "slices"
 
 // launchMethods start machines and set their limits.
-var launchMethods = []varlink.Method[*API]{}
+var launchMethods = slices.Concat(startMethods)

@@ -67,6 +67,7 @@ type Inside interface {
 
 // Launcher starts and ends machines; *launch.Launcher does.
 type Launcher interface {
+	Starter
 	Ender
 }
 

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"log/slog"
+	"path/filepath"
+
+	"github.com/machd/machd/daemon/internal/busapi"
+	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/launch"
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/unit"
+)
+
+// nspawnDir is where the system's systemd-nspawn keeps what it needs at run time.
+const nspawnDir = "/run/systemd/nspawn"
+
+// newLauncher returns what starts and ends machines. It has to be told of
+// machines that come and go, too. Its signals go to what emitter returns by the
+// time that there are any.
+func newLauncher(self instance, units *unit.Manager, machines *machine.Manager, images *image.Store, guard *inside.Guard,
+	emitter func() busapi.Emitter, log *slog.Logger) *launch.Launcher {
+	cfg := launch.Config{
+		Units: units, Machines: machines, Images: images, Guests: guard,
+		Dir:  filepath.Join(filepath.Dir(self.execDir), "starts"),
+		Emit: func(e launch.Event) { busapi.AnnounceStart(emitter(), e) },
+		Log:  log,
+	}
+	if !self.user {
+		cfg.NspawnDir = nspawnDir
+	}
+	launcher := launch.New(cfg)
+	units.Watch(launcher.UnitEvent)
+	return launcher
+}
