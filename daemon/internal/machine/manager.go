@@ -57,6 +57,7 @@ type Manager struct {
 	log      *slog.Logger
 	work     *work
 	awaited  unitWaiters
+	ends     unitEnds
 	usages   usages
 	user     bool
 	leaders  *proc.Watcher // while Run runs
@@ -122,7 +123,9 @@ func (m *Manager) UnitEvent(e unit.Event) {
 	case unit.UnitRemoved:
 		m.awaited.wake(e.Unit)
 	}
-	if seen, ok := m.View().ByUnit(e.Unit); ok {
+	seen, ok := m.View().ByUnit(e.Unit)
+	m.ends.take(e, ok)
+	if ok {
 		m.collect(seen.Name)
 	}
 }
@@ -139,7 +142,7 @@ func (m *Manager) find(name string) (Machine, error) {
 // began is what follows Add: the log line, and the watch over the leader.
 func (m *Manager) began(added Machine) {
 	m.log.Info("New machine "+added.Name+".",
-		"MESSAGE_ID", messageMachineStart, "name", added.Name, "leader", added.leader.pid)
+		append(historyFields(added), "MESSAGE_ID", messageMachineStart)...)
 	if added.Leader == nil {
 		return
 	}
@@ -155,17 +158,25 @@ func (m *Manager) began(added Machine) {
 // its processes, and lets go of all we held of it. It does nothing if that
 // machine has gone already. ctx limits the call to PID 1 at the end.
 func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
+	end := m.ends.await(seen)
 	last, ok := m.registry.Remove(seen, cause)
 	if !ok {
+		end.forget()
 		return
 	}
-	m.log.Info("Machine "+last.Name+" terminated.",
-		"MESSAGE_ID", messageMachineStop, "name", last.Name, "leader", last.leader.pid)
-	closeProcesses(last.Leader, last.Supervisor)
+	m.terminated(last)
+	closeProcesses(last.Supervisor)
 	m.forget(last.Leader)
+	m.tellEnding(last, end)
 	if last.referenced {
 		m.unref(ctx, last.Unit)
 	}
+}
+
+// terminated writes the line by which others know that a machine is over.
+func (m *Manager) terminated(last Machine) {
+	m.log.Info("Machine "+last.Name+" terminated.",
+		append(historyFields(last), "MESSAGE_ID", messageMachineStop)...)
 }
 
 // forget ends the watch over a leader that has been closed.

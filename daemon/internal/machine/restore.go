@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/pkg/machd"
 )
 
 // Restore adopts the machines whose files an earlier daemon left, which may
@@ -33,6 +34,10 @@ func (m *Manager) Restore(ctx context.Context) error {
 	var revived []Machine
 	for _, name := range left.names {
 		r, err := m.revive(asked, name, left.links)
+		if errors.Is(err, errOver) {
+			m.terminated(r)
+			m.ended(r, machd.Ending{Result: machd.EndedMissed}, "")
+		}
 		if err != nil {
 			m.discard(name, err)
 			continue
@@ -64,7 +69,7 @@ func linkOrder(links map[string]string, m Machine) int {
 var errOver = errors.New("it has ended")
 
 // revive reads one file and finds its processes. An error says why there is
-// no machine.
+// no machine; with errOver there was one.
 func (m *Manager) revive(ctx context.Context, name string, links map[string]string) (Machine, error) {
 	r, err := m.registry.dir.load(name)
 	if err != nil {
@@ -85,7 +90,7 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	r.foreign = r.Leader != nil && (r.UID != 0 || m.user) && !m.mayOwn(r, cgroupNow(r.Leader))
 	if m.overAtStart(ctx, r) {
 		closeProcesses(r.Leader, r.Supervisor)
-		return Machine{}, errOver
+		return r, errOver
 	}
 	return r, nil
 }

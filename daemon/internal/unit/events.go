@@ -29,6 +29,8 @@ type Event struct {
 	Unit   string
 	Job    dbus.ObjectPath
 	Result string // done, canceled, timeout, failed, dependency, skipped, …
+
+	Change Change // of UnitChanged
 }
 
 const unitPaths = managerPath + "/unit"
@@ -55,6 +57,7 @@ func eventOf(s *dbus.Signal) (e Event, ok bool) {
 	case propsInterface + ".PropertiesChanged":
 		e.Kind = UnitChanged
 		e.Unit, ok = UnitFromPath(s.Path)
+		e.Change = changeOf(s)
 	}
 	return e, ok
 }

@@ -1,0 +1,132 @@
+package machine
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/pkg/machd"
+)
+
+const (
+	// outcomeTimeout is how long the unit of a machine that is over may take
+	// until it has ended too. A supervisor needs milliseconds; a unit with other
+	// processes in it may go on for ever.
+	outcomeTimeout = 10 * time.Second
+
+	// A parent is told of its child's end at once, but has to fetch the news.
+	reapTimeout = time.Second
+	reapStep    = 20 * time.Millisecond
+
+	// rebootStatus is what systemd-nspawn and systemd-vmspawn exit with when
+	// PID 1 is to start the machine again.
+	//
+	// Reference: nspawn.c, run_container.
+	rebootStatus = 133
+)
+
+// codes are the words for the si_code that PID 1 tells.
+var codes = map[int32]string{1: "exited", 2: "killed", 3: "dumped"}
+
+// endingOf reads what PID 1 said of the unit of a machine.
+func endingOf(u unitEnd) machd.Ending {
+	e := machd.Ending{Result: u.result, Code: codes[u.code]}
+	if e.Code != "" {
+		e.Status = int(u.status)
+	}
+	if e.Code == "exited" && e.Status == rebootStatus {
+		e.Result = machd.EndedReboot
+	}
+	return e
+}
+
+// endingOfLeader reads how the leader ended.
+func endingOfLeader(s unix.WaitStatus) machd.Ending {
+	switch {
+	case s.Exited() && s.ExitStatus() == 0:
+		return machd.Ending{Result: machd.EndedSuccess, Code: "exited"}
+	case s.Exited():
+		return machd.Ending{Result: machd.EndedExitCode, Code: "exited", Status: s.ExitStatus()}
+	case s.CoreDump():
+		return machd.Ending{Result: machd.EndedCoreDump, Code: "dumped", Status: int(s.Signal())}
+	}
+	return machd.Ending{Result: machd.EndedSignal, Code: "killed", Status: int(s.Signal())}
+}
+
+// tellEnding has the log say how the machine ended that was removed from the
+// books, as soon as it is known. end is its unit's. It takes over both that and
+// the leader.
+func (m *Manager) tellEnding(last Machine, end *awaitedEnd) {
+	if alive(last.Leader) {
+		last.Leader.Close()
+		end.forget()
+		m.ended(last, machd.Ending{Result: machd.EndedUnregistered}, "")
+		return
+	}
+	m.work.do(func(ctx context.Context) {
+		defer last.Leader.Close()
+		defer end.forget()
+		e, invocation := findEnding(ctx, last.Leader, end)
+		if ctx.Err() != nil && e.Result == machd.EndedUnknown {
+			return // there was no time to wait for it
+		}
+		m.ended(last, e, invocation)
+	})
+}
+
+// findEnding believes PID 1 first: it knows of the supervisor, of time-outs,
+// and of who ran out of memory.
+func findEnding(ctx context.Context, leader *proc.PIDFD, end *awaitedEnd) (e machd.Ending, invocation string) {
+	status, err := awaitStatus(ctx, leader)
+	u := end.wait(ctx)
+	e = endingOf(u)
+	switch {
+	case e.Code != "" || e.Result != "" && e.Result != machd.EndedSuccess:
+		return e, u.invocation
+	case err == nil:
+		return endingOfLeader(status), u.invocation
+	}
+	return machd.Ending{Result: machd.EndedUnknown}, u.invocation
+}
+
+// awaitStatus waits until the parent of a process that has ended knows.
+func awaitStatus(ctx context.Context, p *proc.PIDFD) (unix.WaitStatus, error) {
+	for end := time.Now().Add(reapTimeout); ; {
+		status, err := p.WaitStatus()
+		if err == nil || time.Now().After(end) || !pause(ctx, reapStep) {
+			return status, err
+		}
+	}
+}
+
+// ended writes the line that the history of machines is made of.
+func (m *Manager) ended(last Machine, e machd.Ending, invocation string) {
+	fields := append(historyFields(last), "MESSAGE_ID", machd.MessageMachineEnded, machd.FieldResult, e.Result)
+	if e.Code != "" {
+		fields = append(fields, machd.FieldCode, e.Code, machd.FieldStatus, e.Status)
+	}
+	if invocation != "" {
+		fields = append(fields, machd.FieldInvocation, invocation)
+	}
+	if last.Stopping {
+		fields = append(fields, machd.FieldTerminated, true)
+	}
+	m.log.Info("Machine "+last.Name+" ended: "+e.String()+".", fields...)
+}
+
+// historyFields tell a machine from others of its name, and say whose it is.
+func historyFields(m Machine) []any {
+	fields := []any{
+		"name", m.Name, "leader", m.leader.pid,
+		machd.FieldSince, m.Realtime, machd.FieldClass, string(m.Class), machd.FieldUID, m.UID,
+	}
+	if m.Service != "" {
+		fields = append(fields, machd.FieldService, m.Service)
+	}
+	if m.Unit != "" {
+		fields = append(fields, machd.FieldUnit, m.Unit)
+	}
+	return fields
+}
