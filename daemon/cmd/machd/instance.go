@@ -21,6 +21,7 @@ type instance struct {
 	user     bool
 	bus      string // address of the bus with us and the service manager on it
 	stateDir string
+	execDir  string // what is known of the commands that run in machines
 	images   image.Config
 	sockets  varlinkapi.Paths
 }
@@ -29,6 +30,7 @@ func systemInstance() instance {
 	return instance{
 		bus:      bus.SystemAddress(),
 		stateDir: machine1.StateDir,
+		execDir:  "/run/machd/exec",
 		images:   image.SystemConfig(),
 		sockets:  varlinkapi.SystemPaths(),
 	}
@@ -55,6 +57,7 @@ func userInstance() (instance, error) {
 		user:     true,
 		bus:      address,
 		stateDir: filepath.Join(runtimeDir, "systemd/machines"),
+		execDir:  filepath.Join(runtimeDir, "machd/exec"),
 		images:   images,
 		sockets:  varlinkapi.UserPaths(runtimeDir),
 	}, nil

@@ -27,6 +27,7 @@ import (
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/daemon/internal/task"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
@@ -111,8 +112,9 @@ func serve(ctx context.Context, self instance) error {
 	if err != nil {
 		return err
 	}
-	images := image.NewStore(self.images)
-	machines, server, face, err := assemble(ctx, self, conn, units, images, log, level)
+	images, guard := image.NewStore(self.images), self.guard(log)
+	sessions := session.New(session.Config{Inside: guard, Records: self.execDir, Log: log})
+	machines, server, face, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
 	if err != nil {
 		return err
 	}
@@ -129,7 +131,7 @@ func serve(ctx context.Context, self instance) error {
 	ready(log)
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
-	tasks := []task.Task{units.Run, machines.Run, images.Run, server.Run,
+	tasks := []task.Task{units.Run, machines.Run, images.Run, sessions.Run, server.Run,
 		func(ctx context.Context) error { return face.Serve(ctx, sockets) }}
 	if exitsOnIdle(self) {
 		held := func() (uint64, bool) { return 0, machines.View().Len() > 0 }
@@ -142,9 +144,10 @@ func serve(ctx context.Context, self instance) error {
 }
 
 // assemble makes the domain and the two faces on it. Neither is reached yet.
-func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, log *slog.Logger, level *slog.LevelVar) (
+func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, guard *inside.Guard,
+	sessions *session.Set, log *slog.Logger, level *slog.LevelVar) (
 	machines *machine.Manager, server *vtable.Server, face *varlinkapi.API, err error) {
-	guard, operations := self.guard(log), operation.NewSet()
+	operations := operation.NewSet()
 	machines, err = machine.New(machine.Config{
 		Dir:   self.stateDir,
 		Units: units,
@@ -169,6 +172,7 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		Machines:   machines,
 		Images:     images,
 		Inside:     guard,
+		Sessions:   sessions,
 		Operations: operations,
 		Authority:  authority,
 		Access:     gate,

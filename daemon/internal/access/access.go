@@ -87,6 +87,15 @@ var (
 	OwnExec      = Rule{Action: machd.ActionExec, Verb: "exec", Owner: true}
 )
 
+// Exec returns the rule for a command: a login on a terminal is a shell, and so
+// as much as the stock method gives.
+func Exec(o machd.ExecOptions) Rule {
+	if o.Login && o.Terminal {
+		return Shell
+	}
+	return OwnExec
+}
+
 // A Question is a row filled in.
 type Question struct {
 	Rule Rule

@@ -1,9 +1,116 @@
 package busapi
 
-import "github.com/machd/machd/daemon/internal/vtable"
+import (
+	"context"
+	"os"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/access"
+	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/session"
+	"github.com/machd/machd/daemon/internal/vtable"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
 
 // execRows run commands in machines.
-var execRows = []vtable.Method{}
+var execRows = []vtable.Method{
+	{Name: "Exec", In: "machine arguments stdio options", Out: "session terminal unit",
+		Access: machd.ActionExec, Slow: true, Func: ofMachine(ownExec)},
+}
 
 // execMachineRows is the same on a machine's object.
-var execMachineRows = []vtable.Method{}
+var execMachineRows = []vtable.Method{
+	{Name: "Exec", In: "arguments stdio options", Out: "session terminal unit",
+		Access: machd.ActionExec, Slow: true, Func: ownExec},
+}
+
+// Sessions runs commands; *session.Set does.
+type Sessions interface {
+	Start(ctx context.Context, r session.Request) (session.Started, error)
+}
+
+func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []string, stdio []dbus.UnixFD, opts options) (
+	socket dbus.UnixFD, terminal []dbus.UnixFD, unit string, err error) {
+	parsed, err := machd.ParseExecOptions(opts)
+	if err != nil {
+		return -1, nil, "", err
+	}
+	command, err := inside.Command{
+		Args: arguments, User: parsed.User, Directory: parsed.Directory, Environment: parsed.Environment, Login: parsed.Login,
+	}.Normalize()
+	if err != nil {
+		return -1, nil, "", err
+	}
+	caller, err := o.api.callers.BusCaller(ctx, c.Sender)
+	if err != nil {
+		return -1, nil, "", err
+	}
+	defer caller.Close()
+	m, err := o.ask(ctx, c, access.Exec(parsed), map[string]string{
+		"user": command.User, "program": command.Args[0], "command_line": strings.Join(command.Args, " "),
+	})
+	if err != nil {
+		return -1, nil, "", err
+	}
+	if err := access.MayOpen(m); err != nil {
+		return -1, nil, "", err
+	}
+	streams, err := takeStreams(c, stdio)
+	if err != nil {
+		return -1, nil, "", err
+	}
+	defer closeFiles(streams)
+	started, err := o.api.sessions.Start(ctx, session.Request{
+		Caller: caller.UID, Machine: m, Command: command, Stdio: streams, Terminal: parsed.Terminal,
+	})
+	if err != nil {
+		return -1, nil, "", err
+	}
+	return handOutSession(started)
+}
+
+// takeStreams makes files of the descriptors of a call. One may stand for
+// several streams.
+func takeStreams(c *vtable.Call, fds []dbus.UnixFD) (streams []*os.File, err error) {
+	taken := map[dbus.UnixFD]int{}
+	for _, fd := range fds {
+		own, again := taken[fd]
+		if again {
+			own, err = unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 3)
+		} else if own = c.TakeFD(fd); own < 0 {
+			err = machine1.Errorf(machine1.ErrInvalidArgs, "A stream did not come with the call")
+		}
+		if err != nil {
+			closeFiles(streams)
+			return nil, err
+		}
+		taken[fd] = own
+		streams = append(streams, os.NewFile(uintptr(own), "stream"))
+	}
+	return streams, nil
+}
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+// handOutSession gives the files to the reply.
+func handOutSession(s session.Started) (socket dbus.UnixFD, terminal []dbus.UnixFD, unit string, err error) {
+	defer s.Close()
+	terminal = []dbus.UnixFD{}
+	if s.Terminal != nil {
+		fd, err := dupFD(s.Terminal)
+		if err != nil {
+			return -1, nil, "", err
+		}
+		terminal = append(terminal, fd)
+	}
+	socket, err = dupFD(s.Socket)
+	return socket, terminal, s.Unit, err
+}

@@ -200,10 +200,7 @@ const (
 
 // refusal is the error that status stands for.
 func (u shellUnit) refusal(status int64) error {
-	where := "in machine " + u.machine
-	if u.machine == machine1.Host {
-		where = "on this host"
-	}
+	where := whereIs(u.machine)
 	kind, text := error(nil), "" // machinectl shows no text with AccessDenied
 	switch status {
 	case statusUser:

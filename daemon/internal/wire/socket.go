@@ -20,9 +20,19 @@ type socket struct {
 	fd   int
 }
 
-// dialSocket connects to the first address of the list that answers. Only
-// sockets of this host can pass descriptors, so only unix: addresses count.
+// dialSocket connects to the first address of the list that answers.
 func dialSocket(ctx context.Context, addresses string) (*socket, error) {
+	conn, err := DialSocket(ctx, addresses)
+	if err != nil {
+		return nil, err
+	}
+	return newSocket(conn)
+}
+
+// DialSocket connects to the first address of the list that answers, and says
+// nothing. Only sockets of this host can pass descriptors, so only unix:
+// addresses count.
+func DialSocket(ctx context.Context, addresses string) (*net.UnixConn, error) {
 	names, err := socketNames(addresses)
 	if err != nil {
 		return nil, err
@@ -32,7 +42,7 @@ func dialSocket(ctx context.Context, addresses string) (*socket, error) {
 		var dialer net.Dialer
 		conn, err := dialer.DialContext(ctx, "unix", name)
 		if err == nil {
-			return newSocket(conn.(*net.UnixConn))
+			return conn.(*net.UnixConn), nil
 		}
 		errs = append(errs, err)
 	}
