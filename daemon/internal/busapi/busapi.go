@@ -59,6 +59,7 @@ type Callers interface {
 
 // Launcher starts and ends machines; *launch.Launcher does.
 type Launcher interface {
+	Starter
 	Ender
 }
 
@@ -67,11 +68,8 @@ type Config struct {
 	Machines   *machine.Manager
 	Images     Images
 	Inside     Inside
-<<<<<<< Updated upstream
 	Launcher   Launcher
-=======
 	Sessions   Sessions
->>>>>>> Stashed changes
 	Operations *operation.Set
 	Authority  Callers
 	Access     *access.Gate
@@ -83,11 +81,8 @@ type API struct {
 	machines   *machine.Manager
 	images     Images
 	inside     Inside
-<<<<<<< Updated upstream
 	launcher   Launcher
-=======
 	sessions   Sessions
->>>>>>> Stashed changes
 	operations *operation.Set
 	callers    Callers
 	gate       *access.Gate
@@ -102,11 +97,8 @@ func New(cfg Config) *API {
 		machines:   cfg.Machines,
 		images:     cfg.Images,
 		inside:     cfg.Inside,
-<<<<<<< Updated upstream
 		launcher:   cfg.Launcher,
-=======
 		sessions:   cfg.Sessions,
->>>>>>> Stashed changes
 		operations: cfg.Operations,
 		callers:    cfg.Authority,
 		gate:       cfg.Access,
