@@ -9,6 +9,8 @@ import (
 
 // Units is what a launcher asks of PID 1; *unit.Manager is it.
 type Units interface {
+	planUnits
+	limitUnits
 	startUnits
 	stopUnits
 }

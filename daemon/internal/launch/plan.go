@@ -4,7 +4,9 @@
 package launch
 
 import (
+	"context"
 	"io/fs"
+	"strings"
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -27,6 +29,9 @@ type Plan struct {
 	VM      bool     // by systemd-vmspawn
 	Notes   []string // what whoever asked should know, a sentence each
 	Options machd.StartOptions
+
+	template *template
+	mounts   []argument // what options add to the machine
 }
 
 // CloneImage is an image that is made of another one.
@@ -37,4 +42,137 @@ type File struct {
 	Path    string
 	Content []byte
 	Mode    fs.FileMode
+}
+
+// Plan works out what starting a machine with options will do. It refuses what
+// could not start whatever the machine's system does; whether the name is free
+// is for the start to see.
+//
+// The machine becomes a unit of its own that has all that the host's template
+// says, with the administrator's changes to it, and what the options change. An
+// administrator's own unit for this machine is started as it is if there are no
+// options.
+func (l *Launcher) Plan(ctx context.Context, name string, o machd.StartOptions) (Plan, error) {
+	if !machine1.ValidMachineName(name) {
+		return Plan{}, machine1.Errorf(machine1.ErrInvalidArgs, "Invalid machine name '%s'", name)
+	}
+	if err := checkOptions(o); err != nil {
+		return Plan{}, err
+	}
+	t, err := l.template(ctx, name, o.VM)
+	if err != nil {
+		return Plan{}, err
+	}
+	plan := Plan{Name: name, Unit: t.unit, VM: o.VM, Options: o, Boots: true, template: t}
+	if hasNone(o) && t.administered() {
+		plan.Existing = true
+		return plan, nil
+	}
+	if err := t.check(); err != nil {
+		return Plan{}, err
+	}
+	plan.Unit = transientUnit(name)
+	root, err := l.findRoot(ctx, name, o)
+	if err != nil {
+		return Plan{}, err
+	}
+	p, left := t.settable()
+	if len(left) > 0 {
+		plan.Notes = append(plan.Notes, "only a unit with a file can have what the files of "+t.unit+" say of "+strings.Join(left, ", "))
+	}
+	if o.From != "" {
+		plan.Clone = &CloneImage{From: o.From, To: name}
+	}
+	if err := plan.arguments(p, root); err != nil {
+		return Plan{}, err
+	}
+	if err := plan.unitOptions(p); err != nil {
+		return Plan{}, err
+	}
+	plan.ownProperties(p)
+	plan.Properties = p.inOrder()
+	return plan, nil
+}
+
+// arguments changes what the unit runs.
+func (plan *Plan) arguments(p properties, root root) error {
+	runs, _ := p["ExecStartEx"].Value().([]command)
+	if len(runs) != 1 {
+		return machine1.Errorf(machine1.ErrNotSupported, "%s has %d commands in ExecStart=, not one", plan.template.unit, len(runs))
+	}
+	run := runs[0]
+	var err error
+	if plan.VM {
+		run.Argv = vmArguments(run.Argv, plan.Options, root)
+	} else {
+		run.Argv, err = plan.containerArguments(run, root)
+	}
+	if err != nil {
+		return err
+	}
+	p.set("ExecStartEx", []command{run})
+	if root.given() {
+		p.set("RequiresMountsFor", replaced(p.strings("RequiresMountsFor"), machine1.PoolPath+"/"+plan.Name, root.path))
+	}
+	return nil
+}
+
+// containerArguments returns the command line of systemd-nspawn.
+func (plan *Plan) containerArguments(run command, root root) ([]string, error) {
+	o := plan.Options
+	given, err := givenArguments(o, root)
+	if err != nil {
+		return nil, err
+	}
+	starts := o.Boot != "" || len(o.Command) > 0
+	settings := findSettings(plan.Name, root)
+	if !runsNspawn(run) {
+		if len(given) > 0 || starts {
+			return nil, machine1.Errorf(machine1.ErrNotSupported,
+				"Options of systemd-nspawn cannot be used: ExecStart= of %s runs %s", plan.template.unit, run.Path)
+		}
+		return run.Argv, nil
+	}
+	line, err := readCommandLine(run.Argv)
+	if err != nil {
+		return nil, machine1.Errorf(machine1.ErrNotSupported, "ExecStart= of %s is not understood: %v", plan.template.unit, err)
+	}
+	if len(given) == 0 && !starts {
+		plan.Boots = boots(line, settings)
+		return run.Argv, nil
+	}
+	line.overrule(given, starts, settings)
+	if starts {
+		line.payload = o.Command
+	}
+	plan.Boots = boots(line, settings)
+	for _, a := range given {
+		if a.group == groupMounts {
+			plan.mounts = append(plan.mounts, a)
+		}
+	}
+	return line.argv(), nil
+}
+
+// boots reports whether the command line starts an init. A .nspawn file may
+// decide otherwise.
+func boots(line commandLine, s *settingsFile) bool {
+	_, boot := line.has("boot")
+	mode, _ := line.has("settings")
+	if mode.value == "override" && s.says(groupStart) || !boot && s.says(groupStart) {
+		value, said := s.file.Value("Exec", "Boot")
+		yes, err := parseBool(value)
+		return said && err == nil && yes
+	}
+	return boot
+}
+
+func replaced(list []string, old, with string) []string {
+	var result []string
+	for _, word := range list {
+		if word != old {
+			result = append(result, word)
+		}
+	}
+	return append(result, with)
 }

@@ -1,0 +1,80 @@
+package launch
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/machd/machd/pkg/machd"
+)
+
+// unitOptions changes what options say of the unit.
+func (plan *Plan) unitOptions(p properties) error {
+	o := plan.Options
+	limits, err := limitProperties(o.Limits)
+	if err != nil {
+		return err
+	}
+	for name, value := range limits {
+		delete(p, strings.TrimSuffix(name, "Scale"))
+		p[name] = value
+	}
+	for _, assignment := range o.Properties {
+		if err := p.assign(assignment, plan.template.all); err != nil {
+			return err
+		}
+	}
+	if o.Slice != "" {
+		plan.moveToSlice(p)
+	}
+	if o.Restart != "" && o.Restart != machd.Restart(p.text("Restart")) {
+		p.set("Restart", string(o.Restart))
+	}
+	if o.StopTimeout > 0 {
+		p.set("TimeoutStopUSec", uint64(o.StopTimeout.Microseconds()))
+	}
+	if o.Protect {
+		p.set("RefuseManualStop", true)
+	}
+	return nil
+}
+
+func (plan *Plan) moveToSlice(p properties) {
+	old := p.text("Slice")
+	p.set("Slice", plan.Options.Slice)
+	for _, dependency := range []string{"Requires", "After"} { // made by Slice
+		if list := p.strings(dependency); slices.Contains(list, old) {
+			p.set(dependency, slices.DeleteFunc(slices.Clone(list), func(unit string) bool { return unit == old }))
+		}
+	}
+}
+
+// ownProperties adds what a machine without a unit file needs. PID 1 forgets
+// such a unit when it is over, but holds it for us until we have seen how.
+func (plan *Plan) ownProperties(p properties) {
+	p.set("AddRef", true)
+	p.set("CollectMode", "inactive-or-failed")
+	p.add("After", "systemd-machined.service")
+	p.add("Before", machineUnit(plan.Name))
+	if plan.VM {
+		return
+	}
+	commands, _ := p["ExecStopPostEx"].Value().([]command)
+	if slices.ContainsFunc(commands, func(c command) bool { return slices.Contains(c.Argv, "--cleanup") }) {
+		return
+	}
+	p.set("ExecStopPostEx", append(slices.Clone(commands), removeExport(plan.Name)))
+}
+
+// machineUnit is what other units depend on to depend on a machine.
+func machineUnit(name string) string { return "machine@" + name + ".service" }
+
+// removeExport removes the mount that a killed systemd-nspawn of systemd before
+// 258 leaves, and would refuse to start over. Later ones have --cleanup for it.
+func removeExport(name string) command {
+	const umount = "/bin/umount"
+	return command{
+		Path:  umount,
+		Argv:  []string{umount, "-q", "-l", "/run/systemd/nspawn/unix-export/" + name},
+		Flags: []string{"ignore-failure"},
+	}
+}

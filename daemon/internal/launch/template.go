@@ -1,0 +1,126 @@
+package launch
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
+)
+
+// planUnits is what planning asks of PID 1.
+type planUnits interface {
+	// Properties loads the unit if need be. One that there is not has some, too.
+	Properties(ctx context.Context, name string) (map[string]dbus.Variant, error)
+}
+
+// A template is the unit that the host's systemd would start a machine as, with
+// all that the administrator has said about it.
+type template struct {
+	unit  string
+	files string // what such units are made of, systemd-nspawn@.service
+	all   map[string]dbus.Variant
+	blank map[string]dbus.Variant
+}
+
+// blankUnit is one that there is not.
+const blankUnit = "machd-blank.service"
+
+// The templates that systemd brings.
+const (
+	containerTemplate = "systemd-nspawn@.service"
+	vmTemplate        = "systemd-vmspawn@.service"
+)
+
+func (l *Launcher) template(ctx context.Context, name string, vm bool) (*template, error) {
+	t := &template{files: containerTemplate}
+	if vm {
+		t.files = vmTemplate
+	}
+	t.unit = strings.Replace(t.files, "@", "@"+name, 1)
+	var err error
+	if t.all, err = l.cfg.Units.Properties(ctx, t.unit); err != nil {
+		return nil, err
+	}
+	t.blank, err = l.cfg.Units.Properties(ctx, blankUnit)
+	return t, err
+}
+
+func (t *template) text(property string) string {
+	text, _ := t.all[property].Value().(string)
+	return text
+}
+
+func (t *template) list(property string) []string {
+	list, _ := t.all[property].Value().([]string)
+	return list
+}
+
+// check returns why no machine can be started after this template.
+func (t *template) check() error {
+	switch state := t.text("LoadState"); state {
+	case "loaded":
+		return nil
+	case "masked":
+		return machine1.Errorf(machine1.ErrNotSupported,
+			"The administrator has masked %s; 'systemctl unmask' takes that back", t.unit)
+	case "not-found":
+		return machine1.Errorf(machine1.ErrNotSupported,
+			"This host has no %s; it comes with %s, which many distributions have in the package systemd-container", t.files, strings.TrimSuffix(t.files, "@.service"))
+	default:
+		return machine1.Errorf(machine1.ErrNotSupported,
+			"%s cannot be used: its state is %s; 'systemctl status %s' tells more", t.unit, state, t.unit)
+	}
+}
+
+// administered reports whether an administrator has set up this very unit: he
+// looks for the machine there. A mask counts, too.
+func (t *template) administered() bool {
+	fragment := filepath.Base(t.text("FragmentPath"))
+	switch {
+	case t.text("LoadState") == "masked", t.text("LoadState") == "loaded" && fragment != t.files:
+		return true
+	case slices.Contains([]string{"enabled", "enabled-runtime", "linked", "linked-runtime"}, t.text("UnitFileState")):
+		return true
+	}
+	for _, reverse := range []string{"WantedBy", "RequiredBy", "RequisiteOf", "BoundBy", "UpheldBy"} {
+		if len(t.list(reverse)) > 0 {
+			return true
+		}
+	}
+	return slices.ContainsFunc(t.list("DropInPaths"), func(path string) bool {
+		return filepath.Base(filepath.Dir(path)) == t.unit+".d"
+	})
+}
+
+// settable returns the properties that the template's files make, and the names
+// of those that cannot be had without a file.
+func (t *template) settable() (p properties, left []string) {
+	p, left = settable(t.all, t.blank)
+	if usec, ok := t.watchdog(); ok {
+		p.set("WatchdogUSec", usec)
+	}
+	return p, left
+}
+
+// watchdog returns the WatchdogSec= of the unit's files: PID 1 tells it only of
+// a service that runs.
+func (t *template) watchdog() (usec uint64, ok bool) {
+	for _, path := range append([]string{t.text("FragmentPath")}, t.list("DropInPaths")...) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // changed since PID 1 has read it
+		}
+		for _, value := range nspawnfile.Parse(string(text)).Values("Service", "WatchdogSec") {
+			if n, err := parseTime(value); err == nil {
+				usec, ok = n, true
+			}
+		}
+	}
+	return usec, ok
+}
