@@ -91,11 +91,13 @@ func (s *start) explain(ctx context.Context, cause error) error {
 	case errors.As(cause, &over):
 	case errors.As(cause, &job):
 		f.Job = string(job)
-	case s.record.Asked && (errors.Is(cause, machine1.ErrTimeout) || errors.Is(cause, context.DeadlineExceeded)):
+	case !isLate(cause):
+		return cause
+	case !s.record.Asked:
+		return machine1.Errorf(machine1.ErrTimeout, "there was no time to start it: %s", cause)
+	default:
 		f.Late = s.late(cause)
 		f.Forced = s.result.State == machd.StateRegistered
-	default:
-		return cause
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
@@ -106,6 +108,10 @@ func (s *start) explain(ctx context.Context, cause error) error {
 	}
 	f.Log = lastLines(ctx, s.plan.Unit, f.Run.Invocation, s.record.Since)
 	return f
+}
+
+func isLate(err error) bool {
+	return errors.Is(err, machine1.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // explainLimit is how long an explanation of a failure may take.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/daemon/internal/imagelock"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
@@ -40,6 +41,9 @@ type start struct {
 	held   bool // by our reference, so that PID 1 does not forget how the unit ends
 	undo   undo
 	record record
+	inUse  *imagelock.Lock // on the image, as long as the machine reads it; nil if it does not
+
+	holder *holder // whoever runs the machine has the other side; or nil
 }
 
 func newStart(l *Launcher, name string, o machd.StartOptions) *start {
@@ -126,10 +130,13 @@ func (s *start) begin(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.plan, err = s.l.makePlan(ctx, s.name, s.options); err != nil {
+	if s.plan, err = s.l.plan(ctx, s.name, s.options, s.holder); err != nil {
 		return err
 	}
 	s.result = Result{Unit: s.plan.Unit, Note: notes(s.plan.Notes...)}
+	if err := s.occupy(); err != nil {
+		return err
+	}
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
@@ -221,6 +228,10 @@ func (s *start) arrive(ctx context.Context) error {
 // which is no failure of what runs a command.
 func (s *start) endedWell(err error) bool {
 	var over *overError
+	if s.holder != nil && errors.As(err, &over) {
+		s.result.State = machd.StateRegistered // its session tells the rest
+		return true
+	}
 	if s.plan.Boots || !errors.As(err, &over) || over.run.Result != "success" {
 		return false
 	}
@@ -285,7 +296,9 @@ func (s *start) follow(ctx context.Context) {
 
 // succeeded lets go of what the start needed.
 func (s *start) succeeded(ctx context.Context) {
-	s.letGo(ctx)
+	if s.holder == nil { // who asks how it ended
+		s.letGo(ctx)
+	}
 	s.record.remove(s.l.cfg.Dir)
 	if s.result.State != machd.StateRegistered {
 		s.tellReady(s.result)
