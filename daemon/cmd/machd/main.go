@@ -24,6 +24,7 @@ import (
 	"github.com/machd/machd/daemon/internal/busapi"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/proc"
@@ -59,6 +60,9 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	if len(args) == 1 && args[0] == inside.ErrandArgument {
 		return inside.RunErrand(ctx, newLogger(slog.LevelInfo))
+	}
+	if helped, err := help(ctx, args); helped {
+		return err
 	}
 	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
 	showVersion := flags.Bool("version", false, "print the version and exit")
@@ -114,7 +118,7 @@ func serve(ctx context.Context, self instance) error {
 	}
 	images, guard := image.NewStore(self.images), self.guard(log)
 	sessions := session.New(session.Config{Inside: guard, Records: self.execDir, Log: log})
-	machines, server, face, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
+	machines, launcher, server, face, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
 	if err != nil {
 		return err
 	}
@@ -131,7 +135,7 @@ func serve(ctx context.Context, self instance) error {
 	ready(log)
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
-	tasks := []task.Task{units.Run, machines.Run, images.Run, sessions.Run, server.Run,
+	tasks := []task.Task{units.Run, machines.Run, images.Run, sessions.Run, launcher.Run, server.Run,
 		func(ctx context.Context) error { return face.Serve(ctx, sockets) }}
 	if exitsOnIdle(self) {
 		held := func() (uint64, bool) { return 0, machines.View().Len() > 0 }
@@ -146,7 +150,7 @@ func serve(ctx context.Context, self instance) error {
 // assemble makes the domain and the two faces on it. Neither is reached yet.
 func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, guard *inside.Guard,
 	sessions *session.Set, log *slog.Logger, level *slog.LevelVar) (
-	machines *machine.Manager, server *vtable.Server, face *varlinkapi.API, err error) {
+	machines *machine.Manager, launcher *launch.Launcher, server *vtable.Server, face *varlinkapi.API, err error) {
 	operations := operation.NewSet()
 	machines, err = machine.New(machine.Config{
 		Dir:   self.stateDir,
@@ -158,13 +162,15 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 			}
 			busapi.Announce(server, e)
 			face.Announce(e)
+			launcher.MachineEvent(e)
 		},
 		Log: log,
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
 	units.Watch(machines.UnitEvent)
+	launcher = newLauncher(self, units, machines, images, guard, func() busapi.Emitter { return server }, log)
 
 	authority := auth.New(conn, log)
 	gate := access.New(self.authority(authority), machines)
@@ -172,6 +178,7 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		Machines:   machines,
 		Images:     images,
 		Inside:     guard,
+		Launcher:   launcher,
 		Sessions:   sessions,
 		Operations: operations,
 		Authority:  authority,
@@ -179,19 +186,20 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		LogLevel:   level,
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, nil, err
 	}
 	face, err = varlinkapi.New(varlinkapi.Config{
 		Machines:   machines,
 		Images:     images,
 		Inside:     guard,
+		Launcher:   launcher,
 		Operations: operations,
 		Access:     gate,
 		LogLevel:   level,
 		Version:    version,
 		Log:        log,
 	})
-	return machines, server, face, err
+	return machines, launcher, server, face, err
 }
 
 func dialServer(ctx context.Context, address string, log *slog.Logger, cfg busapi.Config) (*vtable.Server, error) {
