@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/machd/machd/daemon/internal/busapi"
@@ -11,6 +12,15 @@ import (
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/unit"
 )
+
+// program returns the path of ours, which stays the same when it is replaced.
+func program() string {
+	path, err := os.Executable()
+	if err != nil {
+		return os.Args[0]
+	}
+	return path
+}
 
 // nspawnDir is where the system's systemd-nspawn keeps what it needs at run time.
 const nspawnDir = "/run/systemd/nspawn"
@@ -24,7 +34,8 @@ func newLauncher(self instance, units *unit.Manager, machines *machine.Manager, 
 		Units: units, Machines: machines, Images: images, Guests: guard,
 		Dir:  filepath.Join(filepath.Dir(self.execDir), "starts"),
 		Emit: func(e launch.Event) { busapi.AnnounceStart(emitter(), e) },
-		Log:  log,
+		Pool: self.images.Pool, LockDir: self.images.LockDir, Program: program(), Terminals: guard,
+		Log: log,
 	}
 	if !self.user {
 		cfg.NspawnDir = nspawnDir

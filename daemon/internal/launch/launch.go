@@ -38,6 +38,11 @@ type Config struct {
 	// NspawnDir is where systemd-nspawn keeps what it needs at run time; "" for
 	// a user.
 	NspawnDir string
+	// Pool is where the roots are that are thrown away, LockDir has the locks of
+	// images, and Program is ours, which units execute to make such roots.
+	Pool, LockDir, Program string
+
+	Terminals Terminals
 	Emit      func(Event) // queues a signal; must not block
 	Log       *slog.Logger
 }

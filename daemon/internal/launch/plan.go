@@ -25,6 +25,8 @@ type Plan struct {
 	Clone *CloneImage // made first, undone if the start fails
 	Files []File      // written if the options are saved, undone if the start fails
 
+	Throwaway *Throwaway // where its root is, if that is thrown away
+
 	Boots   bool     // the machine runs an init
 	VM      bool     // by systemd-vmspawn
 	Notes   []string // what whoever asked should know, a sentence each
@@ -53,6 +55,11 @@ type File struct {
 // administrator's own unit for this machine is started as it is if there are no
 // options.
 func (l *Launcher) Plan(ctx context.Context, name string, o machd.StartOptions) (Plan, error) {
+	return l.plan(ctx, name, o, nil)
+}
+
+// plan plans a start whose machine h is to hold, if it is not nil.
+func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, h *holder) (Plan, error) {
 	if !machine1.ValidMachineName(name) {
 		return Plan{}, machine1.Errorf(machine1.ErrInvalidArgs, "Invalid machine name '%s'", name)
 	}
@@ -90,6 +97,11 @@ func (l *Launcher) Plan(ctx context.Context, name string, o machd.StartOptions) 
 		return Plan{}, err
 	}
 	plan.ownProperties(p)
+	if throwsAway(o) && !o.VM {
+		if err := plan.throwAway(p, root, h, l.cfg.Pool, l.cfg.Program); err != nil {
+			return Plan{}, err
+		}
+	}
 	plan.Properties = p.inOrder()
 	return plan, nil
 }

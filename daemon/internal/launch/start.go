@@ -104,6 +104,7 @@ func (l *Launcher) launch(ctx context.Context, s *start, work func(context.Conte
 		l.starts.mu.Unlock()
 		close(s.ended)
 		s.follow(ctx)
+		s.vacate(ctx)
 	})
 }
 
