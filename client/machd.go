@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -23,15 +24,32 @@ func (c *Client) IsMachd(ctx context.Context) (bool, error) {
 
 // tellMachd calls a method that only machd has.
 func (c *Client) tellMachd(ctx context.Context, member string, in ...any) error {
-	ours, err := c.IsMachd(ctx)
-	if err != nil {
+	return c.askMachd(ctx, member, in)
+}
+
+// askMachd calls a method that only machd has and puts the reply's values into
+// out.
+func (c *Client) askMachd(ctx context.Context, member string, in []any, out ...any) error {
+	return c.lacking(ctx, c.call(ctx, machined, machd.ManagerInterface+"."+member, in, out...))
+}
+
+// lacking recognises, among the errors of a method of machd's own, that the
+// daemon is not machd. Only an error costs the question.
+func (c *Client) lacking(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, machine1.ErrUnknownMethod), errors.Is(err, machine1.ErrUnknownInterface):
+	case errors.Is(err, machine1.ErrAccessDenied):
+		// So says systemd's own bus policy of methods that it does not know.
+		if ours, askErr := c.IsMachd(ctx); askErr != nil || ours {
+			return err
+		}
+	default:
 		return err
 	}
-	if !ours {
-		return machine1.Errorf(machine1.ErrNotSupported, "the machine manager is systemd-machined, which cannot do that; machd can")
-	}
-	return c.call(ctx, machined, machd.ManagerInterface+"."+member, in)
+	return errNotMachd
 }
+
+var errNotMachd = machine1.Errorf(machine1.ErrNotSupported, "the machine manager is systemd-machined, which cannot do that; machd can")
 
 // tellEither calls machd's own method, and the stock one where the daemon is
 // not machd.

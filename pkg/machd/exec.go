@@ -38,6 +38,10 @@ func ParseExecOptions(options map[string]dbus.Variant) (o ExecOptions, err error
 	return o, err
 }
 
+// A Descriptor is one of an array of them, which goes over the bus as a(h):
+// godbus v5.2.4 cannot receive ah, and takes its program along.
+type Descriptor struct{ FD dbus.UnixFD }
+
 // A command that runs in a machine is held by a socket of the kind
 // SOCK_SEQPACKET, whose other end the daemon has. Each packet is one JSON
 // object: the caller sends an Order at any time, the daemon an Outcome once, and

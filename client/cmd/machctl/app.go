@@ -42,7 +42,7 @@ func run(args []string) int {
 	root.SetArgs(args[1:])
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	err := root.ExecuteContext(ctx)
+	verb, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		err = a.ui.failed
 	}
@@ -54,6 +54,9 @@ func run(args []string) int {
 		a.fail(err)
 	}
 	code := exitCode(err)
+	if runsCommands[verb.Name()] {
+		code = asCommand(err)
+	}
 	if a.stock && code != 0 {
 		return exitFailure
 	}

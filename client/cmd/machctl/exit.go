@@ -22,6 +22,16 @@ const (
 	exitSignal      = 128 // and the signal's number
 )
 
+// Exit codes of what runs commands in machines, whose own are the rest.
+const (
+	exitOurs          = 125 // we failed, for whatever reason
+	exitNotExecutable = 126
+	exitNoCommand     = 127
+)
+
+// runsCommands are the verbs that exit as a command does.
+var runsCommands = map[string]bool{"exec": true, "shell": true}
+
 const exitCodesHelp = `Exit codes
 
   0  Done.
@@ -33,10 +43,18 @@ const exitCodesHelp = `Exit codes
   5  It took too long. It may still happen.
   6  There is a machine, an image or a file of that name already.
   7  The bus, machd or systemd cannot be reached.
-  128+N  A login or shell session was ended by signal N, other than SIGINT and
-     SIGTERM, which end it with 0; 141 (SIGPIPE) if nobody took its output.
+  128+N  A login session was ended by signal N, other than SIGINT and SIGTERM,
+     which end it with 0; 141 (SIGPIPE) if nobody took its output.
 
-A shell's or command's own exit status is not told: 0 says that it was run.
+exec and shell exit with the command's own status:
+
+  125  It failed before that, for any of the reasons above, or nobody can tell
+       how the command ended.
+  126  The command cannot be run.
+  127  There is no such command in the machine.
+  128+N  Signal N killed the command, or ended the shell's session as above.
+
+With systemd-machined a shell's status is not told: 0 says that it was run.
 Called as machinectl, the command exits with 0 or 1 only.
 `
 
@@ -78,7 +96,10 @@ func exitCode(err error) int {
 func codeOf(err error) int {
 	var usage usageError
 	var status statusError
+	var command *commandError
 	switch {
+	case errors.As(err, &command):
+		return command.code
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &status):
@@ -105,6 +126,25 @@ func usagef(format string, args ...any) error {
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// A commandError says why a command in a machine has no status of its own.
+type commandError struct {
+	text string
+	code int
+}
+
+func (e *commandError) Error() string { return e.text }
+
+// asCommand returns the exit code of a verb that runs a command: what is not
+// the command's own is told apart from it.
+func asCommand(err error) int {
+	var status statusError
+	var command *commandError
+	if err == nil || errors.As(err, &status) || errors.As(err, &command) {
+		return exitCode(err)
+	}
+	return exitOurs
+}
 
 // failures is what went wrong with each of several names.
 type failures []error

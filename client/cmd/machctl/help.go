@@ -23,9 +23,18 @@ const (
 	showHelp = `Properties come one a line, as NAME=VALUE. With --property=NAME=VALUE a property
 is shown only if it has that value.`
 
-	startHelp = `The image NAME is started as the unit systemd-nspawn@NAME.service. start returns
-when the unit has started, or has failed and said why. A machine that runs
-already is left alone, which is no failure.`
+	startHelp = `start returns when the machines can be used: a system has booted, a command runs.
+--wait=registered does not wait for that, and --no-wait for nothing. A start that
+fails leaves nothing behind, and says why with the last lines of the log. A
+machine that runs already is left alone, which is no failure.
+
+NAME is an image, or may be a pattern that images match. It is started in a unit
+of its own with all that systemd-nspawn@NAME.service would have, or as that very
+unit if you have enabled it, or changed it, and give no options. No option leaves
+a file, unless --save does.
+
+Under systemd-machined, and called as machinectl, containers are started as
+systemd-nspawn@NAME.service, without options.`
 
 	loginHelp = `Without NAME, or with .host, the prompt is the host's. After a logout the next
 prompt comes; type ^] three times within a second to leave. The session ends
@@ -33,7 +42,8 @@ with the machine, and outlives a restart of machd.`
 
 	shellHelp = `Without COMMAND, a shell of USER is run, of root if there is no USER; without
 NAME, on the host. What follows NAME belongs to the command, options too. Type
-^] three times within a second to leave. The command's exit status is not told.`
+^] three times within a second to leave. The exit status is the command's, as
+exec has it; systemd-machined does not tell it, and it is 0 then.`
 
 	stopHelp = `The machine's init is asked to shut down. stop returns when the machine and its
 unit are gone, so that it can be started again at once; after two minutes, or

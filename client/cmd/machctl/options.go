@@ -47,6 +47,8 @@ type options struct {
 	maxAddresses  addressLimit
 	output        string
 	timeout       durationFlag
+	execOptions
+	startOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -67,8 +69,10 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.VarP(&valueOf{o}, "print", "P", "Show only the value of this `PROPERTY`")
 	f.StringVarP(&o.signal, "signal", "s", "TERM", "Send this `SIGNAL`; help and list show which there are")
 	f.StringVar(&o.whom, "kill-whom", "", "`WHOM` to send it to: leader, supervisor or all")
-	f.StringVar(&o.uid, "uid", "", "Run the shell as this `USER`")
-	f.StringArrayVarP(&o.environment, "setenv", "E", nil, "Set `VAR[=VALUE]` for the shell")
+	f.StringVarP(&o.uid, "uid", "u", "", "Run the shell or command as this `USER`")
+	f.VarP(&appended{&o.environment}, "setenv", "E", "Set `VAR[=VALUE]` for the shell or command; may be repeated")
+	o.addExecFlags(f)
+	o.addStartFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")

@@ -128,9 +128,13 @@ func parseValue(text string) any {
 	return text
 }
 
-// fail MEMBER ERROR TEXT makes calls of MEMBER fail. A short ERROR is one of
-// org.freedesktop.DBus.Error.
+// fail MEMBER ERROR TEXT makes calls of MEMBER fail, and without an error no
+// more. A short ERROR is one of org.freedesktop.DBus.Error.
 func scriptFail(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) == 1 {
+		worldOf(ts).Fail(args[0], nil)
+		return
+	}
 	name := args[1]
 	if !strings.Contains(name, ".") {
 		name = "org.freedesktop.DBus.Error." + name
@@ -141,15 +145,15 @@ func scriptFail(ts *testscript.TestScript, _ bool, args []string) {
 // hang MEMBER leaves calls of MEMBER without an answer.
 func scriptHang(ts *testscript.TestScript, _ bool, args []string) { worldOf(ts).Hang(args[0]) }
 
-// machined stop | start | stock, which is systemd-machined instead of machd
+// machined stop | start | stock, which is systemd-machined, | machd
 func scriptMachined(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[0] {
 	case "start":
 		ts.Check(worldOf(ts).StartMachined())
 	case "stop":
 		worldOf(ts).StopMachined()
-	case "stock":
-		worldOf(ts).BeStock()
+	case "stock", "machd":
+		worldOf(ts).BeStock(args[0] == "stock")
 	}
 }
 

@@ -33,51 +33,59 @@ func (a *app) login(ctx context.Context, args []string) error {
 	if name == machine1.Host {
 		action = machine1.ActionHostLogin
 	}
-	return a.attach(ctx, name, action, true, func(ctx context.Context) (*client.Session, error) {
-		return a.client.OpenLogin(ctx, name)
+	return a.attach(ctx, name, action, true, func(ctx context.Context) (session, error) {
+		opened, err := a.client.OpenLogin(ctx, name)
+		if err != nil {
+			return session{}, err
+		}
+		return session{terminal: opened.Terminal}, nil
 	})
 }
 
 // shell runs a shell or a command on a terminal of a machine. What follows the
 // machine's name belongs to the command, options too.
 func (a *app) shell(ctx context.Context, args []string) error {
-	user, name, err := a.shellTarget(args)
+	user, name, err := a.target("shell", args)
 	if err != nil {
 		return err
-	}
-	command := client.Command{User: user, Env: a.shellEnvironment()}
-	if len(args) > 1 {
-		command.Path = args[1]
-	}
-	if len(args) > 2 {
-		command.Args = args[1:]
 	}
 	action := machine1.ActionShell
 	if name == machine1.Host {
 		action = machine1.ActionHostShell
 	}
-	err = a.attach(ctx, name, action, false, func(ctx context.Context) (*client.Session, error) {
-		return a.client.OpenShell(ctx, name, command)
+	words := args[min(1, len(args)):]
+	err = a.attach(ctx, name, action, false, func(ctx context.Context) (session, error) {
+		return a.openShell(ctx, name, user, words)
 	})
-	return withPathHint(name, command.Path, err)
+	return withPathHint(name, words, err)
 }
 
-// shellTarget parses [[USER@]NAME].
-func (a *app) shellTarget(args []string) (user, name string, err error) {
-	user = a.uid
-	if len(args) > 0 {
-		name = args[0]
-	}
-	if before, after, ok := strings.Cut(name, "@"); ok {
-		if before == "" {
-			return "", "", usagef("shell: there is no user before the @ in %q", name)
+// openShell has machd run the shell, who can tell how it ends. systemd-machined
+// cannot, and who calls us machinectl does not ask.
+func (a *app) openShell(ctx context.Context, name, user string, words []string) (session, error) {
+	if !a.stock {
+		running, err := a.client.Exec(ctx, name, client.ExecCommand{
+			Args: words, User: user, Env: a.shellEnvironment(), Terminal: true, Login: true,
+		})
+		if err == nil {
+			return session{running.Terminal, running}, nil
 		}
-		user, name = before, after
+		if !errors.Is(err, machine1.ErrNotSupported) {
+			return session{}, err
+		}
 	}
-	if name == "" {
-		name = machine1.Host
+	command := client.Command{User: user, Env: a.shellEnvironment()}
+	if len(words) > 0 {
+		command.Path = words[0]
 	}
-	return user, name, nil
+	if len(words) > 1 {
+		command.Args = words
+	}
+	opened, err := a.client.OpenShell(ctx, name, command)
+	if err != nil {
+		return session{}, err
+	}
+	return session{terminal: opened.Terminal}, nil
 }
 
 // shellEnvironment tells programs what our terminal can do.
@@ -99,9 +107,23 @@ func (a *app) shellEnvironment() []string {
 	return env
 }
 
+// A session is a terminal in a machine that is ours.
+type session struct {
+	terminal *os.File
+	running  *client.Execution // of the command on it, nil if nobody tells how that ends
+}
+
+func (s session) close() {
+	if s.running != nil {
+		_ = s.running.Close()
+		return
+	}
+	_ = s.terminal.Close()
+}
+
 // attach opens a session and forwards it until it ends. The end of the machine
 // is watched from before the session begins.
-func (a *app) attach(ctx context.Context, name, action string, login bool, open func(context.Context) (*client.Session, error)) error {
+func (a *app) attach(ctx context.Context, name, action string, login bool, open func(context.Context) (session, error)) error {
 	if err := checkNames([]string{name}, machine1.ValidLookupName); err != nil {
 		return err
 	}
@@ -115,16 +137,16 @@ func (a *app) attach(ctx context.Context, name, action string, login bool, open 
 		return err
 	}
 	defer watch.Close()
-	session, err := open(call)
+	s, err := open(call)
 	a.agent.Stop()
 	if err != nil {
 		return withSessionHint(name, err)
 	}
-	defer session.Close()
-	return a.forward(ctx, name, session, watch, login)
+	defer s.close()
+	return a.forward(ctx, name, s, watch, login)
 }
 
-func (a *app) forward(ctx context.Context, name string, session *client.Session, watch *client.GoneWatch, login bool) error {
+func (a *app) forward(ctx context.Context, name string, s session, watch *client.GoneWatch, login bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	// Without a bus nobody says when the machine ends, so that the next
@@ -137,19 +159,29 @@ func (a *app) forward(ctx context.Context, name string, session *client.Session,
 	}()
 
 	a.ui.say(fmt.Sprintf("Connected to %s. Press ^] three times within 1s to exit session.", partner(name)))
-	result, err := ptyfwd.Run(ctx, session.Terminal, ptyfwd.Options{Stdin: os.Stdin, Stdout: os.Stdout, Login: login, Gone: ended})
+	show := func(ctx context.Context, over <-chan struct{}) (ptyfwd.Result, error) {
+		result, err := ptyfwd.Run(ctx, s.terminal, ptyfwd.Options{Stdin: os.Stdin, Stdout: os.Stdout, Login: login, Gone: ended, Over: over})
+		if err != nil {
+			return result, err
+		}
+		cancel()
+		<-ended
+		if result.MidLine && a.ui.isTerminal() && result.Ending != ptyfwd.OutputClosed {
+			a.ui.print("\n")
+		}
+		if died && name != machine1.Host {
+			a.ui.say(fmt.Sprintf("Machine %s terminated.", name))
+		} else {
+			a.ui.say(fmt.Sprintf("Connection to %s terminated.", partner(name)))
+		}
+		return result, nil
+	}
+	if s.running != nil {
+		return follow(ctx, s.running, show)
+	}
+	result, err := show(ctx, nil)
 	if err != nil {
 		return err
-	}
-	cancel()
-	<-ended
-	if result.MidLine && a.ui.isTerminal() && result.Ending != ptyfwd.OutputClosed {
-		a.ui.print("\n")
-	}
-	if died && name != machine1.Host {
-		a.ui.say(fmt.Sprintf("Machine %s terminated.", name))
-	} else {
-		a.ui.say(fmt.Sprintf("Connection to %s terminated.", partner(name)))
 	}
 	return endingError(result)
 }
@@ -194,10 +226,10 @@ func withSessionHint(name string, err error) error {
 }
 
 // withPathHint adds how to run a program that is not named by its whole path,
-// which the daemon refuses.
-func withPathHint(name, path string, err error) error {
-	if path == "" || strings.HasPrefix(path, "/") || !errors.Is(err, machine1.ErrInvalidArgs) {
+// which the stock method refuses.
+func withPathHint(name string, words []string, err error) error {
+	if len(words) == 0 || strings.HasPrefix(words[0], "/") || !errors.Is(err, machine1.ErrInvalidArgs) {
 		return err
 	}
-	return &hintedError{err, fmt.Sprintf(`"machctl shell %s /bin/sh -c '%s …'" has the machine's own shell find it`, name, path)}
+	return &hintedError{err, fmt.Sprintf(`"machctl shell %s /bin/sh -c '%s …'" has the machine's own shell find it`, name, words[0])}
 }

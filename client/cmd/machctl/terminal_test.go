@@ -334,7 +334,7 @@ func TestAShellFollowsTheSizeOfTheTerminal(t *testing.T) {
 	t.Parallel()
 	w := machine1test.New(t)
 	w.Add(machine1test.C8NS())
-	tm := runOnTerminal(t, w, 80, "shell", "c8-ns", "/bin/sh", "-c", `trap 'size=$(stty size); echo $size; test "$size" != "30 100" || exit' WINCH; echo ready; while :; do read x; done`)
+	tm := runOnTerminal(t, w, 80, "shell", "c8-ns", "/bin/sh", "-c", `trap 'size=$(stty size); echo $size; test "$size" != "30 100" || exit 0' WINCH; echo ready; while :; do read x; done`)
 	tm.await("ready")
 	pty.Setsize(tm.master, &pty.Winsize{Rows: 30, Cols: 100})
 	tm.await("30 100")

@@ -43,6 +43,7 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		"BindMount": paths,
 		"CopyTo":    paths,
 		"CopyFrom":  paths,
+		"Exec":      w.exec,
 		"Unbind": func(msg dbus.Message, name, destination string, o options) *dbus.Error {
 			return w.onMachine(msg, name, destination, o)
 		},

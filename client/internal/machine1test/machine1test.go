@@ -5,6 +5,7 @@ package machine1test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/dbustest"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -38,6 +40,7 @@ type World struct {
 	stock       bool // machined is systemd's, which has nothing of machd's own
 	machined    *dbus.Conn
 	systemd     *dbus.Conn
+	sessions    []*os.File // machd's ends of commands
 }
 
 // New starts a bus with both daemons on it, which end with the test. The
@@ -104,11 +107,11 @@ func (w *World) ReplaceMachined() error {
 	return old.Close()
 }
 
-// BeStock makes machined show itself as systemd-machined.
-func (w *World) BeStock() {
+// BeStock makes machined systemd-machined, or machd again.
+func (w *World) BeStock(stock bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stock = true
+	w.stock = stock
 }
 
 // StopMachined takes machined off the bus, without a signal to anybody.
@@ -171,6 +174,7 @@ func (w *World) AwaitCall(prefix string) {
 // enter records a call and decides whether it fails or never returns.
 func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
 	member, _ := msg.Headers[dbus.FieldMember].Value().(string)
+	iface, _ := msg.Headers[dbus.FieldInterface].Value().(string)
 	line := member
 	keys := []string{member}
 	for i, arg := range args {
@@ -184,6 +188,10 @@ func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
 	}
 
 	w.mu.Lock()
+	if w.stock && iface == machd.ManagerInterface && w.failures[member] == nil {
+		w.mu.Unlock()
+		return Error("org.freedesktop.DBus.Error.UnknownMethod", "Unknown method %s or interface %s.", member, iface)
+	}
 	w.calls = append(w.calls, line)
 	w.called.Broadcast()
 	hang := false
