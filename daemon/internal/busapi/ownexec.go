@@ -33,8 +33,8 @@ type Sessions interface {
 	Start(ctx context.Context, r session.Request) (session.Started, error)
 }
 
-func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []string, stdio []dbus.UnixFD, opts options) (
-	socket dbus.UnixFD, terminal []dbus.UnixFD, unit string, err error) {
+func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []string, stdio []machd.Descriptor, opts options) (
+	socket dbus.UnixFD, terminal []machd.Descriptor, unit string, err error) {
 	parsed, err := machd.ParseExecOptions(opts)
 	if err != nil {
 		return -1, nil, "", err
@@ -75,9 +75,10 @@ func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []s
 
 // takeStreams makes files of the descriptors of a call. One may stand for
 // several streams.
-func takeStreams(c *vtable.Call, fds []dbus.UnixFD) (streams []*os.File, err error) {
+func takeStreams(c *vtable.Call, fds []machd.Descriptor) (streams []*os.File, err error) {
 	taken := map[dbus.UnixFD]int{}
-	for _, fd := range fds {
+	for _, d := range fds {
+		fd := d.FD
 		own, again := taken[fd]
 		if again {
 			own, err = unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 3)
@@ -101,15 +102,15 @@ func closeFiles(files []*os.File) {
 }
 
 // handOutSession gives the files to the reply.
-func handOutSession(s session.Started) (socket dbus.UnixFD, terminal []dbus.UnixFD, unit string, err error) {
+func handOutSession(s session.Started) (socket dbus.UnixFD, terminal []machd.Descriptor, unit string, err error) {
 	defer s.Close()
-	terminal = []dbus.UnixFD{}
+	terminal = []machd.Descriptor{}
 	if s.Terminal != nil {
 		fd, err := dupFD(s.Terminal)
 		if err != nil {
 			return -1, nil, "", err
 		}
-		terminal = append(terminal, fd)
+		terminal = append(terminal, machd.Descriptor{FD: fd})
 	}
 	socket, err = dupFD(s.Socket)
 	return socket, terminal, s.Unit, err
