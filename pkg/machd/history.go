@@ -46,6 +46,10 @@ const (
 	EndedUnregistered = "unregistered" // it was forgotten, and may go on
 	EndedMissed       = "missed"       // there was no daemon when it ended
 	EndedUnknown      = "unknown"
+
+	// Of these no daemon can tell; readers of the journal conclude them.
+	EndedHostShutdown = "host-shutdown"
+	EndedHostCrash    = "host-crash"
 )
 
 // String says it in words, such as "exit status 3" or "timeout, killed by
@@ -67,6 +71,10 @@ func (e Ending) String() string {
 		}
 	case EndedReboot:
 		return e.Result
+	case EndedHostShutdown:
+		return "the host was shut down"
+	case EndedHostCrash:
+		return "the host went down without a shutdown"
 	case EndedMissed:
 		return "ended while machd was not running"
 	case EndedOOMKill:

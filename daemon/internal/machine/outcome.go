@@ -83,6 +83,9 @@ func findEnding(ctx context.Context, leader *proc.PIDFD, end *awaitedEnd) (e mac
 	u := end.wait(ctx)
 	e = endingOf(u)
 	switch {
+	case e.Result == machd.EndedExitCode && err == nil && status.Signaled():
+		// The supervisor's own status only says that there was a signal.
+		return endingOfLeader(status), u.invocation
 	case e.Code != "" || e.Result != "" && e.Result != machd.EndedSuccess:
 		return e, u.invocation
 	case err == nil:
