@@ -60,6 +60,8 @@ type Callers interface {
 // Launcher starts and ends machines; *launch.Launcher does.
 type Launcher interface {
 	Starter
+	Planner
+	Runner
 	Ender
 }
 

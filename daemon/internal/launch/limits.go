@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/pkg/machd"
@@ -14,12 +15,14 @@ import (
 type limitUnits interface {
 	// SetProperties changes all of them, or none.
 	SetProperties(ctx context.Context, name string, props []machine1.Property) error
+	Reload(ctx context.Context) error
 }
 
-// SetLimits changes what a machine that runs can take of the host: all that
-// limits says, or nothing. It holds as long as the machine's unit does.
-func (l *Launcher) SetLimits(ctx context.Context, m machine.Machine, limits machd.Limits) error {
-	p, err := limitProperties(limits)
+// SetLimits changes what a machine that runs can take of the host: all that o
+// says, or nothing. It holds as long as the machine's unit does, and for later
+// starts if that is asked for.
+func (l *Launcher) SetLimits(ctx context.Context, m machine.Machine, o machd.LimitOptions) error {
+	p, err := limitProperties(o.Limits)
 	if err != nil {
 		return err
 	}
@@ -29,10 +32,35 @@ func (l *Launcher) SetLimits(ctx context.Context, m machine.Machine, limits mach
 	case len(p) == 0:
 		return machine1.Errorf(machine1.ErrInvalidArgs, "No limit given; there are memory, cpus, tasks and io_weight")
 	case !m.OwnsUnit():
-		return machine1.Errorf(machine1.ErrNotSupported,
-			"Machine '%s' has no unit of its own that could be limited", m.Name)
+		return machine1.Errorf(machine1.ErrNotSupported, "Machine '%s' has no unit of its own that could be limited", m.Name)
 	}
-	return l.cfg.Units.SetProperties(ctx, m.Unit, p.inOrder())
+	var files []File
+	if o.Save {
+		if !slices.Contains(unitsOf(m.Name), m.Unit) {
+			return machine1.Errorf(machine1.ErrNotSupported,
+				"Limits of '%s' cannot be saved: not machd starts it, but whoever made %s", m.Name, m.Unit)
+		}
+		if files, err = savedFiles(m.Name, machd.StartOptions{Limits: o.Limits}, nil, readIfThere); err != nil {
+			return err
+		}
+	}
+	if err := l.cfg.Units.SetProperties(ctx, m.Unit, p.inOrder()); err != nil {
+		return err
+	}
+	return l.save(ctx, m.Name, files)
+}
+
+// save writes files and has PID 1 read them.
+func (l *Launcher) save(ctx context.Context, name string, files []File) error {
+	if len(files) == 0 {
+		return nil
+	}
+	for _, f := range files {
+		if err := f.write(); err != nil {
+			return fmt.Errorf("the limits of '%s' hold now, but not for later starts: %w", name, err)
+		}
+	}
+	return l.cfg.Units.Reload(ctx)
 }
 
 // A limit is one of machd.Limits.

@@ -5,7 +5,9 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/machd/machd/pkg/machd"
@@ -33,7 +35,6 @@ type Plan struct {
 	Options machd.StartOptions
 
 	template *template
-	mounts   []argument // what options add to the machine
 }
 
 // CloneImage is an image that is made of another one.
@@ -84,6 +85,11 @@ func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, 
 		return Plan{}, err
 	}
 	p, left := t.settable()
+	if o.Save {
+		if plan.Files, err = plan.saved(p, root); err != nil {
+			return Plan{}, err
+		}
+	}
 	if len(left) > 0 {
 		plan.Notes = append(plan.Notes, "only a unit with a file can have what the files of "+t.unit+" say of "+strings.Join(left, ", "))
 	}
@@ -106,9 +112,33 @@ func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, 
 	return plan, nil
 }
 
+// saved returns the files that keep the options for later starts.
+func (plan Plan) saved(p properties, root root) ([]File, error) {
+	var argv []string
+	o := plan.Options
+	runs, _ := p[execStart].Value().([]command)
+	if len(runs) == 1 && (root.given() || len(o.Arguments) > 0) {
+		// No setting stands for these: they stay on the command line.
+		var err error
+		plan.Options = machd.StartOptions{Arguments: o.Arguments}
+		if argv, err = plan.containerArguments(runs[0], root); err != nil {
+			return nil, err
+		}
+	}
+	return savedFiles(plan.Name, o, argv, readIfThere)
+}
+
+func readIfThere(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(text), err
+}
+
 // arguments changes what the unit runs.
 func (plan *Plan) arguments(p properties, root root) error {
-	runs, _ := p["ExecStartEx"].Value().([]command)
+	runs, _ := p[execStart].Value().([]command)
 	if len(runs) != 1 {
 		return machine1.Errorf(machine1.ErrNotSupported, "%s has %d commands in ExecStart=, not one", plan.template.unit, len(runs))
 	}
@@ -122,7 +152,7 @@ func (plan *Plan) arguments(p properties, root root) error {
 	if err != nil {
 		return err
 	}
-	p.set("ExecStartEx", []command{run})
+	p.set(execStart, []command{run})
 	if root.given() {
 		p.set("RequiresMountsFor", replaced(p.strings("RequiresMountsFor"), machine1.PoolPath+"/"+plan.Name, root.path))
 	}
@@ -158,11 +188,6 @@ func (plan *Plan) containerArguments(run command, root root) ([]string, error) {
 		line.payload = o.Command
 	}
 	plan.Boots = boots(line, settings)
-	for _, a := range given {
-		if a.group == groupMounts {
-			plan.mounts = append(plan.mounts, a)
-		}
-	}
 	return line.argv(), nil
 }
 

@@ -160,6 +160,9 @@ func (s *start) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(s.plan.Files) > 0 {
+		return s.l.cfg.Units.Reload(ctx)
+	}
 	return nil
 }
 
@@ -168,6 +171,9 @@ func (s *start) prepare(ctx context.Context) error {
 func (l *Launcher) undoOf(r record) (u undo) {
 	if r.Cloned != "" {
 		u.add(func(ctx context.Context) error { return l.removeClone(ctx, r.Cloned) })
+	}
+	if len(r.Files) > 0 {
+		u.add(l.cfg.Units.Reload) // after the last of them
 	}
 	for _, f := range r.Files {
 		u.add(func(context.Context) error { return f.restore() })

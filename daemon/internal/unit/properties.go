@@ -47,3 +47,7 @@ func (m *Manager) SetProperties(ctx context.Context, name string, props []machin
 	const runtime = true
 	return noSuchUnit(m.call(ctx, "SetUnitProperties", []any{name, runtime, props}))
 }
+
+// Reload has PID 1 read the files of units again. It takes a while: 0.1 s and
+// more.
+func (m *Manager) Reload(ctx context.Context) error { return m.call(ctx, "Reload", nil) }
