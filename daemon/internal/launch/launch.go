@@ -13,6 +13,7 @@ type Units interface {
 	limitUnits
 	startUnits
 	stopUnits
+	dependUnits
 }
 
 // Machines tells which machines there are; *machine.Manager does.
@@ -53,11 +54,12 @@ type Launcher struct {
 	cfg     Config
 	watches watches
 	starts  starts
+	ended   *ended
 }
 
 // New returns a launcher.
 func New(cfg Config) *Launcher {
-	return &Launcher{cfg: cfg, starts: starts{byName: map[string]*start{}, ready: make(chan struct{})}}
+	return &Launcher{cfg: cfg, starts: starts{byName: map[string]*start{}, ready: make(chan struct{})}, ended: newEnded()}
 }
 
 // An Event says what became of a machine that was started.
@@ -78,4 +80,9 @@ func (l *Launcher) UnitEvent(e unit.Event) {
 }
 
 // MachineEvent takes note of a machine that comes or goes. It does not block.
-func (l *Launcher) MachineEvent(e machine.Event) { l.watches.wake(e.Machine.Name) }
+func (l *Launcher) MachineEvent(e machine.Event) {
+	l.watches.wake(e.Machine.Name)
+	if !e.Added {
+		l.ended.add(e.Machine.Name)
+	}
+}

@@ -21,13 +21,13 @@ func (l *Launcher) Restart(ctx context.Context, m machine.Machine, o machd.StopO
 	if m.Class == machine1.ClassHost {
 		return Result{}, machine1.Errorf(machine1.ErrNotSupported, "The host cannot be restarted as a machine")
 	}
-	if !m.OwnsUnit() || !strings.HasSuffix(m.Unit, ".service") {
-		return Result{}, machine1.Errorf(machine1.ErrNotSupported,
-			"Machine '%s' runs in no service of its own, so only whoever started it can start it again", m.Name)
-	}
 	e, err := l.ending(ctx, m, o)
 	if err != nil {
 		return Result{}, err
+	}
+	if !strings.HasSuffix(e.carrier, ".service") {
+		return Result{}, machine1.Errorf(machine1.ErrNotSupported,
+			"Machine '%s' runs in no service of its own, so only whoever started it can start it again", m.Name)
 	}
 	if e.unit.RefusesStop {
 		return Result{}, machine1.Errorf(machine1.ErrNotSupported,

@@ -130,7 +130,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 	l.starts.ctx = ctx
 	l.adopt(ctx)
 	close(l.starts.ready)
-	<-ctx.Done()
+	l.stopDepended(ctx)
 	// Whoever claims a start now sees that ctx ended, and who did before is counted.
 	l.starts.mu.Lock()
 	l.starts.mu.Unlock()

@@ -98,7 +98,8 @@ func carriers(name string) []string {
 type ending struct {
 	l          *Launcher
 	m          machine.Machine
-	unit       unit.Ending // of m.Unit, if m owns it
+	carrier    string      // unit that is there for the machine alone, or ""
+	unit       unit.Ending // how that is
 	restarting bool        // the unit is being stopped already, and starts again
 	heard      bool        // the init was asked by a signal that it handles
 	grace      struct{ init, unit time.Duration }
@@ -111,17 +112,38 @@ func (l *Launcher) ending(ctx context.Context, m machine.Machine, o machd.StopOp
 	}
 	e := &ending{l: l, m: m}
 	e.grace.init, e.grace.unit = cmp.Or(o.Timeout, initGrace), cmp.Or(o.Timeout, unitGrace)
-	if !m.OwnsUnit() {
-		return e, nil
-	}
-	var err error
-	if e.unit, err = l.cfg.Units.Ending(ctx, m.Unit); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+	if err := e.findCarrier(ctx); err != nil {
 		return nil, err
 	}
 	if e.unit.RefusesStop && !o.Force {
 		return nil, machine1.Errorf(unix.EBUSY, "Machine '%s' is protected; it takes force to end it", m.Name)
 	}
 	return e, nil
+}
+
+// findCarrier finds the unit that has to be down before the machine can be
+// started again, and that may be ended with it.
+//
+// From systemd 258 on, nspawn registers its machines in a cgroup below the unit.
+// The unit is the machine's all the same if nspawn, its supervisor, is what the
+// unit runs. Whoever is not root could name any supervisor of his own.
+func (e *ending) findCarrier(ctx context.Context) error {
+	below := e.m.Subgroup != "" && e.m.UID == 0 && e.m.Supervisor != nil
+	if e.m.Unit == "" || !e.m.OwnsUnit() && !below {
+		return nil
+	}
+	var err error
+	e.unit, err = e.l.cfg.Units.Ending(ctx, e.m.Unit)
+	if err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+		return err
+	}
+	scope := e.m.Unit == machine1.EscapeUnit(e.m.Name)+".scope" || e.m.Unit == machine1.ScopeName(e.m.Name)
+	if e.m.OwnsUnit() || scope || e.unit.MainPID != 0 && int(e.unit.MainPID) == e.m.Supervisor.PID() {
+		e.carrier = e.m.Unit
+		return nil
+	}
+	e.unit = unit.Ending{}
+	return nil
 }
 
 // A step is one way to end a machine. act does it, for the nth time, and says
@@ -194,7 +216,7 @@ func (e *ending) try(ctx context.Context, s step, changed <-chan struct{}) (gone
 // same unit.
 func (e *ending) now() (machine.Machine, bool) {
 	now, ok := e.l.cfg.Machines.View().Get(e.m.Name)
-	if !ok || e.m.Leader != nil && !e.m.OwnsUnit() && now.Leader != e.m.Leader {
+	if !ok || e.carrier == "" && now.Leader != e.m.Leader {
 		return machine.Machine{}, false
 	}
 	return now, now.Unit == e.m.Unit
@@ -205,10 +227,10 @@ func (e *ending) goneForGood(ctx context.Context) (bool, error) {
 	if _, there := e.now(); there {
 		return false, nil
 	}
-	if !e.m.OwnsUnit() {
+	if e.carrier == "" {
 		return true, nil
 	}
-	state, err := e.l.cfg.Units.ActiveState(ctx, e.m.Unit)
+	state, err := e.l.cfg.Units.ActiveState(ctx, e.carrier)
 	switch {
 	case errors.Is(err, machine1.ErrNoSuchUnit):
 		return true, nil

@@ -48,7 +48,7 @@ const patientLooks = 10
 
 // isEnding reports whether the unit is on its way down by itself.
 func (e *ending) isEnding(ctx context.Context) bool {
-	state, err := e.l.cfg.Units.ActiveState(ctx, e.m.Unit)
+	state, err := e.l.cfg.Units.ActiveState(ctx, e.carrier)
 	return err == nil && state == "deactivating"
 }
 
@@ -59,14 +59,14 @@ func (e *ending) isYoung(leader *proc.PIDFD, since uint64) bool {
 	return err == nil && age(since) < initLimit && (program == nspawn || isInit(program))
 }
 
-// stopUnit has PID 1 stop the unit, if the machine owns it. What runs the
+// stopUnit has PID 1 stop the unit, if it is the machine's. What runs the
 // machine gets SIGTERM by that, tells the init, and waits for it as well; by the
 // second one it ends the machine.
 //
 // PID 1 may not get to it: while machine@.service is being stopped, the unit's
 // turn comes after that. So the signals are sent in any case.
 func (e *ending) stopUnit(ctx context.Context, n int) (again time.Duration, last bool) {
-	if n == 0 && e.m.OwnsUnit() {
+	if n == 0 && e.carrier != "" {
 		if !e.restarting {
 			e.stop(ctx)
 		}
@@ -86,7 +86,7 @@ func (e *ending) stopUnit(ctx context.Context, n int) (again time.Duration, last
 const maxTerminate = 3
 
 func (e *ending) stop(ctx context.Context) {
-	_, err := e.l.cfg.Units.Stop(ctx, e.m.Unit, "replace")
+	_, err := e.l.cfg.Units.Stop(ctx, e.carrier, "replace")
 	e.note("stop the unit", err)
 }
 
@@ -109,12 +109,12 @@ func (e *ending) terminate(ctx context.Context) {
 	switch {
 	case !there && e.m.Leader != nil:
 		// What ran it cleans up, and may need its time.
-	case e.m.OwnsUnit() && strings.HasSuffix(e.m.Unit, ".service"):
-		e.note("terminate the unit", e.l.cfg.Units.Kill(ctx, e.m.Unit, "main", int32(unix.SIGTERM)))
+	case strings.HasSuffix(e.carrier, ".service"):
+		e.note("terminate the unit", e.l.cfg.Units.Kill(ctx, e.carrier, "main", int32(unix.SIGTERM)))
 	case !there:
-	case now.Supervisor != nil && now.Supervisor.Alive() && (!now.OwnsUnit() || isNspawn(now.Supervisor)):
+	case now.Supervisor != nil && now.Supervisor.Alive() && (e.carrier == "" || isNspawn(now.Supervisor)):
 		e.note("terminate the supervisor", now.Supervisor.Signal(unix.SIGTERM))
-	case !now.OwnsUnit() && now.Leader != nil:
+	case e.carrier == "" && now.Leader != nil:
 		e.note("terminate the leader", now.Leader.Signal(unix.SIGTERM))
 	}
 }
@@ -127,12 +127,12 @@ func isNspawn(p *proc.PIDFD) bool {
 	return err == nil && (program == nspawn || program == "systemd-vmspawn")
 }
 
-// kill ends what the machine owns at once.
+// kill ends what is the machine's at once.
 func (e *ending) kill(ctx context.Context, _ int) (again time.Duration, last bool) {
 	now, there := e.now()
 	switch {
-	case e.m.OwnsUnit():
-		e.note("kill the unit", e.l.cfg.Units.Kill(ctx, e.m.Unit, "all", int32(unix.SIGKILL)))
+	case e.carrier != "":
+		e.note("kill the unit", e.l.cfg.Units.Kill(ctx, e.carrier, "all", int32(unix.SIGKILL)))
 	case there && now.Leader != nil:
 		e.note("kill the leader", now.Leader.Signal(unix.SIGKILL))
 	}

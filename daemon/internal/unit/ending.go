@@ -14,6 +14,7 @@ type Ending struct {
 	HasJob      bool   // PID 1 is about to do something with it
 	RefusesStop bool   // PID 1 does not stop or restart it when asked to
 	ComesBack   bool   // PID 1 starts it again when it ends, however it does
+	MainPID     uint32 // of a service, 0 if it has none
 }
 
 // Ending tells about a loaded unit. The error is machine1.ErrNoSuchUnit if PID 1
@@ -38,8 +39,10 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 	if typeInterface(name) != serviceInterface {
 		return e, nil
 	}
-	restart, err := m.property(ctx, path, serviceInterface, "Restart")
+	err = bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{serviceInterface}, &all)
+	restart, _ := all["Restart"].Value().(string)
 	e.ComesBack = restart == "always" || restart == "on-success"
+	e.MainPID, _ = all["MainPID"].Value().(uint32)
 	return e, noSuchUnit(err)
 }
 
