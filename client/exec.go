@@ -42,7 +42,8 @@ type Execution struct {
 	Terminal *os.File // the master, not blocking, or nil
 	Unit     string   // in which it runs, in the machine; "" if the machine has no units
 
-	session *os.File
+	session  *os.File
+	toTheEnd bool // there is more to wait for than the outcome: the session's end
 }
 
 // Exec runs a command in a machine and returns when that has begun, or has
@@ -67,10 +68,13 @@ func (c *Client) exec(ctx context.Context, name string, command ExecCommand) (*E
 		User: command.User, Directory: command.Dir, Environment: command.Env,
 		Terminal: command.Terminal, Login: command.Login,
 	}
-	// The reply must be taken even when nobody waits any more: it holds
-	// descriptors, and with them the command.
-	in := []any{name, args, stdio.fds, options.Variants()}
-	call, err := bus.Go(context.WithoutCancel(ctx), c.conn, machined, machd.ManagerInterface+".Exec", c.interactive, in)
+	return c.hold(ctx, "Exec", []any{name, args, stdio.fds, options.Variants()})
+}
+
+// hold makes a call whose reply is what a command is held by. It must be taken
+// even when nobody waits any more, and the command be ended then.
+func (c *Client) hold(ctx context.Context, member string, in []any) (*Execution, error) {
+	call, err := bus.Go(context.WithoutCancel(ctx), c.conn, machined, machd.ManagerInterface+"."+member, c.interactive, in)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +163,13 @@ func (x *Execution) Wait(ctx context.Context) (machd.Outcome, error) {
 		// order of ours was unread.
 		return machd.Outcome{Failure: machd.FailureLost, Message: "the machine manager has ended, and nobody can tell how the command did"}, nil
 	}
-	return machd.ParseOutcome(packet[:n])
+	outcome, err := machd.ParseOutcome(packet[:n])
+	for x.toTheEnd && err == nil && ctx.Err() == nil {
+		if n, err := x.session.Read(packet); n == 0 || err != nil {
+			break
+		}
+	}
+	return outcome, err
 }
 
 // Close ends the command if it still runs.

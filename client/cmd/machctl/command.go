@@ -80,6 +80,7 @@ func (a *app) verbs() []verbRow {
 			groupMachines, nil, "quiet " + actOptions, loginHelp},
 		{shell, groupMachines, nil, "setenv uid quiet " + actOptions, shellHelp},
 		{a.execVerb(), groupMachines, nil, "setenv env uid workdir tty interactive " + actOptions, execHelp},
+		{a.runVerb(), groupMachines, nil, runFlags + actOptions, runHelp},
 		{a.verb("stop NAME…", "Shut a machine down", 1, -1, a.stop),
 			groupMachines, []string{"poweroff"}, "timeout no-wait " + actOptions, stopHelp},
 		{a.verb("reboot NAME…", "Shut a machine down and start it again", 1, -1, a.reboot),

@@ -70,13 +70,19 @@ func (a *app) exec(ctx context.Context, args []string) error {
 	if err := a.actOn(ctx, name, machd.ActionExec); err != nil {
 		return err
 	}
+	run := func(ctx context.Context, command client.ExecCommand) (*client.Execution, error) {
+		return a.client.Exec(ctx, name, command)
+	}
 	command := client.ExecCommand{Args: words, User: user, Dir: a.directory, Env: a.environment}
 	if a.tty {
 		command.Terminal, command.Env = true, a.shellEnvironment()
-		return a.execOnTerminal(ctx, name, command)
+		return a.execOnTerminal(ctx, command, run)
 	}
-	return a.execHere(ctx, name, command)
+	return a.execHere(ctx, command, run)
 }
+
+// A runner has a command run.
+type runner func(ctx context.Context, command client.ExecCommand) (*client.Execution, error)
 
 // execWords returns the command of what follows the machine's name.
 func execWords(args []string) ([]string, error) {
@@ -93,14 +99,14 @@ func execWords(args []string) ([]string, error) {
 }
 
 // execHere runs a command on our own files.
-func (a *app) execHere(ctx context.Context, name string, command client.ExecCommand) error {
+func (a *app) execHere(ctx context.Context, command client.ExecCommand, run runner) error {
 	files, err := newStreams(os.Stdin, os.Stdout, os.Stderr, a.interactive)
 	if err != nil {
 		return err
 	}
 	defer files.close()
 	command.Stdin, command.Stdout, command.Stderr = files.in, files.out, files.err
-	running, err := a.begin(ctx, name, command)
+	running, err := a.begin(ctx, command, run)
 	if err != nil {
 		return err
 	}
@@ -116,8 +122,8 @@ func (a *app) execHere(ctx context.Context, name string, command client.ExecComm
 }
 
 // execOnTerminal runs a command on a new terminal, joined to ours.
-func (a *app) execOnTerminal(ctx context.Context, name string, command client.ExecCommand) error {
-	running, err := a.begin(ctx, name, command)
+func (a *app) execOnTerminal(ctx context.Context, command client.ExecCommand, run runner) error {
+	running, err := a.begin(ctx, command, run)
 	if err != nil {
 		return err
 	}
@@ -159,10 +165,10 @@ func follow(ctx context.Context, running *client.Execution, show func(ctx contex
 }
 
 // begin starts the command. Until then a signal ends us, and with us the call.
-func (a *app) begin(ctx context.Context, name string, command client.ExecCommand) (*client.Execution, error) {
+func (a *app) begin(ctx context.Context, command client.ExecCommand, run runner) (*client.Execution, error) {
 	call, cancel := a.limit(ctx)
 	defer cancel()
-	running, err := a.client.Exec(call, name, command)
+	running, err := run(call, command)
 	a.agent.Stop()
 	return running, err
 }

@@ -30,7 +30,7 @@ const (
 )
 
 // runsCommands are the verbs that exit as a command does.
-var runsCommands = map[string]bool{"exec": true, "shell": true}
+var runsCommands = map[string]bool{"exec": true, "run": true, "shell": true}
 
 const exitCodesHelp = `Exit codes
 

@@ -49,6 +49,7 @@ type options struct {
 	timeout       durationFlag
 	execOptions
 	startOptions
+	runOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -73,6 +74,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.VarP(&appended{&o.environment}, "setenv", "E", "Set `VAR[=VALUE]` for the shell or command; may be repeated")
 	o.addExecFlags(f)
 	o.addStartFlags(f)
+	o.addRunFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")

@@ -80,6 +80,7 @@ var (
 	// Starting with options, or running what one likes, is as much as being
 	// root of the host; so no owner passes.
 	OwnStart     = Rule{Action: machd.ActionStart, Verb: "start"}
+	OwnRun       = Rule{Action: machd.ActionStart, Verb: "run"}
 	OwnPlan      = Rule{Action: machd.ActionStart, Verb: "plan"}
 	OwnSetLimits = Rule{Action: machd.ActionSetLimits, Verb: "set_limits"}
 	OwnStop      = Rule{Action: machd.ActionStop, Verb: "stop", Owner: true}
