@@ -216,7 +216,7 @@ func TestMachdHostileMachines(t *testing.T) {
 	const clients = 5
 	w := watch(t)
 	t.Cleanup(func() { run(t, "sh", "-c", "rm -rf /run/copied-from-*") })
-	wantUnharmed(t, func(*probe) {
+	wantUnharmed(t, func(t *testing.T, _ *probe) {
 		var askers sync.WaitGroup
 		kinds := make([]map[byte]int, len(hostileRoots))
 		for i, r := range hostileRoots {

@@ -19,7 +19,7 @@ func TestMachdNamesOfEveryByte(t *testing.T) {
 	before := stateFiles(t)
 	for _, user := range hostileUsers {
 		t.Run(user, func(t *testing.T) {
-			wantUnharmed(t, func(*probe) {
+			wantUnharmed(t, func(t *testing.T, _ *probe) {
 				b := dialRaw(t, user)
 				serial := uint32(2)
 				for batch := range slices.Chunk(byteCalls(), 20) {

@@ -97,7 +97,7 @@ func TestMachdHostileVarlink(t *testing.T) {
 	} {
 		for _, user := range hostileUsers {
 			t.Run(user+" sends "+attack.name, func(t *testing.T) {
-				wantUnharmed(t, func(others *probe) {
+				wantUnharmed(t, func(t *testing.T, others *probe) {
 					others.addVarlink(t, "root")
 					others.addVarlink(t, "alice")
 					attack.run(t, user)
