@@ -215,7 +215,7 @@ func (s *spec) addTest(ctx context.Context, o options, path, dir string, flags [
 		return err
 	}
 	t := step{
-		Argv: append([]string{filesInside + "/" + name, "-test.paniconexit0", "-test.timeout=10m"}, flags...),
+		Argv: append([]string{filesInside + "/" + name, "-test.paniconexit0", "-test.timeout=30m"}, flags...),
 		Env:  []string{"HOME=/root", "MACHD_TEST_HOST=" + s.kind(), "MACHD_TEST_STRICT=" + os.Getenv("MACHD_TEST_STRICT")},
 		Dir:  filepath.Join("/src", inside),
 	}
