@@ -108,6 +108,7 @@ func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, 
 			return Plan{}, err
 		}
 	}
+	t.spell(p)
 	plan.Properties = p.inOrder()
 	return plan, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +98,10 @@ var streams = []string{"StandardInput", "StandardOutput", "StandardError"}
 // tell how its command ends.
 func (h *holder) dress(plan *Plan, p properties, line *commandLine, program string) {
 	delete(p, "RestartForceExitStatus") // it is run once
+	// Its own words would be on the caller's files or terminal.
+	if !slices.ContainsFunc(p.strings("Environment"), func(e string) bool { return strings.HasPrefix(e, "SYSTEMD_LOG_LEVEL=") }) {
+		p.add("Environment", "SYSTEMD_LOG_LEVEL=warning")
+	}
 	console := "pipe"
 	if plan.Boots {
 		console = "read-only" // an init takes the end of its input for trouble

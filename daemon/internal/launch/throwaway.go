@@ -62,6 +62,9 @@ func (plan *Plan) throwAway(p properties, root root, h *holder, pool, program st
 		line.program = run.Path
 		run.Path, run.Argv = program, plan.Throwaway.MakeCommand(program, root.path, users, line.argv())
 		after, _ := p["ExecStopPostEx"].Value().([]command)
+		if h != nil {
+			after = nil // it would write to the caller's files; ours does as much and is silent
+		}
 		remove := command{program, plan.Throwaway.RemoveCommand(program), []string{"ignore-failure", "no-env-expand"}}
 		p.set("ExecStopPostEx", append(slices.Clone(after), remove))
 	}

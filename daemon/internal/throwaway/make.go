@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,11 @@ func Make(ctx context.Context, args []string) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	return fmt.Errorf("cannot run %s: %w", argv[0], unix.Exec(argv[0], argv, os.Environ()))
+	path, err := exec.LookPath(argv[0]) // as PID 1 would
+	if err == nil {
+		err = unix.Exec(path, argv, os.Environ())
+	}
+	return fmt.Errorf("cannot run %s: %w", argv[0], err)
 }
 
 // make leaves what it has made when it fails: the unit removes it.
@@ -89,5 +94,18 @@ func RunRemove(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return fmt.Errorf("%s is for units of throw-away machines only", RemoveArgument)
 	}
+	removeExports(args[1])
 	return Place{Pool: args[0], Machine: args[1]}.Remove(ctx)
+}
+
+// removeExports removes what a systemd-nspawn that was killed leaves mounted, for
+// sockets of the machine's. Most often there is nothing.
+func removeExports(machine string) {
+	for _, path := range []string{
+		"/run/systemd/nspawn/unix-export/" + machine, // of systemd before 258
+		"/run/systemd/nspawn/" + machine + "/unix-export",
+	} {
+		_ = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		_ = unix.Rmdir(path)
+	}
 }
