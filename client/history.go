@@ -179,7 +179,7 @@ func (h *history) lost(m *PastMachine, now string) {
 func machineOfEntry(e journalEntry) *PastMachine {
 	m := &PastMachine{
 		Name: e["NAME"], Class: e[machd.FieldClass], Service: e[machd.FieldService], Unit: e[machd.FieldUnit],
-		UID: ^uint32(0), Leader: uint32(e.number("LEADER")), From: microseconds(e.number(machd.FieldSince)), Boot: e["_BOOT_ID"],
+		UID: ^uint32(0), Leader: uint32(e.number("LEADER")), From: timeOf(e.number(machd.FieldSince)), Boot: e["_BOOT_ID"],
 	}
 	if e[machd.FieldUID] != "" {
 		m.UID = uint32(e.number(machd.FieldUID))

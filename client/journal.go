@@ -40,15 +40,7 @@ func (e journalEntry) number(field string) uint64 {
 }
 
 // when is the entry's own time.
-func (e journalEntry) when() time.Time { return microseconds(e.number("__REALTIME_TIMESTAMP")) }
-
-// microseconds returns the time of so many since the epoch, zero for 0.
-func microseconds(n uint64) time.Time {
-	if n == 0 || n > 1<<62 {
-		return time.Time{}
-	}
-	return time.UnixMicro(int64(n))
-}
+func (e journalEntry) when() time.Time { return timeOf(e.number("__REALTIME_TIMESTAMP")) }
 
 // journal yields the entries that journalctl selects, oldest first. It is a
 // process of its own, since reading a journal needs a library in C.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"path"
@@ -118,4 +119,14 @@ func (c *Client) waitInactive(ctx context.Context, unit string) error {
 			return err
 		}
 	}
+}
+
+// Invocation returns what selects the log lines of a unit's present run, 32 hex
+// digits, or "" if it has not been started.
+func (c *Client) Invocation(ctx context.Context, unit string) (string, error) {
+	var id []byte
+	if err := c.unitProperty(ctx, unit, unitInterface, "InvocationID", &id); err != nil {
+		return "", fmt.Errorf("cannot ask about %s: %w", unit, err)
+	}
+	return hex.EncodeToString(id), nil
 }

@@ -6,12 +6,15 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
 const (
 	machineNew     = machine1.ManagerInterface + ".MachineNew"
 	machineRemoved = machine1.ManagerInterface + ".MachineRemoved"
+	machineReady   = machd.ManagerInterface + ".MachineReady"
+	machineFailed  = machd.ManagerInterface + ".MachineFailed"
 )
 
 // An EventKind says what happened to a machine.
@@ -22,18 +25,22 @@ const (
 	Present EventKind = iota // it was there when the watch began
 	Added
 	Removed
+	Ready  // it can be used; only machd tells, of machines that it starts
+	Failed // it could not be started; likewise
 )
 
 // String returns the kind as a word.
 func (k EventKind) String() string {
-	return [...]string{"present", "added", "removed"}[k]
+	return [...]string{"present", "added", "removed", "ready", "failed"}[k]
 }
 
 // An Event is one machine that is there, comes or goes.
 type Event struct {
 	Kind EventKind
 	Name string
-	Path dbus.ObjectPath
+	Path dbus.ObjectPath // "" for Failed
+
+	Unit, Reason string // of Failed
 }
 
 // Watch yields the machines there are and then every change, without a gap
@@ -44,7 +51,9 @@ func (c *Client) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		sub, err := c.subscribe(ctx, machine1.BusName,
 			wanted{signal: machineNew, path: machine1.ObjectPath},
-			wanted{signal: machineRemoved, path: machine1.ObjectPath})
+			wanted{signal: machineRemoved, path: machine1.ObjectPath},
+			wanted{signal: machineReady, path: machine1.ObjectPath},
+			wanted{signal: machineFailed, path: machine1.ObjectPath})
 		if err != nil {
 			yield(Event{}, err)
 			return
@@ -80,18 +89,25 @@ func (w *watch) run(ctx context.Context) error {
 			}
 			continue
 		}
-		var e Event
-		if dbus.Store(n.Body, &e.Name, &e.Path) != nil {
-			continue
-		}
-		e.Kind = Added
-		if n.Name == machineRemoved {
-			e.Kind = Removed
-		}
-		if !w.tell(e) {
+		if e, ok := eventOf(n.Signal); ok && !w.tell(e) {
 			return nil
 		}
 	}
+}
+
+func eventOf(s *dbus.Signal) (e Event, ok bool) {
+	switch s.Name {
+	case machineNew:
+		e.Kind = Added
+	case machineRemoved:
+		e.Kind = Removed
+	case machineReady:
+		e.Kind = Ready
+	case machineFailed:
+		e.Kind = Failed
+		return e, dbus.Store(s.Body, &e.Name, &e.Unit, &e.Reason) == nil
+	}
+	return e, dbus.Store(s.Body, &e.Name, &e.Path) == nil
 }
 
 // compare lists the machines and tells what differs from what is known; those
@@ -106,12 +122,12 @@ func (w *watch) compare(ctx context.Context, kind EventKind) (goOn bool, err err
 		there[m.Name] = true
 	}
 	for name, path := range w.known {
-		if !there[name] && !w.tell(Event{Removed, name, path}) {
+		if !there[name] && !w.tell(Event{Kind: Removed, Name: name, Path: path}) {
 			return false, nil
 		}
 	}
 	for _, m := range list {
-		if !w.tell(Event{kind, m.Name, m.Path}) {
+		if !w.tell(Event{Kind: kind, Name: m.Name, Path: m.Path}) {
 			return false, nil
 		}
 	}
@@ -121,6 +137,9 @@ func (w *watch) compare(ctx context.Context, kind EventKind) (goOn bool, err err
 // tell yields e unless it is no news: a signal may have been sent before the
 // list that holds the same change.
 func (w *watch) tell(e Event) (goOn bool) {
+	if e.Kind == Ready || e.Kind == Failed {
+		return w.yield(e, nil)
+	}
 	_, known := w.known[e.Name]
 	if known == (e.Kind != Removed) {
 		return true

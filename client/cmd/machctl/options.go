@@ -50,6 +50,7 @@ type options struct {
 	execOptions
 	startOptions
 	runOptions
+	observeOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -75,6 +76,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addExecFlags(f)
 	o.addStartFlags(f)
 	o.addRunFlags(f)
+	o.addObserveFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")

@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 			"hang":     scriptHang,
 			"machined": scriptMachined,
 			"systemd":  scriptSystemd,
+			"usage":    scriptUsage,
 			"calls":    scriptCalls,
 			"exits":    scriptExits,
 		},

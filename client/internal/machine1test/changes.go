@@ -44,6 +44,7 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		"CopyTo":    paths,
 		"CopyFrom":  paths,
 		"Exec":      w.exec,
+		"ListUsage": w.listUsage,
 		"Unbind": func(msg dbus.Message, name, destination string, o options) *dbus.Error {
 			return w.onMachine(msg, name, destination, o)
 		},

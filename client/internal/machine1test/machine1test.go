@@ -30,6 +30,7 @@ type World struct {
 	machines map[string]Machine
 	images   []Image
 	units    map[string]Unit
+	usage    map[string][]machd.Usage // answers to come, by machine
 
 	subscribers map[dbus.Sender]bool // of PID 1
 	jobs        uint32
@@ -54,6 +55,7 @@ func New(t testing.TB) *World {
 		ended:    make(chan struct{}),
 		machines: map[string]Machine{machine1.Host: host()},
 		units:    map[string]Unit{},
+		usage:    map[string][]machd.Usage{},
 
 		subscribers: map[dbus.Sender]bool{},
 		failures:    map[string]*dbus.Error{},

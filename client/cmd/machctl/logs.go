@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// lastWords is how long log lines may take into the journal when their machine
+// has ended.
+const lastWords = 300 * time.Millisecond
+
+// logs shows the log lines of a machine.
+func (a *app) logs(ctx context.Context, args []string) error {
+	name := args[0]
+	if err := checkNames(args, machine1.ValidMachineName); err != nil {
+		return err
+	}
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	selection, err := a.logSelection(ctx, name)
+	if err != nil {
+		return err
+	}
+	journalArgs := append([]string{"--no-pager"}, selection.args...)
+	if a.linesGiven {
+		journalArgs = append(journalArgs, "--lines="+strconv.FormatUint(uint64(a.lines), 10))
+	}
+	if a.since != "" {
+		journalArgs = append(journalArgs, "--since="+a.since)
+	}
+	if a.output != "" {
+		journalArgs = append(journalArgs, "--output="+a.output)
+	}
+	if a.follow && selection.running {
+		journalArgs = append(journalArgs, "--follow")
+		followed, end, err := a.whileRunning(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer end()
+		ctx = followed
+	}
+	return a.showJournal(ctx, append(journalArgs, selection.matches...))
+}
+
+// A logSelection says which log lines are a machine's.
+type logSelection struct {
+	args    []string // options of journalctl
+	matches []string
+	running bool // more may come
+}
+
+func (a *app) logSelection(ctx context.Context, name string) (logSelection, error) {
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	m, err := a.client.Machine(ctx, name)
+	switch {
+	case err == nil && a.inside:
+		return logSelection{args: []string{"--machine=" + name}, running: true}, nil
+	case err == nil:
+		return a.logsOfRunning(ctx, m)
+	case !errors.Is(err, machine1.ErrNoSuchMachine):
+		return logSelection{}, err
+	case a.inside:
+		return a.logsInImage(ctx, name)
+	}
+	return a.logsOfPast(ctx, name)
+}
+
+// logsOfRunning selects by the run of the unit if that is the machine's own and
+// PID 1 tells it: it began before the machine was registered.
+func (a *app) logsOfRunning(ctx context.Context, m client.Machine) (logSelection, error) {
+	if m.Unit == "" {
+		return logSelection{}, fmt.Errorf("machine %q runs in no unit, so no log lines are known to be its", m.Name)
+	}
+	if m.Subgroup == "" {
+		if invocation, err := a.client.Invocation(ctx, m.Unit); err == nil && invocation != "" {
+			return logSelection{args: a.journalScope(), matches: a.ofInvocation(invocation), running: true}, nil
+		}
+	}
+	return logSelection{args: append(a.journalScope(), a.unitFlag(), m.Unit, "--since="+instant(m.Since)), running: true}, nil
+}
+
+// logsOfPast selects the last run of a machine that has ended.
+func (a *app) logsOfPast(ctx context.Context, name string) (logSelection, error) {
+	past, err := client.History(ctx, client.HistoryOptions{Name: name, User: a.user})
+	if err != nil {
+		return logSelection{}, err
+	}
+	if len(past) == 0 {
+		text := fmt.Sprintf("machine %q does not run, and the journal knows of none that did", name)
+		return logSelection{}, &hintedError{machine1.Errorf(machine1.ErrNoSuchMachine, "%s", text),
+			`"machctl history" shows which did, to those who may read the system's journal`}
+	}
+	m := past[len(past)-1]
+	switch {
+	case m.Invocation != "":
+		return logSelection{args: a.journalScope(), matches: a.ofInvocation(m.Invocation)}, nil
+	case m.Unit == "":
+		m.Unit = machine1.ServiceUnit(name)
+	}
+	args := append(a.journalScope(), a.unitFlag(), m.Unit)
+	if !m.From.IsZero() {
+		args = append(args, "--since="+instant(m.From.Add(-time.Second)))
+	}
+	if !m.To.IsZero() {
+		args = append(args, "--until="+instant(m.To.Add(time.Second)))
+	}
+	return logSelection{args: args}, nil
+}
+
+// logsInImage selects what a machine wrote itself that does not run.
+func (a *app) logsInImage(ctx context.Context, name string) (logSelection, error) {
+	image, err := a.client.Image(ctx, name)
+	if err != nil {
+		return logSelection{}, err
+	}
+	option := "--root="
+	if image.Type == "raw" || image.Type == "block" {
+		option = "--image="
+	}
+	return logSelection{args: []string{option + image.Path}}, nil
+}
+
+func (a *app) journalScope() []string {
+	if a.user {
+		return []string{"--user"}
+	}
+	return []string{"--system"}
+}
+
+// ofInvocation matches what was written in one run of a unit, and what the
+// service manager says of it.
+func (a *app) ofInvocation(id string) []string {
+	if a.user {
+		return []string{"_SYSTEMD_INVOCATION_ID=" + id, "+", "USER_INVOCATION_ID=" + id}
+	}
+	return []string{"_SYSTEMD_INVOCATION_ID=" + id, "+", "INVOCATION_ID=" + id, "_PID=1"}
+}
+
+// instant writes t for journalctl.
+func instant(t time.Time) string {
+	return fmt.Sprintf("@%d.%06d", t.Unix(), t.Nanosecond()/1000)
+}
+
+// whileRunning returns a context that ends soon after the machine has.
+func (a *app) whileRunning(ctx context.Context, name string) (context.Context, func(), error) {
+	gone, err := a.client.WatchGone(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	followed, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if gone.Wait(followed) == nil {
+			time.Sleep(lastWords)
+			cancel()
+		}
+	}()
+	return followed, func() { cancel(); <-done; gone.Close() }, nil
+}
+
+// showJournal runs journalctl on our own output.
+func (a *app) showJournal(ctx context.Context, args []string) error {
+	cmd := exec.CommandContext(ctx, "journalctl", args...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_COLORS="+strconv.FormatBool(a.ui.colour))
+	cmd.Stdout, cmd.Stderr = a.ui.out, a.ui.err
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return nil
+	case errors.As(err, &exit) && exit.Exited():
+		// It has said why, and that it found nothing is no reason.
+		return statusError(exit.ExitCode())
+	}
+	return fmt.Errorf("cannot read the journal: %w", err)
+}

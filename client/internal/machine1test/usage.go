@@ -1,0 +1,53 @@
+package machine1test
+
+import (
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// SetUsage says what a machine takes, as it is told by one answer after the
+// other; the last is told from then on.
+func (w *World) SetUsage(name string, answers ...machd.Usage) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.usage[name] = answers
+}
+
+func (w *World) listUsage(msg dbus.Message) (map[string]map[string]dbus.Variant, *dbus.Error) {
+	if err := w.enter(msg); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	machines := map[string]map[string]dbus.Variant{}
+	for name := range w.machines {
+		answers := w.usage[name]
+		if len(answers) == 0 {
+			continue
+		}
+		machines[name] = answers[0].Variants()
+		if len(answers) > 1 {
+			w.usage[name] = answers[1:]
+		}
+	}
+	return machines, nil
+}
+
+// TellReady announces that a machine can be used.
+func (w *World) TellReady(name string) {
+	w.tell("MachineReady", name, machine1.MachinePath(name))
+}
+
+// TellFailed announces that a machine could not be started.
+func (w *World) TellFailed(name, unit, reason string) { w.tell("MachineFailed", name, unit, reason) }
+
+func (w *World) tell(member string, args ...any) {
+	w.mu.Lock()
+	conn := w.machined
+	w.mu.Unlock()
+	if conn != nil {
+		conn.Emit(machine1.ObjectPath, machd.ManagerInterface+"."+member, args...)
+	}
+}
