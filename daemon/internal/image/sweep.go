@@ -12,6 +12,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/filetree"
 	"github.com/machd/machd/daemon/internal/imagelock"
+	"github.com/machd/machd/daemon/internal/throwaway"
 )
 
 // sweepLimit is how long the removal of what is left in one directory may take.
@@ -60,6 +61,9 @@ func sweep(ctx context.Context, path string) error {
 		name := e.Name()
 		if locked, ok := imagelock.CutBeside(name); ok && strings.HasPrefix(locked, draftPrefix) {
 			name = locked
+		}
+		if _, runs := throwaway.IsDir(name); runs {
+			return // a unit's, while that lives
 		}
 		if strings.HasPrefix(name, draftPrefix) {
 			left[name] = true

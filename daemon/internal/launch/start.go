@@ -128,6 +128,7 @@ func (l *Launcher) runContext(ctx context.Context) (context.Context, error) {
 // comes next.
 func (l *Launcher) Run(ctx context.Context) error {
 	l.starts.ctx = ctx
+	l.sweepThrowaways(ctx)
 	l.adopt(ctx)
 	close(l.starts.ready)
 	l.stopDepended(ctx)

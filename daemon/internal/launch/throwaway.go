@@ -1,19 +1,11 @@
 package launch
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"math"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/machd/machd/daemon/internal/btrfs"
-	"github.com/machd/machd/daemon/internal/imagelock"
 	"github.com/machd/machd/daemon/internal/throwaway"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -102,46 +94,4 @@ func usersOf(line commandLine, settings *settingsFile) throwaway.Users {
 		return throwaway.Users{}
 	}
 	return throwaway.Users{Base: uint32(n)}
-}
-
-// occupy has nobody change the image as long as the machine reads it. A snapshot
-// does not.
-func (s *start) occupy() error {
-	from := s.plan.Throwaway
-	if from == nil || isSubvolume(from.Image) {
-		return nil
-	}
-	lock, err := imagelock.Path(s.l.cfg.LockDir, from.Image, false)
-	if errors.Is(err, unix.EBUSY) {
-		return machine1.Errorf(unix.EBUSY, "Cannot start '%s' on what is at %s: somebody else uses or changes that; "+
-			"it can be read when that has ended, and a clone of it at once", s.name, from.Image)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot start '%s': %w", s.name, err)
-	}
-	s.inUse = lock
-	return nil
-}
-
-// vacate lets the image go when the machine is over.
-func (s *start) vacate(ctx context.Context) {
-	if s.inUse == nil {
-		return
-	}
-	if s.err == nil {
-		_, _ = s.l.awaitOver(ctx, s.plan.Unit, math.MaxInt64)
-	}
-	if err := s.inUse.Release(); err != nil {
-		s.l.cfg.Log.Warn("Cannot give up the lock of an image.", "machine", s.name, "error", err)
-	}
-}
-
-func isSubvolume(path string) bool {
-	dir, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer dir.Close()
-	is, err := btrfs.IsSubvolume(dir)
-	return err == nil && is
 }

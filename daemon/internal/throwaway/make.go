@@ -2,12 +2,14 @@ package throwaway
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -48,6 +50,9 @@ func (p Place) make(ctx context.Context, image string, users Users) error {
 	if err := os.Mkdir(p.Dir(), private); err != nil {
 		return err
 	}
+	if err := os.Symlink(image, filepath.Join(p.Dir(), imageLink)); err != nil {
+		return err
+	}
 	done, err := p.snapshot(ctx, image)
 	if err != nil || done {
 		return err
@@ -86,6 +91,21 @@ func (p Place) Remove(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// Discard is Remove of what a machine that is over has left, with a name that no
+// machine has. Whoever removes unfinished images removes it if we are killed.
+func (p Place) Discard(ctx context.Context) error {
+	pool, err := os.OpenFile(p.Pool, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	name := discardPrefix + strings.ToLower(rand.Text())
+	if err := os.Rename(p.Dir(), filepath.Join(p.Pool, name)); err != nil {
+		return err
+	}
+	return filetree.Remove(ctx, pool, name)
 }
 
 // RunRemove does what RemoveCommand was told; args are what comes after

@@ -25,6 +25,9 @@ import (
 // Reference: discover-image.c, image_name_is_valid; tmpfiles.d/systemd-nspawn.conf.
 const prefix = ".#machd-run-"
 
+// discardPrefix begins names of which package image says that it removes them.
+const discardPrefix = ".#machd-"
+
 // IsDir reports whether a directory in the pool called name is one of a
 // throw-away root, and of which machine.
 func IsDir(name string) (machine string, ok bool) { return strings.CutPrefix(name, prefix) }
@@ -41,6 +44,9 @@ func (p Place) Dir() string { return filepath.Join(p.Pool, prefix+p.Machine) }
 // Root is the machine's root directory. Only the machine's unit sees what is
 // mounted there.
 func (p Place) Root() string { return filepath.Join(p.Dir(), "root") }
+
+// Image returns the path of what the root is made of, while it is there.
+func (p Place) Image() (string, error) { return os.Readlink(filepath.Join(p.Dir(), imageLink)) }
 
 // Arguments that make a program run Make and Remove.
 const (
@@ -69,6 +75,8 @@ const (
 	upperDir = "/upper" // what the machine writes
 	workDir  = "/work"  // the overlay's own
 	rootDir  = "root"
+
+	imageLink = "image" // to what the root is made of
 )
 
 // private is the mode of what only root may look into.
