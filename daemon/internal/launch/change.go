@@ -47,11 +47,18 @@ func (l *Launcher) Changes(ctx context.Context, plan Plan) ([]machd.Change, erro
 // would without us.
 func (l *Launcher) before(ctx context.Context, plan Plan) (properties, error) {
 	m, ok := l.cfg.Machines.View().Get(plan.Name)
-	if !ok || !m.OwnsUnit() || !strings.HasSuffix(m.Unit, ".service") {
+	unit := ""
+	if ok {
+		var err error
+		if unit, err = l.carrier(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	if !strings.HasSuffix(unit, ".service") {
 		p, _ := plan.template.settable()
 		return p, nil
 	}
-	all, err := l.cfg.Units.Properties(ctx, m.Unit)
+	all, err := l.cfg.Units.Properties(ctx, unit)
 	if err != nil {
 		return nil, err
 	}
@@ -159,26 +166,44 @@ func differing(a, b []argument) (onlyA, onlyB []argument) {
 // propertyChanges compares all but what the units run. That a unit is ours shows
 // in properties that nobody has asked for; they are left out.
 func propertyChanges(before, after properties) (changes []machd.Change) {
-	names := maps.Clone(before)
-	maps.Copy(names, after)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if name == execStart || ofEveryStart[name] {
-			continue
-		}
-		from, to := before[name].Value(), after[name].Value()
-		if alike(from, to) {
+	from, to := before.byKey(), after.byKey()
+	keys := maps.Clone(from)
+	maps.Copy(keys, to)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if ofEveryStart[key] || alike(before[from[key]].Value(), after[to[key]].Value()) {
 			continue
 		}
 		changes = append(changes, machd.Change{
-			Kind: changeProperty, Name: strings.TrimSuffix(name, "Ex"), From: shown(name, from), To: shown(name, to),
+			Kind: changeProperty, Name: key,
+			From: shown(from[key], before[from[key]].Value()), To: shown(to[key], after[to[key]].Value()),
 		})
 	}
 	return changes
 }
 
+// byKey returns the names of the properties by what unit files call them.
+func (p properties) byKey() map[string]string {
+	names := map[string]string{}
+	for name := range p {
+		names[keyOf(name)] = name
+	}
+	return names
+}
+
+// keyOf returns what unit files call a property.
+func keyOf(name string) string {
+	if name == "CPUQuotaPerSecUSec" {
+		return "CPUQuota"
+	}
+	if stem, ok := strings.CutSuffix(name, "USec"); ok {
+		return stem + "Sec"
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(name, "Ex"), "Scale")
+}
+
 // ofEveryStart are the properties by which PID 1 knows a unit without a file,
-// and those that it adds to.
-var ofEveryStart = words(`AddRef CollectMode After Before ExecStopPostEx`)
+// those that it adds to, and what is compared apart.
+var ofEveryStart = words(`AddRef CollectMode After Before ExecStart ExecStopPost`)
 
 // alike reports whether two values are the same; PID 1 has dependencies in no
 // order.
@@ -246,7 +271,7 @@ func (l *Launcher) PlanStart(ctx context.Context, name string, o machd.StartOpti
 	if err != nil {
 		return "", nil, err
 	}
-	if m, ok := l.cfg.Machines.View().Get(name); ok && m.Unit != plan.Unit && !slices.Contains(unitsOf(name), m.Unit) {
+	if m, ok := l.cfg.Machines.View().Get(name); ok && m.Unit != plan.Unit && !slices.Contains(carriers(name), m.Unit) {
 		return "", nil, machine1.Errorf(machine1.ErrMachineExists,
 			"There is a machine '%s' already, which %s runs in %s", name, m.Service, m.Unit)
 	}

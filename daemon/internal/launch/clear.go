@@ -28,17 +28,12 @@ var errRunning = errors.New("the machine is running already")
 // administrator has set up another one.
 func transientUnit(name string) string { return "machine-" + machine1.EscapeUnit(name) + ".service" }
 
-// unitsOf are the units that a machine of that name may be started in.
-func unitsOf(name string) []string {
-	return []string{transientUnit(name), machine1.ServiceUnit(name), "systemd-vmspawn@" + name + ".service"}
-}
-
 // clear makes way for a start: it waits for a predecessor that is ending, and
 // removes what one has left that was killed. errRunning says that the machine
 // runs and nobody asked for another one, s.result how far it is.
 func (s *start) clear(ctx context.Context) error {
-	units := unitsOf(s.name)
-	changed, stop := s.l.watches.add(append(units, s.name)...)
+	units := carriers(s.name)
+	changed, stop := s.l.watches.add(append(carriers(s.name), s.name)...)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, endLimit)
 	defer cancel()

@@ -31,23 +31,35 @@ func (l *Launcher) SetLimits(ctx context.Context, m machine.Machine, o machd.Lim
 		return machine1.Errorf(machine1.ErrNotSupported, "The host cannot be limited as a machine")
 	case len(p) == 0:
 		return machine1.Errorf(machine1.ErrInvalidArgs, "No limit given; there are memory, cpus, tasks and io_weight")
-	case !m.OwnsUnit():
+	}
+	unit, err := l.carrier(ctx, m)
+	switch {
+	case err != nil:
+		return err
+	case unit == "":
 		return machine1.Errorf(machine1.ErrNotSupported, "Machine '%s' has no unit of its own that could be limited", m.Name)
 	}
 	var files []File
 	if o.Save {
-		if !slices.Contains(unitsOf(m.Name), m.Unit) {
+		if !slices.Contains(carriers(m.Name), m.Unit) {
 			return machine1.Errorf(machine1.ErrNotSupported,
-				"Limits of '%s' cannot be saved: not machd starts it, but whoever made %s", m.Name, m.Unit)
+				"Limits of '%s' cannot be saved: not machd starts it, but whoever made %s", m.Name, unit)
 		}
 		if files, err = savedFiles(m.Name, machd.StartOptions{Limits: o.Limits}, nil, readIfThere); err != nil {
 			return err
 		}
 	}
-	if err := l.cfg.Units.SetProperties(ctx, m.Unit, p.inOrder()); err != nil {
+	if err := l.cfg.Units.SetProperties(ctx, unit, p.inOrder()); err != nil {
 		return err
 	}
 	return l.save(ctx, m.Name, files)
+}
+
+// carrier returns the unit that is there for the machine alone, "" if none is.
+func (l *Launcher) carrier(ctx context.Context, m machine.Machine) (string, error) {
+	e := &ending{l: l, m: m}
+	err := e.findCarrier(ctx)
+	return e.carrier, err
 }
 
 // save writes files and has PID 1 read them.

@@ -55,7 +55,12 @@ func newStart(l *Launcher, name string, o machd.StartOptions) *start {
 
 // run does the work, and takes back what was done if it fails.
 func (s *start) run(ctx context.Context, work func(context.Context) error) {
-	err := work(ctx)
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if s.options.WaitTimeout > 0 {
+		limited, cancel = context.WithTimeout(ctx, s.options.WaitTimeout)
+	}
+	defer cancel()
+	err := work(limited)
 	switch {
 	case errors.Is(err, errRunning):
 	case err == nil:
@@ -121,18 +126,19 @@ func notes(sentences ...string) string {
 
 // begin makes the plan and carries it out.
 func (s *start) begin(ctx context.Context) error {
-	if s.options.WaitTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.options.WaitTimeout)
-		defer cancel()
-	}
 	if err := s.clear(ctx); err != nil {
 		return err
 	}
-	var err error
-	if s.plan, err = s.l.plan(ctx, s.name, s.options, s.holder); err != nil {
+	plan, err := s.l.plan(ctx, s.name, s.options, s.holder)
+	if err != nil {
 		return err
 	}
+	return s.carryOut(ctx, plan)
+}
+
+// carryOut does what the plan says.
+func (s *start) carryOut(ctx context.Context, plan Plan) error {
+	s.plan = plan
 	s.result = Result{Unit: s.plan.Unit, Note: notes(s.plan.Notes...)}
 	if err := s.occupy(); err != nil {
 		return err

@@ -1,0 +1,170 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// underWay returns the start that goes on for a machine.
+func (w *world) underWay(t *testing.T, name string) *start {
+	t.Helper()
+	<-w.starts.ready
+	w.starts.mu.Lock()
+	defer w.starts.mu.Unlock()
+	s := w.starts.byName[name]
+	if s == nil {
+		t.Fatalf("no start of %s goes on", name)
+	}
+	return s
+}
+
+func TestNextDaemonGoesOnWithAStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := machd.StartOptions{Wait: machd.WaitReady, Hostname: "h"}
+	s := w.begin(planned(name), o)
+	<-s.queued
+	w.stop()
+	if _, err := s.await(t.Context(), machd.WaitReady); machine1.ErrorName(err) != machine1.ErrorName(machine1.ErrNoReply) {
+		t.Errorf("the caller is told %v", err)
+	}
+	w.took()
+	w.restart(t, w.cfg.Dir)
+	s = w.underWay(t, name)
+	// Its caller asks again, for the same.
+	again, err := w.claim(t.Context(), name, o)
+	w.register(t, name)
+	if again != s || err != nil {
+		t.Errorf("got another start, %v", err)
+	}
+	if r, err := s.await(within(t), machd.WaitReady); r.State != machd.StateReady || err != nil {
+		t.Errorf("got %v, %v", r, err)
+	}
+	w.wantLeft(t, s, "hold "+itsUnit, "let go of "+itsUnit)
+}
+
+func TestNextDaemonTakesBackAStart(t *testing.T) {
+	t.Parallel()
+	for what, tt := range map[string]struct {
+		asked bool
+		now   *unit.Run
+		want  []string
+	}{
+		"whose unit was not started": {false, nil, []string{"remove db"}},
+		"whose unit is not there":    {true, nil, []string{"reset " + itsUnit, "remove db"}},
+		"whose unit failed": {true, &unit.Run{State: "failed", Result: "signal"},
+			[]string{"hold " + itsUnit, "reset " + itsUnit, "remove db", "let go of " + itsUnit}},
+	} {
+		w := newWorld(t)
+		dir := t.TempDir()
+		r := record{Name: name, Unit: itsUnit, Boots: true, Since: time.Now(), Cloned: name, Asked: tt.asked,
+			Options: machd.StartOptions{Wait: machd.WaitReady}}
+		if err := r.save(dir); err != nil {
+			t.Fatal(err)
+		}
+		w.images.have[name] = true
+		if tt.now != nil {
+			w.pid1.set(itsUnit, *tt.now)
+		}
+		w.restart(t, dir)
+		<-w.starts.ready
+		for deadline := time.Now().Add(patience); len(w.told()) == 0 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		w.stop()
+		if got := w.took(); strings.Join(got, "|") != strings.Join(tt.want, "|") {
+			t.Errorf("a start %s: PID 1 and images were asked %q, want %q", what, got, tt.want)
+		}
+		if left := w.records(t); len(left) > 0 {
+			t.Errorf("a start %s: there are still records: %v", what, left)
+		}
+		if told := w.told(); len(told) != 1 || told[0].Ready {
+			t.Errorf("a start %s: told %v", what, told)
+		}
+	}
+}
+
+func TestRecordsAreRootsAndMustMakeSense(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := t.TempDir()
+	if err := (record{Name: name}).save(dir); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, name))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got %v, %v", info.Mode(), err)
+	}
+	for file, content := range map[string]string{"other": `{"Name":"db"}`, "half": `{"Na`} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+	w.restart(t, dir)
+	<-w.starts.ready
+	if left := w.records(t); len(left) > 0 {
+		t.Errorf("there are still %v", left)
+	}
+}
+
+func TestStartWaitsForItsPredecessor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, stock := carriers(name)[0], carriers(name)[1]
+	w.pid1.set(own, unit.Run{State: "failed"})
+	w.pid1.set(stock, unit.Run{State: "deactivating"})
+	s := newStart(w.Launcher, name, machd.StartOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := s.clear(ctx)
+	if !errors.Is(err, machine1.ErrTimeout) || !strings.Contains(err.Error(), stock) {
+		t.Errorf("got %v", err)
+	}
+	w.pid1.set(stock, unit.Run{State: "inactive"})
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: stock})
+	if err := s.clear(within(t)); err != nil {
+		t.Error(err)
+	}
+	if got := w.took(); strings.Join(got, "|") != "reset "+own {
+		t.Errorf("PID 1 was asked %q", got)
+	}
+}
+
+func TestNamesakeOfAnotherUnitIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.register(t, name)
+	w.pid1.set(itsUnit, unit.Run{State: "active"})
+	err := newStart(w.Launcher, name, machd.StartOptions{}).clear(within(t))
+	if !errors.Is(err, machine1.ErrMachineExists) ||
+		err.Error() != "Machine 'db' is running already, in machine-db.scope, registered by systemd-nspawn" {
+		t.Errorf("got %v", err)
+	}
+	// Its unit is ending, so it is waited for.
+	w.pid1.set(itsUnit, unit.Run{State: "deactivating"})
+	done := make(chan error, 1)
+	go func() { done <- newStart(w.Launcher, name, machd.StartOptions{}).clear(within(t)) }()
+	select {
+	case err := <-done:
+		t.Fatalf("it was not waited for: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := w.machines.Unregister(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
