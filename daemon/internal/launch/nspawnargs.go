@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +20,12 @@ type argument struct {
 
 func option(name, value string) argument {
 	return argument{words: []string{"--" + name + "=" + value}, name: name, value: value, group: nspawnOptions[name].group}
+}
+
+// isOtherNetwork reports whether an option is about a network that leaves no
+// room for the template's; the others add interfaces.
+func (a argument) isOtherNetwork() bool {
+	return a.name == "network-namespace-path" || a.name == "private-network"
 }
 
 func flag(name string) argument {
@@ -195,6 +202,8 @@ func (c *commandLine) overrule(given []argument, start bool, s *settingsFile) {
 	}
 	c.remove(func(a argument) bool {
 		switch {
+		case a.group == groupNetwork && groups[groupNetwork]:
+			return slices.ContainsFunc(given, argument.isOtherNetwork)
 		case groups[a.group] && !a.group.grows():
 			return true
 		case overrides && contested && a.group != "" && s.says(a.group):
@@ -206,7 +215,7 @@ func (c *commandLine) overrule(given []argument, start bool, s *settingsFile) {
 		c.options = append(c.options, option("settings", "trusted"))
 	}
 	if contested && believed {
-		for g := range settingsOf {
+		for _, g := range slices.Sorted(maps.Keys(settingsOf)) {
 			if groups[g] && g.grows() && s.says(g) {
 				c.options = append(c.options, s.options(g)...)
 			}

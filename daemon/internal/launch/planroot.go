@@ -59,7 +59,7 @@ func noImage(err error, name, wanted string) error {
 		return err
 	}
 	if wanted != name {
-		return machine1.Errorf(machine1.ErrNoSuchImage, "There is no image '%s'; 'machctl list-images' shows those there are", wanted)
+		return machine1.Errorf(machine1.ErrNoSuchImage, "There is no image '%s'", wanted)
 	}
 	return machine1.Errorf(machine1.ErrNoSuchImage,
 		"There is no image '%s'; options 'image', 'directory', 'disk' and 'from' name another one", name)
