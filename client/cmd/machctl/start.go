@@ -51,8 +51,8 @@ func (a *app) start(ctx context.Context, names, command []string) error {
 	if err != nil {
 		return err
 	}
-	plain := len(withoutWait(o).Variants()) == 0
-	if a.stock || a.user && plain {
+	plain := len(withoutWait(o).Variants()) == 0 && !a.dryRun
+	if a.stock && !a.dryRun || a.user && plain {
 		return a.startUnits(ctx, names)
 	}
 	if err := a.connectToAct(ctx, machd.ActionStart); err != nil {
@@ -70,6 +70,9 @@ func (a *app) start(ctx context.Context, names, command []string) error {
 	}
 	if err := checkNames(names, machine1.ValidMachineName); err != nil {
 		return err
+	}
+	if a.dryRun {
+		return a.plan(ctx, names, o)
 	}
 	starts := make([]func() error, 0, len(names))
 	for _, name := range names {

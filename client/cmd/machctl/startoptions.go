@@ -14,11 +14,12 @@ type startOptions struct {
 	restartWhen string
 	waitFor     string
 	stopWithin  durationFlag
+	dryRun      bool
 }
 
 // startFlags are those of a start, as a verb names its options.
 const startFlags = "image directory disk from vm ephemeral overlay boot no-boot bind bind-ro setenv env hostname private-users " +
-	"capability nspawn-arg memory cpus tasks io-weight property slice restart stop-signal stop-timeout protect wait save "
+	"capability nspawn-arg memory cpus tasks io-weight property slice restart stop-signal stop-timeout protect wait save dry-run "
 
 func (o *startOptions) addStartFlags(f *pflag.FlagSet) {
 	s := &o.launch
@@ -48,6 +49,7 @@ func (o *startOptions) addStartFlags(f *pflag.FlagSet) {
 	f.BoolVar(&s.Protect, "protect", false, "Do not stop it without --force")
 	f.StringVar(&o.waitFor, "wait", "", "Return when it is `STATE`: ready, registered, no (at once)")
 	f.BoolVar(&s.Save, "save", false, "Keep these options for later starts")
+	f.BoolVar(&o.dryRun, "dry-run", false, "Show what would be done, and do nothing")
 }
 
 // startFor returns the options of a start whose command line had the command

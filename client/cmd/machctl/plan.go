@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/machd/machd/pkg/machd"
+)
+
+// A planJSON is what the start of one machine would do.
+type planJSON struct {
+	Machine string       `json:"machine"`
+	Unit    string       `json:"unit"`
+	Changes []changeJSON `json:"changes"`
+}
+
+type changeJSON struct {
+	Kind string  `json:"kind"`
+	Name string  `json:"name"`
+	From *string `json:"from"`
+	To   *string `json:"to"`
+}
+
+// plan shows what a start would do.
+func (a *app) plan(ctx context.Context, names []string, o machd.StartOptions) error {
+	plans := []planJSON{}
+	err := each(names, func(name string) error {
+		ctx, cancel := a.limit(ctx)
+		defer cancel()
+		unit, changes, err := a.client.PlanStart(ctx, name, o)
+		if err != nil {
+			return err
+		}
+		plan := planJSON{name, unit, []changeJSON{}}
+		for _, c := range changes {
+			plan.Changes = append(plan.Changes, changeJSON{c.Kind, c.Name, orNull(c.From), orNull(c.To)})
+		}
+		plans = append(plans, plan)
+		if !a.json() {
+			a.ui.print(drawPlan(name, unit, changes))
+		}
+		return nil
+	})
+	if a.json() {
+		return join(err, a.printJSON(plans))
+	}
+	return err
+}
+
+// drawPlan draws a plan as a diff: what goes away begins with "-", what comes
+// with "+".
+func drawPlan(name, unit string, changes []machd.Change) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in %s\n", printable(name), printable(unit))
+	for _, c := range changes {
+		if c.Kind == "file" {
+			fmt.Fprintf(&b, "+ file %s\n", printable(c.Name))
+			drawFile(&b, c)
+			continue
+		}
+		for _, side := range []struct{ sign, value string }{{"-", c.From}, {"+", c.To}} {
+			if side.value != "" {
+				fmt.Fprintf(&b, "%s %s %s=%s\n", side.sign, printable(c.Kind), printable(c.Name), printable(side.value))
+			}
+		}
+		if c.From == "" && c.To == "" {
+			fmt.Fprintf(&b, "+ %s %s=\n", printable(c.Kind), printable(c.Name))
+		}
+	}
+	return b.String()
+}
+
+// drawFile draws the lines that are in one side of a file only.
+func drawFile(b *strings.Builder, c machd.Change) {
+	before, after := strings.Split(strings.TrimSuffix(c.From, "\n"), "\n"), strings.Split(strings.TrimSuffix(c.To, "\n"), "\n")
+	for _, side := range []struct {
+		sign         string
+		lines, other []string
+	}{{"-", before, after}, {"+", after, before}} {
+		for _, line := range side.lines {
+			if line != "" && !slices.Contains(side.other, line) {
+				fmt.Fprintf(b, "%s     %s\n", side.sign, printable(line))
+			}
+		}
+	}
+}
