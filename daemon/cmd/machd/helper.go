@@ -2,8 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
 	"os"
 
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"github.com/machd/machd/daemon/internal/nsexec"
 	"github.com/machd/machd/daemon/internal/payload"
 	"github.com/machd/machd/daemon/internal/throwaway"
 )
@@ -15,6 +22,10 @@ func help(ctx context.Context, args []string) (helped bool, err error) {
 		return false, nil
 	}
 	switch args[0] {
+	case nsexec.ServerArgument:
+		return true, serveExec(ctx)
+	case nsexec.HelperArgument:
+		return true, nsexec.RunHelper()
 	case throwaway.MakeArgument:
 		return true, throwaway.Make(ctx, args[1:])
 	case throwaway.RemoveArgument:
@@ -26,4 +37,18 @@ func help(ctx context.Context, args []string) (helped bool, err error) {
 		os.Exit(payload.Run(args[1:]))
 	}
 	return false, nil
+}
+
+// serveExec runs commands in machines without a service manager, for the daemon.
+func serveExec(ctx context.Context) error {
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return fmt.Errorf("cannot take over the socket: %w", err)
+	}
+	if len(listeners) == 1 {
+		if l, ok := listeners[0].(*net.UnixListener); ok {
+			return nsexec.RunServer(ctx, l, newLogger(slog.LevelInfo))
+		}
+	}
+	return errors.New("machd-exec.socket has to start this")
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/nsexec"
+	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
@@ -22,6 +24,7 @@ type instance struct {
 	bus      string // address of the bus with us and the service manager on it
 	stateDir string
 	execDir  string // what is known of the commands that run in machines
+	enterer  session.Enterer
 	images   image.Config
 	sockets  varlinkapi.Paths
 }
@@ -31,6 +34,7 @@ func systemInstance() instance {
 		bus:      bus.SystemAddress(),
 		stateDir: machine1.StateDir,
 		execDir:  "/run/machd/exec",
+		enterer:  nsexec.Client{Path: nsexec.Socket},
 		images:   image.SystemConfig(),
 		sockets:  varlinkapi.SystemPaths(),
 	}

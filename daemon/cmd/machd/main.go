@@ -117,7 +117,7 @@ func serve(ctx context.Context, self instance) error {
 		return err
 	}
 	images, guard := image.NewStore(self.images), self.guard(log)
-	sessions := session.New(session.Config{Inside: guard, Records: self.execDir, Log: log})
+	sessions := session.New(session.Config{Inside: guard, Enterer: self.enterer, Records: self.execDir, Log: log})
 	machines, launcher, server, face, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,21 +44,8 @@ func canRun(root *os.File, path string) bool {
 
 // knowsUser looks for a user by name or number.
 func knowsUser(root *os.File, user string) bool {
-	if user == defaultUser {
-		return true
-	}
-	text, err := rootfs.ReadFile(root, "etc/passwd", maxPasswd)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(text)) {
-		const name, number = 0, 2
-		fields := strings.Split(line, ":")
-		if len(fields) > number && (fields[name] == user || fields[number] == user) {
-			return true
-		}
-	}
-	return false
+	_, known := findAccount(root, user)
+	return known || user == defaultUser
 }
 
 // refusesLogins looks for what keeps all users but root out, as it does while a

@@ -27,6 +27,7 @@ type Command struct {
 	Directory   string   // absolute, inside; the user's home if empty
 	Environment []string // NAME=value
 	Login       bool     // in a session of its own, as a login has it
+	Shell       bool     // the Args are what finds the login shell of the user
 	Terminal    *PTY     // nil if it has none
 	Stdio       [3]*os.File
 }
@@ -47,7 +48,7 @@ func (c Command) Normalize() (Command, error) {
 	case len(c.Args) == 0 && !c.Login:
 		return Command{}, machine1.Errorf(machine1.ErrInvalidArgs, "There is no command to run")
 	case len(c.Args) == 0:
-		c.Args = append([]string{shell.Path}, shell.Args[1:]...)
+		c.Args, c.Shell = append([]string{shell.Path}, shell.Args[1:]...), true
 	case c.Args[0] == "":
 		return Command{}, machine1.Errorf(machine1.ErrInvalidArgs, "The name of the program is empty")
 	}

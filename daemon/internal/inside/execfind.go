@@ -121,28 +121,8 @@ func lookAtProgram(root *os.File, path string) machd.Failure {
 // homeOf returns the home directory of a user by name or number, / if it is not
 // known.
 func homeOf(root *os.File, user string) string {
-	account, ok := findAccount(root, user)
-	if !ok || !strings.HasPrefix(account.home, "/") {
-		return "/"
+	if a, ok := accountOf(root, user); ok {
+		return a.Home
 	}
-	return account.home
-}
-
-// An account is a line of a machine's list of users.
-type account struct{ name, uid, gid, home, shell string }
-
-// findAccount looks for a user by name or number.
-func findAccount(root *os.File, user string) (account, bool) {
-	text, err := rootfs.ReadFile(root, "etc/passwd", maxPasswd)
-	if err != nil {
-		return account{}, false
-	}
-	for line := range strings.Lines(string(text)) {
-		const name, uid, gid, home, shell = 0, 2, 3, 5, 6
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")
-		if len(fields) > shell && (fields[name] == user || fields[uid] == user) {
-			return account{fields[name], fields[uid], fields[gid], fields[home], fields[shell]}, true
-		}
-	}
-	return account{}, false
+	return "/"
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/machd/machd/pkg/machd"
 )
 
-// running is a command, in whatever way it got into its machine.
-type running interface {
+// Running is a command, in whatever way it got into its machine.
+type Running interface {
 	Unit() string
 	// Wait returns how it ended. If ctx ends first, it is lost.
 	Wait(ctx context.Context) machd.Outcome
@@ -21,7 +21,9 @@ type running interface {
 	Close() error
 }
 
-// never is a command that was not run, and why.
+// Never returns a command that was not run, for the reason of o.
+func Never(o machd.Outcome) Running { return never{o} }
+
 type never struct{ outcome machd.Outcome }
 
 func (n never) Wait(context.Context) machd.Outcome { return n.outcome }
@@ -38,31 +40,24 @@ const (
 	leaveLimit = 3 * time.Second
 )
 
-// A live session is one whose command runs.
-type live struct {
-	socket  *net.UnixConn
-	running running
-	log     *slog.Logger
-}
-
-// serve passes on orders and the outcome. The command ends with the caller, and
-// with over. It reports whether the command has ended.
-func (l live) serve(over context.Context) bool {
-	defer l.running.Close()
-	defer l.socket.Close()
+// Serve passes orders and the outcome of r on, between it and the caller's
+// socket, and closes both. The command ends with the caller, and with over. It
+// reports whether the command has ended.
+func Serve(over context.Context, socket *net.UnixConn, r Running, log *slog.Logger) bool {
+	l := live{socket, r, log}
+	defer r.Close()
 	waiting, cancel := context.WithCancelCause(context.WithoutCancel(over))
 	defer cancel(nil)
 	outcome := make(chan machd.Outcome, 1)
-	go func() { outcome <- l.running.Wait(waiting) }()
+	go func() { outcome <- r.Wait(waiting) }()
 
 	hungUp := make(chan struct{})
 	go func() {
 		defer close(hungUp)
 		l.obey(waiting)
 	}()
-	// Nobody else closes the socket under obey, and it is closed before we go.
 	defer func() {
-		l.socket.Close()
+		socket.Close()
 		<-hungUp
 	}()
 	select {
@@ -80,6 +75,13 @@ func (l live) serve(over context.Context) bool {
 		l.tell(machd.Outcome{Failure: machd.FailureLost, Message: "The machine manager has ended, and the command with it"})
 		return l.stop(outcome, cancel, leaveLimit)
 	}
+}
+
+// A live session is one whose command runs.
+type live struct {
+	socket  *net.UnixConn
+	running Running
+	log     *slog.Logger
 }
 
 // obey passes orders on until the caller hangs up.

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -22,26 +21,39 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-const (
-	// maxOfUser bounds what one user runs at a time, root apart.
-	maxOfUser = 64
-	// maxAll bounds what all run at a time. A session is a few descriptors and
-	// goroutines.
-	maxAll = 4096
-)
-
 // Inside reaches into machines; *inside.Guard does.
 type Inside interface {
 	OpenPTY(ctx context.Context, leader *proc.PIDFD) (*inside.PTY, error)
 	FindProgram(ctx context.Context, leader *proc.PIDFD, name string, c inside.Command) (string, *machd.Outcome, error)
 	StartCommand(ctx context.Context, leader *proc.PIDFD, name, unit, program string, c inside.Command) (*inside.Execution, error)
 	StopCommand(ctx context.Context, leader *proc.PIDFD, unit string) error
+	Account(ctx context.Context, leader *proc.PIDFD, name, user string) (inside.Account, *machd.Outcome, error)
+}
+
+// An Enterer runs commands in machines that have no service manager; the client
+// of nsexec does.
+type Enterer interface {
+	// Enter has e run. The other end of e.Socket then is who holds it.
+	Enter(ctx context.Context, e Entry) error
+}
+
+// An Entry is a command that nobody in the machine can be asked to run. Its
+// files and leader stay the caller's.
+type Entry struct {
+	Machine string
+	Caller  uint32 // the user whose command it is
+	Leader  *proc.PIDFD
+	Program string // absolute path, inside
+	Command inside.Command
+	Account inside.Account // of the user it runs as
+	Socket  *os.File       // our end of the session's
 }
 
 // Config is what a Set stands on.
 type Config struct {
 	Inside  Inside
-	Records string // directory of what the next daemon has to know
+	Enterer Enterer // nil if machines cannot be entered
+	Records string  // directory of what the next daemon has to know
 	Log     *slog.Logger
 }
 
@@ -51,13 +63,9 @@ type Set struct {
 	records records
 	left    []string // records of the daemon before
 
-	mu      sync.Mutex
-	ended   bool           // no more begin
-	count   int            // of sessions
-	ofUser  map[uint32]int // of them
-	running sync.WaitGroup
-	over    context.Context // ends the sessions
-	end     context.CancelFunc
+	limits *Limits
+	over   context.Context // ends the sessions
+	end    context.CancelFunc
 }
 
 // New returns a set in which nothing goes on. What is in its directory was left
@@ -65,7 +73,7 @@ type Set struct {
 func New(cfg Config) *Set {
 	over, end := context.WithCancel(context.Background())
 	r := records{cfg.Records}
-	return &Set{Config: cfg, records: r, left: r.list(), ofUser: map[uint32]int{}, over: over, end: end}
+	return &Set{Config: cfg, records: r, left: r.list(), limits: NewLimits(), over: over, end: end}
 }
 
 // Run ends what a daemon before has left behind, and once ctx ends, what goes
@@ -73,11 +81,9 @@ func New(cfg Config) *Set {
 func (s *Set) Run(ctx context.Context) error {
 	s.sweep(ctx)
 	<-ctx.Done()
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
+	s.limits.Close()
 	s.end()
-	s.running.Wait()
+	s.limits.Wait()
 	return nil
 }
 
@@ -116,7 +122,7 @@ func (s *Set) Start(ctx context.Context, r Request) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
-	release, err := s.admit(r.Caller)
+	release, err := s.limits.Admit(r.Caller)
 	if err != nil {
 		return Started{}, err
 	}
@@ -129,30 +135,6 @@ func (s *Set) Start(ctx context.Context, r Request) (Started, error) {
 		}
 	}
 	return t.start(ctx)
-}
-
-// admit counts a session in until release is called.
-func (s *Set) admit(user uint32) (release func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.ended:
-		return nil, machine1.Errorf(machine1.ErrDisconnected, "The machine manager is about to end.")
-	case s.count >= maxAll, user != 0 && s.ofUser[user] >= maxOfUser:
-		return nil, machine1.Errorf(machine1.ErrLimitsExceeded, "Too many commands of user %d run already.", user)
-	}
-	s.count++
-	s.ofUser[user]++
-	s.running.Add(1)
-	return sync.OnceFunc(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.count--
-		if s.ofUser[user]--; s.ofUser[user] == 0 {
-			delete(s.ofUser, user)
-		}
-		s.running.Done()
-	}), nil
 }
 
 // enter returns the process whose namespaces are those of m, nil for the host.
@@ -197,21 +179,20 @@ type trial struct {
 
 	terminal *inside.PTY
 	streams  []*os.File // ours
-	begun    bool
+	begun    bool       // the leader and the release are the session's
 }
 
 func (t *trial) close() {
 	for _, f := range t.streams {
 		f.Close()
 	}
-	if t.begun {
-		return
-	}
 	if t.terminal != nil {
 		t.terminal.Close()
 	}
-	t.leader.Close()
-	t.release()
+	if !t.begun {
+		t.leader.Close()
+		t.release()
+	}
 }
 
 func (t *trial) start(ctx context.Context) (Started, error) {
@@ -228,42 +209,64 @@ func (t *trial) start(ctx context.Context) (Started, error) {
 	if err != nil {
 		return Started{}, err
 	}
+	defer ours.Close() // whoever goes on with it has his own
 	started := Started{Socket: theirs}
-	if t.terminal != nil {
-		started.Terminal = t.terminal.Master
-	}
 	if failed != nil {
-		t.begin(ours, never{*failed}, nothing)
-		return started, nil
+		err = t.begin(ours, Never(*failed), nothing)
+	} else {
+		started.Unit, err = t.run(ctx, ours, program, command)
 	}
-	running, forget, err := t.run(ctx, program, command)
 	if err != nil {
-		ours.Close()
 		theirs.Close()
 		return Started{}, err
 	}
-	started.Unit = running.Unit()
-	t.begin(ours, running, forget)
+	if t.terminal != nil {
+		started.Terminal, t.terminal = t.terminal.Master, nil
+	}
 	return started, nil
 }
 
 // run has the command run in one way or the other.
-func (t *trial) run(ctx context.Context, program string, command inside.Command) (running, func(), error) {
-	unit := inside.NewExecUnit()
+func (t *trial) run(ctx context.Context, ours *os.File, program string, command inside.Command) (unit string, err error) {
+	unit = inside.NewExecUnit()
 	forget, err := t.set.records.add(t.leader, unit)
 	if err != nil {
-		return nil, nil, err
+		return "", err
 	}
 	e, err := t.set.Inside.StartCommand(ctx, t.leader, t.request.Machine.Name, unit, program, command)
 	if err == nil {
-		return e, forget, nil
+		return unit, t.begin(ours, e, forget)
 	}
 	forget()
-	if errors.Is(err, inside.ErrNoManager) {
-		return nil, nil, machine1.Errorf(machine1.ErrNotSupported,
-			"There is no service manager on the system bus of container %s.", t.request.Machine.Name)
+	if errors.Is(err, inside.ErrNoManager) && t.leader != nil {
+		return "", t.enter(ctx, ours, program, command)
 	}
-	return nil, nil, err
+	return "", err
+}
+
+// enter has the command run by another process, which holds it from then on.
+func (t *trial) enter(ctx context.Context, ours *os.File, program string, command inside.Command) error {
+	m := t.request.Machine
+	switch {
+	case t.set.Enterer == nil:
+		return machine1.Errorf(machine1.ErrNotSupported,
+			"There is no service manager on the system bus of machine %s, and only the system's machd runs commands without one", m.Name)
+	case t.request.Caller != 0 && t.request.Caller == m.UID:
+		// Who may register a process of his own would get more than it has.
+		return machine1.Errorf(machine1.ErrAccessDenied,
+			"Only root runs commands in machine %s: it has no service manager that could, and without one they miss the machine's system call filter", m.Name)
+	}
+	account, failed, err := t.set.Inside.Account(ctx, t.leader, m.Name, command.User)
+	switch {
+	case err != nil:
+		return err
+	case failed != nil:
+		return t.begin(ours, Never(*failed), nothing)
+	}
+	return t.set.Enterer.Enter(ctx, Entry{
+		Machine: m.Name, Caller: t.request.Caller, Leader: t.leader,
+		Program: program, Command: command, Account: account, Socket: ours,
+	})
 }
 
 // openStreams gives command what it reads and writes.
@@ -295,34 +298,45 @@ func (t *trial) openStreams(ctx context.Context, command *inside.Command) error 
 }
 
 // begin hands what t holds over to the session, which goes on without us.
-func (t *trial) begin(socket *net.UnixConn, r running, forget func()) {
+func (t *trial) begin(ours *os.File, r Running, forget func()) error {
+	socket, err := Conn(ours)
+	if err != nil {
+		r.Close()
+		return err
+	}
 	t.begun = true
-	l := live{socket: socket, running: r, log: t.set.Log}
 	go func() {
 		defer t.release()
 		defer t.leader.Close()
-		if l.serve(t.set.over) {
+		if Serve(t.set.over, socket, r, t.set.Log) {
 			forget()
 		}
 	}()
+	return nil
 }
 
 func nothing() {}
 
 // socketPair returns the two ends of a session's socket; theirs goes to the
 // caller.
-func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
+func socketPair() (ours, theirs *os.File, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot make a socket: %w", err)
 	}
-	first := os.NewFile(uintptr(pair[0]), "session")
-	theirs = os.NewFile(uintptr(pair[1]), "session")
-	defer first.Close() // net.FileConn makes its own
-	conn, err := net.FileConn(first)
+	return os.NewFile(uintptr(pair[0]), "session"), os.NewFile(uintptr(pair[1]), "session"), nil
+}
+
+// Conn returns f, a socket, as one of its own.
+func Conn(f *os.File) (*net.UnixConn, error) {
+	conn, err := net.FileConn(f)
 	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("cannot use a socket: %w", err)
+		return nil, fmt.Errorf("cannot use a socket: %w", err)
 	}
-	return conn.(*net.UnixConn), theirs, nil
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("cannot use a socket: %w", unix.ENOTSOCK)
+	}
+	return socket, nil
 }
