@@ -45,9 +45,17 @@ NAME, on the host. What follows NAME belongs to the command, options too. Type
 ^] three times within a second to leave. The exit status is the command's, as
 exec has it; systemd-machined does not tell it, and it is 0 then.`
 
-	stopHelp = `The machine's init is asked to shut down. stop returns when the machine and its
-unit are gone, so that it can be started again at once; after two minutes, or
---timeout, it gives up. With --no-wait, and as machinectl, it does not wait.`
+	stopHelp = `The machine's init is asked to shut down; what has not ended after 90 s, or
+--timeout, has its unit stopped, and is killed if that takes longer than 15 s, or
+--timeout. Where the init would ignore that, the unit is stopped at once. stop
+returns when the machine and its unit are gone, so that it can be started again,
+and says if the machine did not shut down by itself. A NAME may be a pattern, and
+--all is all machines. --force also ends a protected machine. With --no-wait, and
+as machinectl, the init is only asked, and not waited for.`
+
+	restartHelp = `The machine is ended as by stop, and its unit is started again. restart returns
+when the machine can be used. What runs in a unit that cannot be started again,
+such as a scope, can only be rebooted.`
 
 	rebootHelp = `The machine's init is asked to reboot. reboot does not wait for that.`
 

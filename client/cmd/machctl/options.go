@@ -49,6 +49,7 @@ type options struct {
 	timeout       durationFlag
 	execOptions
 	startOptions
+	stopOptions
 	runOptions
 	observeOptions
 }
@@ -75,6 +76,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.VarP(&appended{&o.environment}, "setenv", "E", "Set `VAR[=VALUE]` for the shell or command; may be repeated")
 	o.addExecFlags(f)
 	o.addStartFlags(f)
+	o.addStopFlags(f)
 	o.addRunFlags(f)
 	o.addObserveFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -22,14 +27,85 @@ type ending struct {
 	overdue string      // what it has not done in time
 }
 
-// stop asks the machines' init to shut down and waits until they are gone, so
-// that what a script does next can count on it.
+// stopOptions are options of stop alone.
+type stopOptions struct{ ifRunning bool }
+
+func (o *stopOptions) addStopFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.ifRunning, "if-running", false, "Say nothing of machines that do not run")
+}
+
+// stop has machd end machines, all at the same time, and returns when they are
+// gone for good, so that what a script does next can count on it.
 func (a *app) stop(ctx context.Context, names []string) error {
-	return a.end(ctx, names, ending{
+	if a.stock || a.noWait {
+		return a.stopStock(ctx, names)
+	}
+	names, err := a.toEnd(ctx, names, "stop")
+	if err != nil {
+		return err
+	}
+	ours, err := a.client.IsMachd(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !ours:
+		return a.stopStock(ctx, names)
+	}
+	stops := make([]func() error, len(names))
+	for i, name := range names {
+		stops[i] = func() error { return a.stopOne(ctx, name) }
+	}
+	return a.summed("stopped", len(names), a.actTogether(stops))
+}
+
+func (a *app) stopOne(ctx context.Context, name string) error {
+	how, err := a.client.Stop(ctx, name, a.stopOptionsFor())
+	switch {
+	case errors.Is(err, machine1.ErrNoSuchMachine) && a.ifRunning:
+		return nil
+	case errors.Is(err, machine1.ErrTimeout):
+		return &hintedError{err, fmt.Sprintf(`"machctl status %s" shows what is left`, name)}
+	case err != nil:
+		return a.protectedHint(err)
+	case how == machd.StopUnit:
+		a.ui.notice(fmt.Sprintf("%q did not shut down by itself, so its unit was stopped", name))
+	case how == machd.StopKill:
+		a.ui.notice(fmt.Sprintf("%q did not end when it was told to, so it was killed", name))
+	}
+	return nil
+}
+
+func (a *app) stopOptionsFor() machd.StopOptions {
+	return machd.StopOptions{Timeout: a.timeout.d, Force: a.force}
+}
+
+// protectedHint tells the way past a machine's protection.
+func (a *app) protectedHint(err error) error {
+	if errors.Is(err, unix.EBUSY) && !a.force {
+		return &hintedError{err, "--force ends it all the same"}
+	}
+	return err
+}
+
+// stopStock asks the machines' init to shut down and waits until they are gone.
+// An init that does not care is for the user to deal with.
+func (a *app) stopStock(ctx context.Context, names []string) error {
+	err := a.end(ctx, names, ending{
 		call:    a.clientCall((*client.Client).PowerOff),
 		again:   func(ctx context.Context, name string) error { return a.client.Silent().PowerOff(ctx, name) },
 		overdue: "has not shut down",
 	})
+	if a.ifRunning {
+		return join(slices.DeleteFunc(flattenOrNone(err), func(e error) bool { return errors.Is(e, machine1.ErrNoSuchMachine) })...)
+	}
+	return err
+}
+
+func flattenOrNone(err error) []error {
+	if err == nil {
+		return nil
+	}
+	return slices.Clone(flatten(err))
 }
 
 // terminate ends machines by stopping their units, and waits likewise.
@@ -81,9 +157,12 @@ func (a *app) tell(ctx context.Context, names []string, call machineCall) error 
 	if err := checkNames(names, machine1.ValidLookupName); err != nil {
 		return err
 	}
-	if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
-		return err
+	if a.client == nil {
+		if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
+			return err
+		}
 	}
+	a.action = machine1.ActionManageMachines
 	return each(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()

@@ -40,11 +40,14 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		return w.onMachine(msg, name, source, destination, o)
 	}
 	return conn.ExportMethodTable(map[string]any{
-		"BindMount": paths,
-		"CopyTo":    paths,
-		"CopyFrom":  paths,
-		"Exec":      w.exec,
-		"ListUsage": w.listUsage,
+		"BindMount":      paths,
+		"CopyTo":         paths,
+		"CopyFrom":       paths,
+		"Exec":           w.exec,
+		"ListUsage":      w.listUsage,
+		"StopMachine":    w.stopMachine,
+		"RestartMachine": w.restartMachine,
+		"WaitMachine":    w.waitMachine,
 		"Unbind": func(msg dbus.Message, name, destination string, o options) *dbus.Error {
 			return w.onMachine(msg, name, destination, o)
 		},
