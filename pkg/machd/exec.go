@@ -18,7 +18,7 @@ type ExecOptions struct {
 	// Login is for a session of its own, as a login has it. On a terminal that
 	// is a shell, which takes the right to machine1.ActionShell, as the stock
 	// method's does, and not ActionExec.
-	Login bool // login
+	Login bool // login: in a session of its own, as a login has it; on a terminal that takes the right to org.freedesktop.machine1.shell instead
 }
 
 func (o *ExecOptions) table() table {

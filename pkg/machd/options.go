@@ -29,14 +29,14 @@ func ParseOwnership(name string) (o Ownership, ok bool) {
 
 // BindOptions are what a bind mount can be told.
 type BindOptions struct {
-	ReadOnly bool // read_only
+	ReadOnly bool // read_only: nothing can be written through it
 	MakeDir  bool // mkdir: make what is missing of the destination
 }
 
 // CopyOptions are what a copy can be told. The zero Ownership is OwnershipMap.
 type CopyOptions struct {
 	Replace   bool      // replace: overwrite what is there
-	Ownership Ownership // ownership
+	Ownership Ownership // ownership: map or flat
 }
 
 // RemoveOptions are what the removal of an image can be told.
@@ -46,15 +46,14 @@ type RemoveOptions struct {
 
 // StopOptions are what the end of a machine can be told.
 type StopOptions struct {
-	// Timeout is how long the machine's init has before its unit is stopped,
-	// and its unit before it is killed. Zero is the daemon's own choice.
-	Timeout time.Duration // timeout
+	// Zero is the daemon's own choice.
+	Timeout time.Duration // timeout: how long each step has before the next one
 	Force   bool          // force: end a machine that was started protected, too
 }
 
 // WaitOptions are what waiting for a machine can be told.
 type WaitOptions struct {
-	Timeout time.Duration // timeout; zero is the daemon's own choice
+	Timeout time.Duration // timeout: the daemon's own choice if it is zero
 }
 
 func (o *BindOptions) table() table {

@@ -79,31 +79,27 @@ type StartOptions struct {
 	Ephemeral bool // ephemeral: on a snapshot that is thrown away
 	Overlay   bool // overlay: the same where there are no snapshots, on an overlay that is thrown away
 
-	// Boot is "yes" for its init, "no" for Command alone. Without it, there
-	// being a Command says so.
-	Boot    string   // boot
+	Boot    string   // boot: yes for its init, no for the command alone; if left out, there being a command says so
 	Command []string // command: what is run, or init's arguments
 
 	Bind         []string // bind: SOURCE[:DESTINATION[:OPTIONS]]
-	BindReadOnly []string // bind_ro
+	BindReadOnly []string // bind_ro: the same, and nothing can be written there
 	Environment  []string // environment: NAME=VALUE
-	Hostname     string   // hostname
+	Hostname     string   // hostname: its own name for itself
 	PrivateUsers string   // private_users: yes, no, pick, identity or a first ID, as in .nspawn files
-	Capabilities []string // capability
+	Capabilities []string // capability: CAP_… that it has beside the usual ones
 	Arguments    []string // nspawn_arguments: options of systemd-nspawn for all the rest
 
 	Limits
 	Properties  []string      // property: of the unit, NAME=VALUE as in unit files
-	Slice       string        // slice
-	Restart     Restart       // restart
+	Slice       string        // slice: that the unit is in
+	Restart     Restart       // restart: no, on-failure or always
 	StopSignal  string        // stop_signal: that its init takes for a shutdown, SIGRTMIN+3
-	StopTimeout time.Duration // stop_timeout
-	// Protect refuses to stop, restart, terminate or kill the machine without
-	// the option to force it.
-	Protect bool // protect
+	StopTimeout time.Duration // stop_timeout: how long its unit may take to stop
+	Protect     bool          // protect: refuse to stop, restart, terminate or kill it without force
 
-	Wait        Wait          // wait
-	WaitTimeout time.Duration // wait_timeout; zero is the daemon's own choice
+	Wait        Wait          // wait: ready, registered or no
+	WaitTimeout time.Duration // wait_timeout: the daemon's own choice if it is zero
 	Save        bool          // save: write the options to the machine's settings
 }
 

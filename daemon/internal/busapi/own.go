@@ -29,18 +29,54 @@ var ownMachineInterface = vtable.Interface{
 }
 
 var ownFileRows = []vtable.Method{
-	{Name: "BindMount", In: "machine source destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownBindMount)},
-	{Name: "Unbind", In: "machine destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownUnbind)},
-	{Name: "CopyFrom", In: "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyFrom)},
-	{Name: "CopyTo", In: "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyTo)},
-	{Name: "RemoveImage", In: "name options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownRemoveImage)},
+	{
+		Name: "BindMount",
+		Doc:  "Shows a file or directory of the host in a container. Unlike the stock method it does so in one with a user namespace as well, where everything has the owners that it has on the host.",
+		In:   "machine source destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownBindMount),
+	},
+	{
+		Name: "Unbind",
+		Doc:  "Takes away what a bind mount has put at the destination.",
+		In:   "machine destination options", Access: machd.ActionBind, Slow: true, Func: ofMachine(ownUnbind),
+	},
+	{
+		Name: "CopyFrom",
+		Doc:  "Copies a file or directory of a container to the host. The reply comes when all is there.",
+		In:   "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyFrom),
+	},
+	{
+		Name: "CopyTo",
+		Doc:  "Copies a file or directory of the host to a container. The reply comes when all is there.",
+		In:   "machine source destination options", Access: machd.ActionCopy, Slow: true, Func: ofMachine(ownCopyTo),
+	},
+	{
+		Name: "RemoveImage",
+		Doc:  "Removes an image. Unlike the stock method it keeps settings below `/etc`, which a human wrote.",
+		In:   "name options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownRemoveImage),
+	},
 }
 
 var ownFileMachineRows = []vtable.Method{
-	{Name: "BindMount", In: "source destination options", Access: machd.ActionBind, Slow: true, Func: ownBindMount},
-	{Name: "Unbind", In: "destination options", Access: machd.ActionBind, Slow: true, Func: ownUnbind},
-	{Name: "CopyFrom", In: "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyFrom},
-	{Name: "CopyTo", In: "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyTo},
+	{
+		Name: "BindMount",
+		Doc:  "As the Manager's.",
+		In:   "source destination options", Access: machd.ActionBind, Slow: true, Func: ownBindMount,
+	},
+	{
+		Name: "Unbind",
+		Doc:  "As the Manager's.",
+		In:   "destination options", Access: machd.ActionBind, Slow: true, Func: ownUnbind,
+	},
+	{
+		Name: "CopyFrom",
+		Doc:  "As the Manager's.",
+		In:   "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyFrom,
+	},
+	{
+		Name: "CopyTo",
+		Doc:  "As the Manager's.",
+		In:   "source destination options", Access: machd.ActionCopy, Slow: true, Func: ownCopyTo,
+	},
 }
 
 // options is an a{sv}.

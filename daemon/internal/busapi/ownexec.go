@@ -18,14 +18,22 @@ import (
 
 // execRows run commands in machines.
 var execRows = []vtable.Method{
-	{Name: "Exec", In: "machine arguments stdio options", Out: "session terminal unit",
-		Access: machd.ActionExec, Slow: true, Func: ofMachine(ownExec)},
+	{
+		Name: "Exec",
+		Doc:  "Runs a command in a machine: a program and its arguments. stdio has three descriptors, or none where the command has a terminal or nothing to read and write. The session holds the command: see Sessions. terminal has the terminal's master if one was asked for; unit is the command's in the machine, or empty.",
+		In:   "machine arguments stdio options", Out: "session terminal unit",
+		Access: machd.ActionExec, Slow: true, Func: ofMachine(ownExec),
+	},
 }
 
 // execMachineRows is the same on a machine's object.
 var execMachineRows = []vtable.Method{
-	{Name: "Exec", In: "arguments stdio options", Out: "session terminal unit",
-		Access: machd.ActionExec, Slow: true, Func: ownExec},
+	{
+		Name: "Exec",
+		Doc:  "As the Manager's.",
+		In:   "arguments stdio options", Out: "session terminal unit",
+		Access: machd.ActionExec, Slow: true, Func: ownExec,
+	},
 }
 
 // Sessions runs commands; *session.Set does.

@@ -18,13 +18,25 @@ type Planner interface {
 
 // launchRows start machines and set their limits.
 var launchRows = slices.Concat(startRows, []vtable.Method{
-	{Name: "PlanStart", In: "name options", Out: "unit changes", Access: machd.ActionStart, Slow: true, Func: ownPlan},
-	{Name: "SetLimits", In: "machine options", Access: machd.ActionSetLimits, Slow: true, Func: ofMachine(ownSetLimits)},
+	{
+		Name: "PlanStart",
+		Doc:  "Tells what StartMachine with these options would do, and does nothing of it: the unit, and each change with its kind (`property`, `argument`, `file`, `mount`, `image`), its name, what there is and what there would be.",
+		In:   "name options", Out: "unit changes", Access: machd.ActionStart, Slow: true, Func: ownPlan,
+	},
+	{
+		Name: "SetLimits",
+		Doc:  "Limits what a machine that runs can take of the host: all that the options say, or nothing. A limit that is not named stays.",
+		In:   "machine options", Access: machd.ActionSetLimits, Slow: true, Func: ofMachine(ownSetLimits),
+	},
 })
 
 // launchMachineRows is the same on a machine's object.
 var launchMachineRows = []vtable.Method{
-	{Name: "SetLimits", In: "options", Access: machd.ActionSetLimits, Slow: true, Func: ownSetLimits},
+	{
+		Name: "SetLimits",
+		Doc:  "As the Manager's.",
+		In:   "options", Access: machd.ActionSetLimits, Slow: true, Func: ownSetLimits,
+	},
 }
 
 // ownPlan tells what ownStart would do. The files that it looks at are not

@@ -20,7 +20,11 @@ type Runner interface {
 }
 
 var runRows = []vtable.Method{
-	{Name: "RunMachine", In: "name stdio options", Out: "session terminal unit", Access: machd.ActionStart, Slow: true, Func: ownRun},
+	{
+		Name: "RunMachine",
+		Doc:  "Starts a machine that is there for one command, and holds it by a session as Exec does: see Sessions. The machine is removed when the command has ended, or nobody holds the session any more.",
+		In:   "name stdio options", Out: "session terminal unit", Access: machd.ActionStart, Slow: true, Func: ownRun,
+	},
 }
 
 // ownRun answers when the unit is being started. The session is like that of a

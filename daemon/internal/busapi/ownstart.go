@@ -16,13 +16,25 @@ type Starter interface {
 }
 
 var startRows = []vtable.Method{
-	{Name: "StartMachine", In: "name options", Out: "unit state note", Access: machd.ActionStart, Slow: true, Func: ownStart},
+	{
+		Name: "StartMachine",
+		Doc:  "Starts a machine as a unit and waits until it is as far as `wait` says. The state is `queued`, `registered`, `ready` or `degraded`; the note is for a person. If it fails before that, all that was done is undone, and the error's lines after the first are the last ones that the machine wrote. A caller that leaves does not end the start.",
+		In:   "name options", Out: "unit state note", Access: machd.ActionStart, Slow: true, Func: ownStart,
+	},
 }
 
 // startSignals tell what became of starts, also when nobody waited.
 var startSignals = []vtable.Signal{
-	{Name: "MachineReady", Args: "machine path", Types: "so"},
-	{Name: "MachineFailed", Args: "machine unit reason", Types: "sss"},
+	{
+		Name: "MachineReady",
+		Doc:  "A machine that was started by machd can be used.",
+		Args: "machine path", Types: "so",
+	},
+	{
+		Name: "MachineFailed",
+		Doc:  "A machine could not be started by machd.",
+		Args: "machine unit reason", Types: "sss",
+	},
 }
 
 // ownStart answers when the machine has come as far as the option "wait" says.

@@ -23,16 +23,40 @@ type Ender interface {
 
 // stopRows end machines and wait for them.
 var stopRows = []vtable.Method{
-	{Name: "StopMachine", In: "machine options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStopMachine},
-	{Name: "RestartMachine", In: "machine options", Out: "unit state note", Access: machd.ActionStop, Slow: true, Func: ownRestartMachine},
-	{Name: "WaitMachine", In: "machine options", Out: "state note", Slow: true, Func: ofMachine(ownWait)},
+	{
+		Name: "StopMachine",
+		Doc:  "Ends a machine: asks its init, then stops its unit, then kills it, each when the step before took longer than `timeout`. The reply comes when the machine and its unit are gone, and says which step it was: `poweroff`, `stop`, `kill`, or `gone` if there was no machine any more.",
+		In:   "machine options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStopMachine,
+	},
+	{
+		Name: "RestartMachine",
+		Doc:  "Ends a machine likewise and starts it again as the same unit. The reply is that of StartMachine.",
+		In:   "machine options", Out: "unit state note", Access: machd.ActionStop, Slow: true, Func: ownRestartMachine,
+	},
+	{
+		Name: "WaitMachine",
+		Doc:  "Waits until a machine can be used. The reply is that of StartMachine, without the unit.",
+		In:   "machine options", Out: "state note", Slow: true, Func: ofMachine(ownWait),
+	},
 }
 
 // stopMachineRows is the same on a machine's object.
 var stopMachineRows = []vtable.Method{
-	{Name: "Stop", In: "options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStop},
-	{Name: "Restart", In: "options", Out: "unit state note", Access: machd.ActionStop, Slow: true, Func: ownRestart},
-	{Name: "Wait", In: "options", Out: "state note", Slow: true, Func: ownWait},
+	{
+		Name: "Stop",
+		Doc:  "As StopMachine.",
+		In:   "options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStop,
+	},
+	{
+		Name: "Restart",
+		Doc:  "As RestartMachine.",
+		In:   "options", Out: "unit state note", Access: machd.ActionStop, Slow: true, Func: ownRestart,
+	},
+	{
+		Name: "Wait",
+		Doc:  "As WaitMachine.",
+		In:   "options", Out: "state note", Slow: true, Func: ownWait,
+	},
 }
 
 // ownStopMachine also ends a machine that is only being started, or has left

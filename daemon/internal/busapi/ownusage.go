@@ -10,7 +10,11 @@ import (
 
 // usageRows tell what machines take of the host.
 var usageRows = []vtable.Method{
-	{Name: "ListUsage", Out: "machines", Slow: true, Func: listUsage},
+	{
+		Name: "ListUsage",
+		Doc:  "Tells what each machine takes of the host, as far as the kernel counts it: `cpu_usec`, `memory`, `tasks`, `io_read` and `io_write`, in microseconds, bytes and numbers.",
+		Out:  "machines", Slow: true, Func: listUsage,
+	},
 }
 
 // listUsage is open to everybody: the files it reads are.

@@ -32,6 +32,8 @@ type Method struct {
 	// In and Out name the arguments and the results, separated by spaces.
 	// "-" stands for one that has no name.
 	In, Out string
+	// Doc says in a sentence or more what it does, for who writes that down.
+	Doc string
 	// Access is the polkit action, or "". It is data for who prints the
 	// permission matrix; nothing here acts on it.
 	Access string
@@ -88,6 +90,7 @@ type Signal struct {
 	Name  string
 	Args  string // names, separated by spaces
 	Types string // signature
+	Doc   string // when it is sent, for who writes that down
 }
 
 // A Binding says that an object has an interface. Its functions get Target.
