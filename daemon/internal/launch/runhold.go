@@ -100,7 +100,7 @@ func (h *holder) dress(plan *Plan, p properties, line *commandLine, program stri
 	delete(p, "RestartForceExitStatus") // it is run once
 	// Its own words would be on the caller's files or terminal.
 	if !slices.ContainsFunc(p.strings("Environment"), func(e string) bool { return strings.HasPrefix(e, "SYSTEMD_LOG_LEVEL=") }) {
-		p.add("Environment", "SYSTEMD_LOG_LEVEL=warning")
+		p.add("Environment", "SYSTEMD_LOG_LEVEL=err")
 	}
 	console := "pipe"
 	if plan.Boots {
