@@ -20,13 +20,13 @@ var forbidden = []struct {
 	never []string
 }{
 	{"a mechanism knows neither machines nor the system",
-		[]string{"wire", "vtable", "varlink", "envfile", "task"},
+		[]string{"wire", "vtable", "varlink", "envfile", "task", "session"},
 		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "unit", "proc", "inside", "netns", "auth"}},
 	{"a seam is below the domain",
-		[]string{"unit", "proc", "inside", "netns", "auth", "rootfs", "filetree", "btrfs", "imagelock"},
+		[]string{"unit", "proc", "inside", "netns", "auth", "rootfs", "filetree", "btrfs", "imagelock", "nsexec"},
 		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "vtable", "varlink", "wire"}},
 	{"the domain is below the faces",
-		[]string{"machine", "image"},
+		[]string{"machine", "image", "execution"},
 		[]string{"busapi", "varlinkapi", "registrant", "vtable", "varlink", "wire"}},
 	{"a face stands beside the other one",
 		[]string{"busapi"},

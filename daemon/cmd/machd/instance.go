@@ -8,10 +8,10 @@ import (
 
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
+	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/nsexec"
-	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
@@ -24,7 +24,7 @@ type instance struct {
 	bus      string // address of the bus with us and the service manager on it
 	stateDir string
 	execDir  string // what is known of the commands that run in machines
-	enterer  session.Enterer
+	enterer  execution.Enterer
 	images   image.Config
 	sockets  varlinkapi.Paths
 }

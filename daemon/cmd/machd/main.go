@@ -22,13 +22,13 @@ import (
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/busapi"
+	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/proc"
-	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/daemon/internal/task"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
@@ -117,7 +117,7 @@ func serve(ctx context.Context, self instance) error {
 		return err
 	}
 	images, guard := image.NewStore(self.images), self.guard(log)
-	sessions := session.New(session.Config{Inside: guard, Enterer: self.enterer, Records: self.execDir, Log: log})
+	sessions := execution.New(execution.Config{Inside: guard, Enterer: self.enterer, Records: self.execDir, Log: log})
 	machines, launcher, server, face, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func serve(ctx context.Context, self instance) error {
 
 // assemble makes the domain and the two faces on it. Neither is reached yet.
 func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, guard *inside.Guard,
-	sessions *session.Set, log *slog.Logger, level *slog.LevelVar) (
+	sessions *execution.Set, log *slog.Logger, level *slog.LevelVar) (
 	machines *machine.Manager, launcher *launch.Launcher, server *vtable.Server, face *varlinkapi.API, err error) {
 	operations := operation.NewSet()
 	machines, err = machine.New(machine.Config{

@@ -10,7 +10,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/inside"
-	"github.com/machd/machd/daemon/internal/session"
+	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -36,9 +36,9 @@ var execMachineRows = []vtable.Method{
 	},
 }
 
-// Sessions runs commands; *session.Set does.
+// Sessions runs commands; *execution.Set does.
 type Sessions interface {
-	Start(ctx context.Context, r session.Request) (session.Started, error)
+	Start(ctx context.Context, r execution.Request) (execution.Started, error)
 }
 
 func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []string, stdio []machd.Descriptor, opts options) (
@@ -72,7 +72,7 @@ func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []s
 		return -1, nil, "", err
 	}
 	defer closeFiles(streams)
-	started, err := o.api.sessions.Start(ctx, session.Request{
+	started, err := o.api.sessions.Start(ctx, execution.Request{
 		Caller: caller.UID, Machine: m, Command: command, Stdio: streams, Terminal: parsed.Terminal,
 	})
 	if err != nil {
@@ -110,7 +110,7 @@ func closeFiles(files []*os.File) {
 }
 
 // handOutSession gives the files to the reply.
-func handOutSession(s session.Started) (socket dbus.UnixFD, terminal []machd.Descriptor, unit string, err error) {
+func handOutSession(s execution.Started) (socket dbus.UnixFD, terminal []machd.Descriptor, unit string, err error) {
 	defer s.Close()
 	terminal = []machd.Descriptor{}
 	if s.Terminal != nil {

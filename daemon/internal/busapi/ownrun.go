@@ -8,7 +8,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/launch"
-	"github.com/machd/machd/daemon/internal/session"
+	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -50,5 +50,5 @@ func ownRun(ctx context.Context, c *vtable.Call, a *API, name string, stdio []ma
 	if err != nil {
 		return -1, nil, "", err
 	}
-	return handOutSession(session.Started{Socket: r.Session, Terminal: r.Terminal, Unit: r.Unit})
+	return handOutSession(execution.Started{Socket: r.Session, Terminal: r.Terminal, Unit: r.Unit})
 }

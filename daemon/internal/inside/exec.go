@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/machd/machd/daemon/internal/proc"
-	"github.com/machd/machd/daemon/internal/wire"
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -121,7 +120,7 @@ func (g *Guard) dialExec(ctx context.Context, leader *proc.PIDFD) (*peer, error)
 	if leader != nil {
 		return g.dialBus(ctx, leader)
 	}
-	conn, err := wire.DialSocket(ctx, bus.SystemAddress())
+	conn, err := bus.DialSocket(ctx, bus.SystemAddress())
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/inside"
-	"github.com/machd/machd/daemon/internal/session"
+	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -72,11 +72,23 @@ const (
 // An answer says that the command runs, or why it does not.
 type answer struct{ Error *machine1.RemoteError }
 
+// An Entry is a command that nobody in the machine can be asked to run. Its
+// files and leader stay the caller's.
+type Entry struct {
+	Machine string
+	Caller  uint32 // the user whose command it is
+	Leader  *proc.PIDFD
+	Program string // absolute path, inside
+	Command inside.Command
+	Account inside.Account // of the user it runs as
+	Socket  *os.File       // the session's, from session.Pair
+}
+
 // A Client has commands run by the server that listens at Path.
 type Client struct{ Path string }
 
-// Enter has e run; see session.Enterer.
-func (c Client) Enter(ctx context.Context, e session.Entry) error {
+// Enter has e run. Whoever has the other end of its socket then holds it.
+func (c Client) Enter(ctx context.Context, e Entry) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, enterLimit, errSlow)
 	defer cancel()
 	err := c.enter(ctx, e)
@@ -92,7 +104,7 @@ func (c Client) Enter(ctx context.Context, e session.Entry) error {
 
 var errSlow = fmt.Errorf("it does not begin, the machine's file system may not answer: %w", machine1.ErrTimeout)
 
-func (c Client) enter(ctx context.Context, e session.Entry) error {
+func (c Client) enter(ctx context.Context, e Entry) error {
 	var dialer net.Dialer
 	dialed, err := dialer.DialContext(ctx, "unixpacket", c.Path)
 	if err != nil {
@@ -123,7 +135,7 @@ func (c Client) enter(ctx context.Context, e session.Entry) error {
 	return nil
 }
 
-func send(conn *net.UnixConn, e session.Entry) error {
+func send(conn *net.UnixConn, e Entry) error {
 	text, err := inMemory(orderOf(e))
 	if err != nil {
 		return err
@@ -141,7 +153,7 @@ func send(conn *net.UnixConn, e session.Entry) error {
 	})
 }
 
-func orderOf(e session.Entry) order {
+func orderOf(e Entry) order {
 	c, a := e.Command, e.Account
 	s := spec{
 		Program: e.Program, Args: c.Args,

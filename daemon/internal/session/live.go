@@ -1,3 +1,7 @@
+// Package session is what a command that runs in a machine and its caller say to
+// each other: the command lives as long as the caller keeps his end of a socket,
+// and its outcome goes there. It must not know machines, nor how a command gets
+// into one.
 package session
 
 import (

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/pkg/bus"
 )
 
 // A socket is used with blocking system calls. A thread that waits in one
@@ -22,31 +23,11 @@ type socket struct {
 
 // dialSocket connects to the first address of the list that answers.
 func dialSocket(ctx context.Context, addresses string) (*socket, error) {
-	conn, err := DialSocket(ctx, addresses)
+	conn, err := bus.DialSocket(ctx, addresses)
 	if err != nil {
 		return nil, err
 	}
 	return newSocket(conn)
-}
-
-// DialSocket connects to the first address of the list that answers, and says
-// nothing. Only sockets of this host can pass descriptors, so only unix:
-// addresses count.
-func DialSocket(ctx context.Context, addresses string) (*net.UnixConn, error) {
-	names, err := socketNames(addresses)
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for _, name := range names {
-		var dialer net.Dialer
-		conn, err := dialer.DialContext(ctx, "unix", name)
-		if err == nil {
-			return conn.(*net.UnixConn), nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, fmt.Errorf("cannot connect to the bus at %s: %w", addresses, errors.Join(errs...))
 }
 
 // newSocket takes conn over. conn.File would not do: its file stays with the
