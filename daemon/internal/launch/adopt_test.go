@@ -77,9 +77,7 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		}
 		w.restart(t, dir)
 		<-w.starts.ready
-		for deadline := time.Now().Add(patience); len(w.told()) == 0 && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
-		}
+		w.awaitTold(t, 1)
 		w.stop()
 		if got := w.took(); strings.Join(got, "|") != strings.Join(tt.want, "|") {
 			t.Errorf("a start %s: PID 1 and images were asked %q, want %q", what, got, tt.want)

@@ -36,6 +36,9 @@ func (f *Failure) Is(target error) bool {
 	return target == machine1.ErrJobFailed
 }
 
+// startLimitHit is the result of a unit that was started too often.
+const startLimitHit = "start-limit-hit"
+
 // waitid(2): a process that exited, as opposed to one that was killed.
 const cldExited = 1
 
@@ -45,7 +48,7 @@ func (f *Failure) reason() string {
 		return fmt.Sprintf("%s was ended again: %s (wait=%s does not wait for that)", f.Unit, f.Late, machd.WaitRegistered)
 	case f.Late != "":
 		return fmt.Sprintf("%s was ended again: %s", f.Unit, f.Late)
-	case f.Run.Result == "start-limit-hit":
+	case f.Run.Result == startLimitHit:
 		return fmt.Sprintf("%s was started too often in a short time; \"systemctl reset-failed %s\" allows it again", f.Unit, f.Unit)
 	case f.Job != "" && f.Job != "failed":
 		return f.Unit + ": " + jobText(f.Job)
@@ -105,6 +108,11 @@ func (s *start) explain(ctx context.Context, cause error) error {
 		f.Run = run
 	} else if over != nil {
 		f.Run = over.run
+	}
+	if f.Job == "failed" && s.plan.Existing && f.Run.Invocation == s.before {
+		// PID 1 did not try, and tells how it was when it last did.
+		f.Run.Result = startLimitHit
+		return f
 	}
 	f.Log = lastLines(ctx, s.plan.Unit, f.Run.Invocation, s.record.Since)
 	return f

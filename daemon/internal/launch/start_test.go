@@ -82,12 +82,51 @@ func TestListedIsEnoughForSome(t *testing.T) {
 	if r.State != machd.StateRegistered || err != nil {
 		t.Errorf("got %v, %v", r, err)
 	}
-	w.wantLeft(t, s, "start "+itsUnit, "let go of "+itsUnit)
+	w.wantLeft(t, s, "start "+itsUnit)
 	w.guests.say(aProgram)
 	r, err = s.await(within(t), machd.WaitReady)
 	if r.State != machd.StateReady || err != nil {
 		t.Errorf("got %v, %v", r, err)
 	}
+	w.awaitTold(t, 1)
+}
+
+// What nobody waits for is told of all the same.
+func TestEndOfWhatNobodyWaitsFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.guests.say(notBooted)
+	s := w.begin(planned(name), machd.StartOptions{Wait: machd.WaitNo})
+	w.pid1.result <- "done"
+	w.register(t, name)
+	<-s.ended
+	w.pid1.set(itsUnit, unit.Run{State: "failed", Result: "exit-code", ExitCode: cldExited, ExitStatus: 3})
+	if err := w.machines.Unregister(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	want := []Event{{Name: name, Unit: itsUnit, Reason: itsUnit + ` failed with result "exit-code", exit status 3`}}
+	if diff := cmp.Diff(want, w.awaitTold(t, 1)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// PID 1 refuses to try what it has tried too often, and tells of the last time.
+func TestUnitThatWasStartedTooOften(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	last := unit.Run{State: "failed", Result: "exit-code", Invocation: [16]byte{1}}
+	w.pid1.set(itsUnit, last)
+	w.pid1.onStart = func(unitName string) { w.pid1.set(unitName, last) }
+	p := planned(name)
+	p.Existing = true
+	s := w.begin(p, machd.StartOptions{Wait: machd.WaitReady})
+	w.pid1.result <- "failed"
+	_, err := s.await(within(t), machd.WaitReady)
+	if err == nil || !strings.Contains(err.Error(), `"systemctl reset-failed `+itsUnit+`" allows it again`) {
+		t.Errorf("got %v", err)
+	}
+	// What the administrator has set up stays failed for him to see.
+	w.wantLeft(t, s, "hold "+itsUnit, "start "+itsUnit, "let go of "+itsUnit)
 }
 
 func TestStartGoesOnWithoutItsCaller(t *testing.T) {

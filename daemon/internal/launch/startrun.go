@@ -38,7 +38,8 @@ type start struct {
 	plan   Plan
 	result Result
 	err    error
-	held   bool // by our reference, so that PID 1 does not forget how the unit ends
+	before [16]byte // the last run of the unit, if that is the administrator's
+	held   bool     // by our reference, so that PID 1 does not forget how the unit ends
 	undo   undo
 	record record
 	inUse  *imagelock.Lock // on the image, as long as the machine reads it; nil if it does not
@@ -173,6 +174,8 @@ func (s *start) startUnit(ctx context.Context) (job dbus.ObjectPath, err error) 
 		if err := s.hold(ctx); err != nil {
 			return "", err
 		}
+		before, _ := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
+		s.before = before.Invocation
 		job, err = s.l.cfg.Units.Start(ctx, s.plan.Unit, "fail")
 	} else {
 		s.held = true // the properties say so
@@ -290,23 +293,39 @@ func (s *start) awaitReady(ctx context.Context, m machine.Machine) error {
 	}
 }
 
-// follow tells of a machine that nobody waits for when it can be used.
+// follow tells of a machine that nobody waits for what becomes of it.
 func (s *start) follow(ctx context.Context) {
 	if s.err != nil || s.result.State != machd.StateRegistered || s.plan.Unit == "" {
 		return
 	}
-	if r, err := s.ready(ctx); err == nil {
+	r, err := s.ready(ctx)
+	switch {
+	case err == nil:
 		s.tellReady(r)
+	case errors.Is(err, machine1.ErrNoSuchMachine):
+		s.tellEnd(ctx)
+	}
+	s.letGo(ctx)
+}
+
+// tellEnd tells of a machine that ended before it was ready, unless it did what
+// it was there for.
+func (s *start) tellEnd(ctx context.Context) {
+	if over, err := s.l.awaitOver(ctx, s.plan.Unit, stopGrace); !over || err != nil {
+		return // it reboots, or cannot be asked about
+	}
+	run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
+	if ended := (&overError{run}); err == nil && !s.endedWell(ended) {
+		s.tellFailure(s.explain(ctx, ended))
 	}
 }
 
-// succeeded lets go of what the start needed.
+// succeeded drops what the start needed. The unit is held for as long as follow
+// may ask how it ended.
 func (s *start) succeeded(ctx context.Context) {
-	if s.holder == nil { // who asks how it ended
-		s.letGo(ctx)
-	}
 	s.record.remove(s.l.cfg.Dir)
 	if s.result.State != machd.StateRegistered {
+		s.letGo(ctx)
 		s.tellReady(s.result)
 	}
 }
@@ -337,10 +356,14 @@ func (s *start) failed(ctx context.Context, cause error) error {
 	if s.plan.Unit == "" {
 		return err // nothing was begun
 	}
+	s.tellFailure(err)
+	return err
+}
+
+func (s *start) tellFailure(err error) {
 	reason, _, _ := strings.Cut(err.Error(), "\n")
 	s.l.cfg.Log.Warn("Machine "+s.name+" did not start.", "MESSAGE_ID", messageFailed, "name", s.name, "unit", s.plan.Unit, "reason", reason)
 	s.l.cfg.Emit(Event{Name: s.name, Unit: s.plan.Unit, Reason: reason})
-	return err
 }
 
 // An overError says that the unit ended.

@@ -319,3 +319,14 @@ func (w *world) records(t *testing.T) (names []string) {
 	}
 	return names
 }
+
+// awaitTold returns what was told once there are n events.
+func (w *world) awaitTold(t *testing.T, n int) []Event {
+	t.Helper()
+	for deadline := time.Now().Add(patience); len(w.told()) < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("told %v, want %d events", w.told(), n)
+		}
+	}
+	return w.told()
+}
