@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/access"
-	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/execution"
+	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"

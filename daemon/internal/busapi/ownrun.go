@@ -7,8 +7,8 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/daemon/internal/access"
-	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/execution"
+	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
