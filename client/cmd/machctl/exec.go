@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -106,13 +105,15 @@ func (a *app) execHere(ctx context.Context, command client.ExecCommand, run runn
 	}
 	defer files.close()
 	command.Stdin, command.Stdout, command.Stderr = files.in, files.out, files.err
-	running, err := a.begin(ctx, command, run)
+	signals := takeSignals()
+	defer signals.stop()
+	running, err := a.begin(ctx, signals, command, run)
 	if err != nil {
 		return err
 	}
 	defer running.Close()
 	files.begin()
-	defer passSignals(running)()
+	go signals.pass(running)
 	outcome, err := running.Wait(ctx)
 	files.finish()
 	if err != nil {
@@ -123,11 +124,14 @@ func (a *app) execHere(ctx context.Context, command client.ExecCommand, run runn
 
 // execOnTerminal runs a command on a new terminal, joined to ours.
 func (a *app) execOnTerminal(ctx context.Context, command client.ExecCommand, run runner) error {
-	running, err := a.begin(ctx, command, run)
+	signals := takeSignals()
+	running, err := a.begin(ctx, signals, command, run)
+	signals.stop() // the terminal takes its own
 	if err != nil {
 		return err
 	}
 	defer running.Close()
+	signals.pass(running)
 	o := ptyfwd.Options{Stdin: os.Stdin, Stdout: os.Stdout, Signal: func(s os.Signal) bool {
 		pass(running, s)
 		return s != unix.SIGHUP // we have no terminal any more
@@ -162,42 +166,6 @@ func follow(ctx context.Context, running *client.Execution, show func(ctx contex
 		return waitErr
 	}
 	return outcomeError(outcome)
-}
-
-// begin starts the command. Until then a signal ends us, and with us the call.
-func (a *app) begin(ctx context.Context, command client.ExecCommand, run runner) (*client.Execution, error) {
-	call, cancel := a.limit(ctx)
-	defer cancel()
-	running, err := run(call, command)
-	a.agent.Stop()
-	return running, err
-}
-
-// passed are the signals that go to the command instead of us, unless we were
-// told to ignore them, as by nohup(1).
-var passed = []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2}
-
-func passSignals(running *client.Execution) (stop func()) {
-	signals := make(chan os.Signal, 8)
-	for _, s := range passed {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
-	go func() {
-		for s := range signals {
-			pass(running, s)
-		}
-	}()
-	return func() { signal.Stop(signals) }
-}
-
-// pass sends a signal. That the command has ended, or the daemon, is for others
-// to find out.
-func pass(running *client.Execution, s os.Signal) {
-	if s, ok := s.(unix.Signal); ok {
-		_ = running.Signal(s)
-	}
 }
 
 // outcomeError is how a command ended as an exit code, with words where it has

@@ -64,7 +64,7 @@ func sameFile(a, b *os.File) bool {
 }
 
 func (s *streams) fromTerminal(terminal *os.File) (*os.File, error) {
-	r, w, err := os.Pipe()
+	r, w, err := newPipe(1)
 	if err == nil {
 		s.theirs = append(s.theirs, r)
 		s.typed = &pipeline{terminal, w, nil}
@@ -73,12 +73,23 @@ func (s *streams) fromTerminal(terminal *os.File) (*os.File, error) {
 }
 
 func (s *streams) toTerminal(terminal *os.File) (*os.File, error) {
-	r, w, err := os.Pipe()
+	r, w, err := newPipe(0)
 	if err == nil {
 		s.theirs = append(s.theirs, w)
 		s.outputs = append(s.outputs, &pipeline{terminal, r, make(chan struct{})})
 	}
 	return w, err
+}
+
+// newPipe returns a pipe. Only our end of the two does not block: commands do
+// not expect that.
+func newPipe(ours int) (r, w *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, err
+	}
+	err = unix.SetNonblock(fds[ours], true)
+	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe"), err
 }
 
 // begin copies, when the command has its files.
