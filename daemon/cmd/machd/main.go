@@ -193,6 +193,7 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		Images:     images,
 		Inside:     guard,
 		Launcher:   launcher,
+		Sessions:   sessions,
 		Operations: operations,
 		Access:     gate,
 		LogLevel:   level,

@@ -78,6 +78,7 @@ type Config struct {
 	Images     Images
 	Inside     Inside
 	Launcher   Launcher
+	Sessions   Sessions
 	Operations *operation.Set
 	Access     *access.Gate
 	LogLevel   *slog.LevelVar
