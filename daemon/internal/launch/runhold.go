@@ -154,8 +154,28 @@ func (h *holder) keep(ctx context.Context, s *start) {
 	outcome := s.outcome(ctx)
 	s.letGo(ctx)
 	s.l.awaitGone(ctx, s.name, s.plan.Unit)
+	s.l.awaitForgotten(ctx, s.plan.Unit)
 	s.l.removeExport(s.name)
 	_, _ = h.ours.Write(outcome.Encode())
+}
+
+// awaitForgotten waits until PID 1 knows a unit no longer that is over and that
+// nobody holds.
+func (l *Launcher) awaitForgotten(ctx context.Context, unit string) {
+	changed, stop := l.watches.add(unit)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, goneLimit)
+	defer cancel()
+	for {
+		if _, err := l.cfg.Units.ActiveState(ctx, unit); err != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func isClosed(c chan struct{}) bool {

@@ -53,15 +53,26 @@ func (plan *Plan) throwAway(p properties, root root, h *holder, pool, program st
 		line.options = append(line.options, option("directory", plan.Throwaway.Root()))
 		line.program = run.Path
 		run.Path, run.Argv = program, plan.Throwaway.MakeCommand(program, root.path, users, line.argv())
-		after, _ := p["ExecStopPostEx"].Value().([]command)
-		if h != nil {
-			after = nil // it would write to the caller's files; ours does as much and is silent
-		}
-		remove := command{program, plan.Throwaway.RemoveCommand(program), []string{"ignore-failure", "no-env-expand"}}
-		p.set("ExecStopPostEx", append(slices.Clone(after), remove))
+		plan.cleanUp(p, program, h)
 	}
 	p.set("ExecStartEx", []command{run})
 	return nil
+}
+
+// cleanUp has the unit remove the root, whatever else its files have it do. What
+// systemd-nspawn or we would have it do for machines that stay is done by that,
+// too: --cleanup fails where there is no image of the machine's name.
+func (plan *Plan) cleanUp(p properties, program string, h *holder) {
+	commands := []command{{program, plan.Throwaway.RemoveCommand(program), []string{"ignore-failure", "no-env-expand"}}}
+	after, _ := p["ExecStopPostEx"].Value().([]command)
+	ours := removeExport(plan.Name)
+	for _, c := range after {
+		// A caller's files are not for them to write to.
+		if h == nil && !slices.Contains(c.Argv, "--cleanup") && !slices.Equal(c.Argv, ours.Argv) {
+			commands = append(commands, c)
+		}
+	}
+	p.set("ExecStopPostEx", commands)
 }
 
 func isTree(path string) bool {

@@ -119,13 +119,15 @@ func RunRemove(ctx context.Context, args []string) error {
 }
 
 // removeExports removes what a systemd-nspawn that was killed leaves mounted, for
-// sockets of the machine's. Most often there is nothing.
+// sockets of the machine's, and other directories of the machine's. Most often
+// there is nothing.
 func removeExports(machine string) {
+	const nspawn = "/run/systemd/nspawn/"
 	for _, path := range []string{
-		"/run/systemd/nspawn/unix-export/" + machine, // of systemd before 258
-		"/run/systemd/nspawn/" + machine + "/unix-export",
+		"unix-export/" + machine, "propagate/" + machine, // of systemd before 258
+		machine + "/unix-export", machine + "/propagate", machine,
 	} {
-		_ = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		_ = unix.Rmdir(path)
+		_ = unix.Unmount(nspawn+path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		_ = unix.Rmdir(nspawn + path)
 	}
 }
