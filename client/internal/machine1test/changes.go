@@ -44,10 +44,13 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		"CopyTo":         paths,
 		"CopyFrom":       paths,
 		"Exec":           w.exec,
-		"ListUsage":      w.listUsage,
+		"PlanStart":      w.planStart,
+		"StartMachine":   w.startMachine,
+		"SetLimits":      func(msg dbus.Message, name string, o options) *dbus.Error { return w.onMachine(msg, name, o) },
 		"StopMachine":    w.stopMachine,
 		"RestartMachine": w.restartMachine,
 		"WaitMachine":    w.waitMachine,
+		"ListUsage":      w.listUsage,
 		"Unbind": func(msg dbus.Message, name, destination string, o options) *dbus.Error {
 			return w.onMachine(msg, name, destination, o)
 		},

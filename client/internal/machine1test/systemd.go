@@ -137,13 +137,16 @@ func (w *World) startUnit(msg dbus.Message, name, mode string) (dbus.ObjectPath,
 
 // started is what a unit of the template does: its machine is registered.
 func (w *World) started(unit string) {
-	name, ok := strings.CutPrefix(unit, "systemd-nspawn@")
-	if !ok {
-		return
+	if name, ok := strings.CutPrefix(unit, "systemd-nspawn@"); ok {
+		w.startedAs(strings.TrimSuffix(name, ".service"), unit)
 	}
+}
+
+// startedAs registers the machine that a unit runs.
+func (w *World) startedAs(name, unit string) {
 	w.SetUnit(unit, Unit{Properties: map[string]any{"ActiveState": "active"}})
 	m := C8NS()
-	m.Name = strings.TrimSuffix(name, ".service")
+	m.Name = name
 	m.Properties["Unit"] = unit
 	w.Add(m)
 }
