@@ -302,10 +302,12 @@ func (s *start) follow(ctx context.Context) {
 	switch {
 	case err == nil:
 		s.tellReady(r)
-	case errors.Is(err, machine1.ErrNoSuchMachine):
+	case errors.Is(err, machine1.ErrNoSuchMachine) && s.holder == nil:
 		s.tellEnd(ctx)
 	}
-	s.letGo(ctx)
+	if s.holder == nil { // who asks how the unit ended
+		s.letGo(ctx)
+	}
 }
 
 // tellEnd tells of a machine that ended before it was ready, unless it did what
