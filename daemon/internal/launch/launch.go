@@ -55,11 +55,14 @@ type Launcher struct {
 	watches watches
 	starts  starts
 	ended   *ended
+
+	insistence *insistence
 }
 
 // New returns a launcher.
 func New(cfg Config) *Launcher {
-	return &Launcher{cfg: cfg, starts: starts{byName: map[string]*start{}, ready: make(chan struct{})}, ended: newEnded()}
+	return &Launcher{cfg: cfg, starts: starts{byName: map[string]*start{}, ready: make(chan struct{})}, ended: newEnded(),
+		insistence: newInsistence()}
 }
 
 // An Event says what became of a machine that was started.
@@ -77,11 +80,15 @@ func (l *Launcher) UnitEvent(e unit.Event) {
 		return
 	}
 	l.watches.wake(e.Unit)
+	if e.Kind == unit.UnitChanged {
+		l.insistence.unitChanged(e.Unit)
+	}
 }
 
 // MachineEvent takes note of a machine that comes or goes. It does not block.
 func (l *Launcher) MachineEvent(e machine.Event) {
 	l.watches.wake(e.Machine.Name)
+	l.insistence.machineEvent(e)
 	if !e.Added {
 		l.ended.add(e.Machine.Name)
 	}

@@ -131,6 +131,7 @@ func (l *Launcher) Run(ctx context.Context) error {
 	l.sweepThrowaways(ctx)
 	l.adopt(ctx)
 	close(l.starts.ready)
+	l.starts.wg.Go(func() { l.insist(ctx) })
 	l.stopDepended(ctx)
 	// Whoever claims a start now sees that ctx ended, and who did before is counted.
 	l.starts.mu.Lock()

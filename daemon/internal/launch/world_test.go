@@ -261,7 +261,13 @@ func running(t *testing.T, task func(context.Context) error) (stop func()) {
 // register lists a machine in the unit that planned starts it in.
 func (w *world) register(t *testing.T, name string) {
 	t.Helper()
-	cmd := exec.Command("sleep", "1000")
+	w.registerRunning(t, name, "sleep", "1000")
+}
+
+// registerRunning is register of a machine whose leader runs this.
+func (w *world) registerRunning(t *testing.T, name string, argv ...string) {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

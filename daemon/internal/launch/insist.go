@@ -1,0 +1,134 @@
+package launch
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A container whose unit is stopped while it boots does not hear of it:
+// systemd-nspawn asks its init once, which has no ear for that yet, and then
+// waits for as long as the unit may take to stop, two minutes. So a systemd is
+// asked again, whoever stops the unit, until it is gone. One that heard does not
+// mind.
+const (
+	insistEvery = 500 * time.Millisecond
+
+	// signalHalt is what systemd-nspawn asks a systemd with: SIGRTMIN+3.
+	signalHalt = unix.Signal(37)
+)
+
+// insistence are the containers that may have to be asked again.
+type insistence struct {
+	mu      sync.Mutex
+	carried map[string]string // machines, by unit
+	looked  map[string]bool   // units that are being looked after; true: look again
+	changed chan string       // units that may be stopping
+}
+
+func newInsistence() *insistence {
+	return &insistence{carried: map[string]string{}, looked: map[string]bool{}, changed: make(chan string, 256)}
+}
+
+// machineEvent does not block.
+func (i *insistence) machineEvent(e machine.Event) {
+	m := e.Machine
+	if m.Service != nspawn || m.Class != machine1.ClassContainer || m.Unit == "" || m.Leader == nil {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if e.Added {
+		i.carried[m.Unit] = m.Name
+	} else if i.carried[m.Unit] == m.Name {
+		delete(i.carried, m.Unit)
+	}
+}
+
+// unitChanged does not block. A change that is lost is followed by others.
+func (i *insistence) unitChanged(unit string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if _, busy := i.looked[unit]; busy {
+		i.looked[unit] = true
+		return
+	}
+	if _, ok := i.carried[unit]; !ok {
+		return
+	}
+	select {
+	case i.changed <- unit:
+		i.looked[unit] = false
+	default:
+	}
+}
+
+func (i *insistence) machineOf(unit string) (name string, ok bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	name, ok = i.carried[unit]
+	return name, ok
+}
+
+// done reports whether the look is over; if not, one more is due.
+func (i *insistence) done(unit string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.looked[unit] {
+		i.looked[unit] = false
+		return false
+	}
+	delete(i.looked, unit)
+	return true
+}
+
+// insist asks containers again whose units are being stopped, until ctx ends.
+func (l *Launcher) insist(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case unit := <-l.insistence.changed:
+			wg.Go(func() {
+				for again := true; again && ctx.Err() == nil; again = !l.insistence.done(unit) {
+					l.insistOn(ctx, unit)
+				}
+			})
+		}
+	}
+}
+
+// insistOn returns when the unit is not being stopped, or its machine is gone.
+func (l *Launcher) insistOn(ctx context.Context, unit string) {
+	for {
+		state, err := l.cfg.Units.ActiveState(ctx, unit)
+		if err != nil || state != "deactivating" {
+			return
+		}
+		// nspawn has only just asked.
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(insistEvery):
+		}
+		name, ok := l.insistence.machineOf(unit)
+		if !ok {
+			return
+		}
+		m, ok := l.cfg.Machines.View().Get(name)
+		if !ok || m.Unit != unit || m.Leader == nil {
+			return
+		}
+		// Another init would take it for something else, or end by it.
+		if heard, err := m.Leader.Heard(); err == nil && heard.Has(signalHalt) && heard.Has(signalPowerOff) {
+			_ = m.Leader.Signal(signalHalt)
+		}
+	}
+}
