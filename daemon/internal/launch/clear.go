@@ -72,6 +72,9 @@ func (s *start) predecessor(ctx context.Context, units []string, waited time.Dur
 			if err := s.l.cfg.Units.ResetFailed(ctx, unit); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
 				return "", err
 			}
+			inTheWay = unit
+		case isOver(state) && unit == units[0]:
+			inTheWay = unit // as long as somebody holds it, to see how it ended, PID 1 makes no other
 		case isOver(state):
 		case state == "active" && waited > unlistedLimit:
 			return "", machine1.Errorf(machine1.ErrMachineExists, "%s runs already, and has registered no machine", unit)
@@ -79,7 +82,7 @@ func (s *start) predecessor(ctx context.Context, units []string, waited time.Dur
 			return unit, nil
 		}
 	}
-	return "", nil
+	return inTheWay, nil
 }
 
 // namesake is about a machine of the same name that is listed.

@@ -123,7 +123,7 @@ func (l *Launcher) rootIsFree(name string, o machd.StartOptions, path string) er
 	for m := range l.cfg.Machines.View().All() {
 		if m.Name != name && m.Class != machine1.ClassHost && m.RootDirectory == path {
 			return machine1.Errorf(machine1.ErrMachineExists,
-				"Machine '%s' runs on '%s'; options 'from', 'ephemeral' and 'overlay' leave it to that one", m.Name, path)
+				"'%s' is in use by machine '%s'; options 'from', 'ephemeral' and 'overlay' leave it to that one", path, m.Name)
 		}
 	}
 	return nil
