@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/rootfs"
 	"github.com/machd/machd/pkg/machine1"
@@ -17,6 +19,7 @@ type Boot struct {
 	Program string // what its leader runs, 15 bytes at most, chosen by itself
 	Systemd bool   // the leader is a systemd that takes orders
 	Bus     bool   // there is the socket of a system bus
+	Users   bool   // its systemd has come to where users may log in
 	NoLogin bool   // nobody but root may log in, as long as it boots or shuts down
 }
 
@@ -30,9 +33,23 @@ func (g *Guard) Boot(ctx context.Context, leader *proc.PIDFD) (Boot, error) {
 		}
 		b.Systemd = isThere(root, "run/systemd/private")
 		b.Bus = slices.ContainsFunc(busSockets, func(path string) bool { return isThere(root, path) })
+		b.Users = hasRun(root, "systemd-user-sessions.service")
 		b.NoLogin = refusesLogins(root)
 		return b, nil
 	}, nothing)
+}
+
+// hasRun reports whether the machine's systemd has run a unit since it booted:
+// it leaves a link that leads nowhere. Sockets, that of the bus among them, come
+// before the unit that lets users log in.
+func hasRun(root *os.File, unit string) bool {
+	dir, err := rootfs.Lookup(root, "run/systemd/units")
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	var stat unix.Stat_t
+	return unix.Fstatat(int(dir.Fd()), "invocation:"+unit, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 func isThere(root *os.File, path string) bool {
@@ -79,17 +96,6 @@ func (g *Guard) AwaitState(ctx context.Context, leader *proc.PIDFD, enough func(
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// PrivateState asks the machine's systemd itself for its state, for machines
-// without a bus.
-func (g *Guard) PrivateState(ctx context.Context, leader *proc.PIDFD) (string, error) {
-	p, err := g.dialPrivate(ctx, leader)
-	if err != nil {
-		return "", err
-	}
-	defer p.Close()
-	return p.systemState(ctx)
 }
 
 // systemState returns "" while the service manager has not come to the bus.

@@ -24,32 +24,19 @@ const acceptLimit = 3 * time.Second
 // is for systems where /var/run is a directory of its own.
 var busSockets = []string{"run/dbus/system_bus_socket", "var/run/dbus/system_bus_socket"}
 
-// privateSockets is where systemd takes calls without a bus.
-var privateSockets = []string{"run/systemd/private"}
-
 // errNoBus says that there is no socket of a system bus.
 var errNoBus = fmt.Errorf("there is no system bus: %w", machine1.ErrFileNotFound)
 
 // dialBus connects to the machine's system bus as the machine's root and says
 // hello, before ctx ends. The connection lives until the caller closes it.
 func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD) (*peer, error) {
-	return g.dial(ctx, leader, busSockets, (*peer).enter)
-}
-
-// dialPrivate connects to the machine's systemd itself, which serves root there
-// even where there is no bus.
-func (g *Guard) dialPrivate(ctx context.Context, leader *proc.PIDFD) (*peer, error) {
-	return g.dial(ctx, leader, privateSockets, (*peer).introduce)
-}
-
-func (g *Guard) dial(ctx context.Context, leader *proc.PIDFD, sockets []string, greet func(*peer, context.Context) error) (*peer, error) {
-	open := func(root *os.File) (net.Conn, error) { return connectBus(root, leader, sockets) }
+	open := func(root *os.File) (net.Conn, error) { return connectBus(root, leader) }
 	conn, err := below(ctx, g, leader, open, func(c net.Conn) { c.Close() })
 	if err != nil {
 		return nil, err
 	}
 	p := newPeer(conn)
-	if err := greet(p, ctx); err != nil {
+	if err := p.enter(ctx); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -58,12 +45,12 @@ func (g *Guard) dial(ctx context.Context, leader *proc.PIDFD, sockets []string, 
 
 var errSilentBus = fmt.Errorf("the bus does not answer, the machine may still be booting: %w", machine1.ErrTimeout)
 
-func connectBus(root *os.File, leader *proc.PIDFD, sockets []string) (net.Conn, error) {
+func connectBus(root *os.File, leader *proc.PIDFD) (net.Conn, error) {
 	self, err := rootOf(leader)
 	if err != nil {
 		return nil, err
 	}
-	target, err := openBusSocket(root, sockets)
+	target, err := openBusSocket(root)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +85,10 @@ func connect(fd int, target *os.File) error {
 	return errSilentBus
 }
 
-// openBusSocket opens the first of the sockets that is there with O_PATH. One on FUSE is refused:
+// openBusSocket opens the bus's socket with O_PATH. One on FUSE is refused:
 // connecting happens with ids for which such a file system may hang.
-func openBusSocket(root *os.File, sockets []string) (*os.File, error) {
-	for _, path := range sockets {
+func openBusSocket(root *os.File) (*os.File, error) {
+	for _, path := range busSockets {
 		f, err := rootfs.Lookup(root, path)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 			continue

@@ -62,9 +62,6 @@ func (p *peer) enter(ctx context.Context) error {
 	})
 }
 
-// introduce authenticates where there is no bus to say Hello to.
-func (p *peer) introduce(ctx context.Context) error { return p.during(ctx, p.authenticate) }
-
 // call calls a method of the machine's service manager. Descriptors are passed
 // as dbus.UnixFD and stay the caller's. Errors of the other side are
 // *machine1.RemoteError.

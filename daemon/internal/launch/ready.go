@@ -20,7 +20,6 @@ import (
 type Guests interface {
 	Boot(ctx context.Context, leader *proc.PIDFD) (inside.Boot, error)
 	AwaitState(ctx context.Context, leader *proc.PIDFD, enough func(state string) bool) error
-	PrivateState(ctx context.Context, leader *proc.PIDFD) (string, error)
 }
 
 // ReadyLimit is how long a machine may take until it can be used, unless
@@ -34,6 +33,10 @@ const (
 	// bootLimit is how long after its registration a machine is waited for to
 	// finish booting. Later it will do that anybody can log in.
 	bootLimit = 10 * time.Second
+
+	// noBusLimit is how long after its registration a machine's systemd has to
+	// come to the point where there is no bus.
+	noBusLimit = 30 * time.Second
 
 	lookPause, lastLookPause = 10 * time.Millisecond, 200 * time.Millisecond
 )
@@ -128,7 +131,7 @@ func (w *waiting) look(ctx context.Context) (state, note string) {
 	case boot.Systemd && boot.Bus:
 		return w.await(ctx)
 	case boot.Systemd:
-		return w.withoutBus(ctx)
+		return w.withoutBus(boot)
 	case !isInit(boot.Program):
 		return machd.StateReady, ""
 	case age(w.m.Monotonic) > initLimit:
@@ -174,20 +177,14 @@ func (w *waiting) judge(ctx context.Context, system string) (state, note string)
 	return machd.StateReady, "it is still starting some of its units"
 }
 
-// withoutBus is about a systemd that has no bus, for now or for good.
-func (w *waiting) withoutBus(ctx context.Context) (state, note string) {
+// withoutBus is about a systemd that has no bus, for now or for good. Nobody
+// can be asked then: it takes calls by its own socket from nobody outside.
+func (w *waiting) withoutBus(boot inside.Boot) (state, note string) {
 	w.lacks = "its system bus is not there"
-	if age(w.m.Monotonic) <= bootLimit {
+	if boot.NoLogin || !boot.Users && age(w.m.Monotonic) <= noBusLimit {
 		return "", ""
 	}
-	system, err := w.guests.PrivateState(ctx, w.m.Leader)
-	if err != nil {
-		return "", ""
-	}
-	if state, _ := w.judge(ctx, system); state != "" {
-		return state, "it has no system bus, so there are no logins and shells"
-	}
-	return "", ""
+	return machd.StateReady, "it has no system bus, so there are no logins and shells"
 }
 
 // unasked is about a machine that an ordinary user's daemon may not talk to, as

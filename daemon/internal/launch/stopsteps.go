@@ -112,16 +112,15 @@ func (e *ending) terminate(ctx context.Context) {
 	case strings.HasSuffix(e.carrier, ".service"):
 		e.note("terminate the unit", e.l.cfg.Units.Kill(ctx, e.carrier, "main", int32(unix.SIGTERM)))
 	case !there:
-	case now.Supervisor != nil && now.Supervisor.Alive() && (e.carrier == "" || isNspawn(now.Supervisor)):
+	case now.Supervisor != nil && isNspawn(now.Supervisor):
 		e.note("terminate the supervisor", now.Supervisor.Signal(unix.SIGTERM))
 	case e.carrier == "" && now.Leader != nil:
 		e.note("terminate the leader", now.Leader.Signal(unix.SIGTERM))
 	}
 }
 
-// isNspawn reports whether the process runs one machine and nothing else. The
-// supervisor of a machine in a scope of its own may be a daemon that runs all of
-// them.
+// isNspawn reports whether the process runs one machine and nothing else. Any
+// other supervisor may be a daemon that runs all of them.
 func isNspawn(p *proc.PIDFD) bool {
 	program, err := p.Comm()
 	return err == nil && (program == nspawn || program == "systemd-vmspawn")
