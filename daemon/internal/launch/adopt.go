@@ -23,6 +23,7 @@ type record struct {
 	Since               time.Time
 	Cloned              string        `json:",omitempty"` // image that the start makes
 	Files               []writtenFile `json:",omitempty"` // files it writes, as they were
+	Held                bool          // by whoever runs the machine
 	Asked               bool          // PID 1 was asked for the unit, or is being
 }
 
@@ -83,14 +84,23 @@ func (l *Launcher) adopt(ctx context.Context) {
 	}
 }
 
-// resume goes on with a start that another daemon began.
+// resume goes on with a start that another daemon began. If nothing is left of
+// it, that may well be why: systemd-nspawn gives up if the daemon goes that it
+// registers with. So it is begun again, unless somebody held the machine who is
+// gone by now.
 func (s *start) resume(ctx context.Context) error {
-	if !s.record.Asked {
-		return fmt.Errorf("machd was restarted before it had %s started: %w", s.plan.Unit, machine1.ErrJobFailed)
-	}
 	s.undo.add(func(ctx context.Context) error { return s.l.endUnit(ctx, s.name, s.plan.Unit, s.plan.Existing) })
 	// A unit that is not there is not to be loaded.
-	if _, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit); errors.Is(err, machine1.ErrNoSuchUnit) {
+	_, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit)
+	gone := errors.Is(err, machine1.ErrNoSuchUnit)
+	switch {
+	case (gone || !s.record.Asked) && !s.record.Held:
+		if err := s.undo.run(ctx); err != nil {
+			return fmt.Errorf("cannot take back what was done before machd was restarted: %w", err)
+		}
+		s.undo = nil
+		return s.begin(ctx)
+	case gone:
 		return &overError{}
 	}
 	if err := s.hold(ctx); err != nil {

@@ -54,19 +54,24 @@ func TestNextDaemonGoesOnWithAStart(t *testing.T) {
 
 func TestNextDaemonTakesBackAStart(t *testing.T) {
 	t.Parallel()
+	stock := machine1.ServiceUnit(name)
 	for what, tt := range map[string]struct {
-		asked bool
-		now   *unit.Run
-		want  []string
+		asked, held bool
+		now         *unit.Run
+		want        []string
 	}{
-		"whose unit was not started": {false, nil, []string{"remove db"}},
-		"whose unit is not there":    {true, nil, []string{"reset " + itsUnit, "remove db"}},
-		"whose unit failed": {true, &unit.Run{State: "failed", Result: "signal"},
+		// And begun again, for which the look at the template is.
+		"whose unit was not started": {false, false, nil,
+			[]string{"reset " + itsUnit, "remove db", "look at " + stock, "look at " + blankUnit}},
+		"whose unit is not there": {true, false, nil,
+			[]string{"reset " + itsUnit, "remove db", "look at " + stock, "look at " + blankUnit}},
+		"whose holder is gone": {true, true, nil, []string{"reset " + itsUnit, "remove db"}},
+		"whose unit failed": {true, false, &unit.Run{State: "failed", Result: "signal"},
 			[]string{"hold " + itsUnit, "reset " + itsUnit, "remove db", "let go of " + itsUnit}},
 	} {
 		w := newWorld(t)
 		dir := t.TempDir()
-		r := record{Name: name, Unit: itsUnit, Boots: true, Since: time.Now(), Cloned: name, Asked: tt.asked,
+		r := record{Name: name, Unit: itsUnit, Boots: true, Since: time.Now(), Cloned: name, Asked: tt.asked, Held: tt.held,
 			Options: machd.StartOptions{Wait: machd.WaitReady}}
 		if err := r.save(dir); err != nil {
 			t.Fatal(err)

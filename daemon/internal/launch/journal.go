@@ -29,7 +29,7 @@ func lastLines(ctx context.Context, unit string, invocation [16]byte, since time
 	if invocation != [16]byte{} {
 		args = append(args, "_SYSTEMD_INVOCATION_ID="+hex.EncodeToString(invocation[:]))
 	} else {
-		args = append(args, fmt.Sprintf("--since=@%d", since.Unix()), "_SYSTEMD_UNIT="+unit)
+		args = append(args, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000), "_SYSTEMD_UNIT="+unit)
 	}
 	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
 	if err != nil {

@@ -129,6 +129,12 @@ func (p *pid1) Reload(context.Context) error {
 	return nil
 }
 
+// Properties are none: nothing can be planned here.
+func (p *pid1) Properties(_ context.Context, name string) (map[string]dbus.Variant, error) {
+	p.note("look at %s", name)
+	return nil, nil
+}
+
 // Nothing depends on a machine here.
 func (p *pid1) ListActive(context.Context, string) ([]string, error) { return nil, nil }
 
