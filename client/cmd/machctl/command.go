@@ -76,6 +76,8 @@ func (a *app) verbs() []verbRow {
 		{a.verb("show [NAME…]", "Show properties of a machine, or of machd", 0, -1, a.show),
 			groupMachines, nil, "property value print all", showHelp},
 		{a.startVerb(), groupMachines, nil, startFlags + "quiet timeout no-wait " + actOptions, startHelp},
+		{a.verb("set NAME…", "Limit what a machine takes of the host", 1, -1, a.set),
+			groupMachines, nil, "memory cpus tasks io-weight save " + actOptions, setHelp},
 		{a.verb("login [NAME]", "Get a login prompt in a machine", 0, 1, a.login),
 			groupMachines, nil, "quiet " + actOptions, loginHelp},
 		{shell, groupMachines, nil, "setenv uid quiet " + actOptions, shellHelp},
