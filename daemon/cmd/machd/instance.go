@@ -11,6 +11,7 @@ import (
 	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/metrics"
 	"github.com/machd/machd/daemon/internal/nsexec"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
 	"github.com/machd/machd/pkg/bus"
@@ -27,6 +28,7 @@ type instance struct {
 	enterer  execution.Enterer
 	images   image.Config
 	sockets  varlinkapi.Paths
+	metrics  string // socket where monitoring asks, "" for none
 }
 
 func systemInstance() instance {
@@ -37,6 +39,7 @@ func systemInstance() instance {
 		enterer:  nsexec.Client{Path: nsexec.Socket},
 		images:   image.SystemConfig(),
 		sockets:  varlinkapi.SystemPaths(),
+		metrics:  metrics.Path,
 	}
 }
 

@@ -136,7 +136,7 @@ func serve(ctx context.Context, self instance) error {
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
 	tasks := []task.Task{units.Run, machines.Run, images.Run, sessions.Run, launcher.Run, server.Run,
-		func(ctx context.Context) error { return face.Serve(ctx, sockets) }}
+		func(ctx context.Context) error { return face.Serve(ctx, sockets) }, self.monitoring(machines, log)}
 	if exitsOnIdle(self) {
 		held := func() (uint64, bool) { return 0, machines.View().Len() > 0 }
 		tasks = append(tasks, watchIdle(log, server.Pulse, face.Pulse, held))

@@ -209,9 +209,11 @@ type process struct {
 }
 
 // start starts a child in a cgroup, in that of the test if it is "".
-func start(t *testing.T, cgroup string) *process {
+func start(t *testing.T, cgroup string) *process { return startCommand(t, cgroup, "sleep", "600") }
+
+func startCommand(t *testing.T, cgroup string, argv ...string) *process {
 	t.Helper()
-	cmd := exec.Command("sleep", "600")
+	cmd := exec.Command(argv[0], argv[1:]...)
 	if cgroup != "" {
 		dir, err := os.Open(filepath.Join(cgroupRoot(t), cgroup))
 		if err != nil {

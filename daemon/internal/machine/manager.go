@@ -59,6 +59,7 @@ type Manager struct {
 	awaited  unitWaiters
 	ends     unitEnds
 	usages   usages
+	counter  counter
 	user     bool
 	leaders  *proc.Watcher // while Run runs
 

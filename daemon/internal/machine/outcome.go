@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,10 +66,18 @@ func (m *Manager) tellEnding(last Machine, end *awaitedEnd) {
 		m.ended(last, machd.Ending{Result: machd.EndedUnregistered}, "")
 		return
 	}
+	leader := last.Leader
+	status, err := leader.WaitStatus()
+	if err == nil {
+		leader.Close()
+	}
 	m.work.do(func(ctx context.Context) {
-		defer last.Leader.Close()
 		defer end.forget()
-		e, invocation := findEnding(ctx, last.Leader, end)
+		if err != nil {
+			status, err = awaitStatus(ctx, leader)
+			leader.Close()
+		}
+		e, invocation := findEnding(status, err, end.wait(ctx))
 		if ctx.Err() != nil && e.Result == machd.EndedUnknown {
 			return // there was no time to wait for it
 		}
@@ -77,19 +86,17 @@ func (m *Manager) tellEnding(last Machine, end *awaitedEnd) {
 }
 
 // findEnding believes PID 1 first: it knows of the supervisor, of time-outs,
-// and of who ran out of memory.
-func findEnding(ctx context.Context, leader *proc.PIDFD, end *awaitedEnd) (e machd.Ending, invocation string) {
-	status, err := awaitStatus(ctx, leader)
-	u := end.wait(ctx)
+// and of who ran out of memory. The leader's status is not told if err is set.
+func findEnding(leader unix.WaitStatus, err error, u unitEnd) (e machd.Ending, invocation string) {
 	e = endingOf(u)
 	switch {
-	case e.Result == machd.EndedExitCode && err == nil && status.Signaled():
+	case e.Result == machd.EndedExitCode && err == nil && leader.Signaled():
 		// The supervisor's own status only says that there was a signal.
-		return endingOfLeader(status), u.invocation
+		return endingOfLeader(leader), u.invocation
 	case e.Code != "" || e.Result != "" && e.Result != machd.EndedSuccess:
 		return e, u.invocation
 	case err == nil:
-		return endingOfLeader(status), u.invocation
+		return endingOfLeader(leader), u.invocation
 	}
 	return machd.Ending{Result: machd.EndedUnknown}, u.invocation
 }
@@ -98,7 +105,7 @@ func findEnding(ctx context.Context, leader *proc.PIDFD, end *awaitedEnd) (e mac
 func awaitStatus(ctx context.Context, p *proc.PIDFD) (unix.WaitStatus, error) {
 	for end := time.Now().Add(reapTimeout); ; {
 		status, err := p.WaitStatus()
-		if err == nil || time.Now().After(end) || !pause(ctx, reapStep) {
+		if !errors.Is(err, proc.ErrNotTold) || errors.Is(err, unix.ENOTTY) || time.Now().After(end) || !pause(ctx, reapStep) {
 			return status, err
 		}
 	}
@@ -116,6 +123,7 @@ func (m *Manager) ended(last Machine, e machd.Ending, invocation string) {
 	if last.Stopping {
 		fields = append(fields, machd.FieldTerminated, true)
 	}
+	m.counter.ended(e.Result)
 	m.log.Info("Machine "+last.Name+" ended: "+e.String()+".", fields...)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +70,7 @@ func TestHowAServiceEnded(t *testing.T) {
 		want         string // result, code, status
 	}{
 		{"by itself", "success", 1, 0, "inactive", "success exited 0"},
-		{"with a status", "exit-code", 1, 3, "failed", "exit-code exited 3"},
+		{"with a status, by a signal", "exit-code", 1, 1, "failed", "signal killed 9"},
 		{"killed", "signal", 2, 9, "failed", "signal killed 9"},
 		{"out of memory", "oom-kill", 2, 9, "failed", "oom-kill killed 9"},
 		{"too slow", "timeout", 2, 9, "failed", "timeout killed 9"},
@@ -109,6 +111,25 @@ func TestHowAServiceEnded(t *testing.T) {
 				w.wantNoneFollowed()
 			})
 		}
+	}
+}
+
+// A supervisor that passes a status on is believed.
+func TestTheStatusOfASupervisor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	log := w.recorded()
+	enough := filepath.Join(t.TempDir(), "enough")
+	leader := startCommand(t, newUnit(t), "sh", "-c", "until test -e "+enough+"; do sleep 0.01; done; exit 4")
+	m := w.register("web", leader)
+	must(t, os.WriteFile(enough, nil, 0o644))
+	_ = leader.cmd.Wait()
+	w.wantEvent("-web")
+	for _, e := range serviceEnds(m.Unit, "exit-code", 1, 3, "failed") {
+		w.UnitEvent(e)
+	}
+	if f := log.next(t); f[machd.FieldResult] != "exit-code" || f[machd.FieldCode] != "exited" || f[machd.FieldStatus] != "3" {
+		t.Errorf("%v", f)
 	}
 }
 

@@ -119,6 +119,7 @@ func (m *Manager) add(newcomer Machine) (Machine, error) {
 	if err != nil {
 		return Machine{}, err
 	}
+	m.counter.began()
 	m.began(added)
 	return added, nil
 }
