@@ -105,7 +105,7 @@ func TestMachdGuestOfAKilledNspawn(t *testing.T) {
 	for range 3 {
 		run(t, "systemctl", "reset-failed", serviceOf(name)) // the starts so far
 		leader := w.properties(t, name)["Leader"]
-		run(t, "kill", "-9", run(t, "systemctl", "show", "-P", "MainPID", serviceOf(name)))
+		run(t, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", serviceOf(name))
 		eventually(t, "PID 1 notices", func() error {
 			if state := run(t, "systemctl", "show", "-P", "ActiveState", serviceOf(name)); state == "active" {
 				return errors.New("it is active")
