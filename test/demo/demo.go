@@ -1,5 +1,6 @@
 // Command demo plays the session of the book in a booted host, as a reader
-// would type it, and checks every answer against what the book shows.
+// would type it, and checks every answer against what the book shows; then it
+// goes on with what is beyond the book.
 //
 // It owns the script of that session. It must not know how the host came to
 // be, nor which daemon answers: with --stock it plays the same session with
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,18 +40,18 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "--stock" {
 		d.client = "machinectl"
 	} else {
-		steps = append([]step{{"switch", "machd takes the place of systemd-machined", (*demo).takeOver}}, steps...)
+		steps = slices.Concat([]step{{"switch", "machd takes the place of systemd-machined", (*demo).takeOver}}, session, beyond)
 	}
 	start := time.Now()
 	for _, s := range steps {
 		fmt.Printf("\n== %s: %s\n", s.name, s.title)
 		if err := s.do(d); err != nil {
-			fmt.Printf("\ndemo: step %s (%s) is not as the book shows: %v\n", s.name, s.title, err)
+			fmt.Printf("\ndemo: step %s (%s) is not as it should be: %v\n", s.name, s.title, err)
 			os.Exit(1)
 		}
-		fmt.Printf("== %s: as the book shows\n", s.name)
+		fmt.Printf("== %s: as it should be\n", s.name)
 	}
-	fmt.Printf("\ndemo: all %d steps of the book's session did what it shows, in %.1f s\n",
+	fmt.Printf("\ndemo: all %d steps did what they should, in %.1f s\n",
 		len(steps), time.Since(start).Seconds())
 }
 
@@ -71,7 +73,16 @@ func quietly(argv ...string) (string, error) {
 	return string(out), err
 }
 
-func prompt(argv []string) { fmt.Printf("[root@host ~]# %s\n", strings.Join(argv, " ")) }
+func prompt(argv []string) {
+	words := make([]string, len(argv))
+	for i, word := range argv {
+		words[i] = word
+		if strings.ContainsAny(word, " $;|*\\") {
+			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	fmt.Printf("[root@host ~]# %s\n", strings.Join(words, " "))
+}
 
 // shownLines is how much of a long answer is shown at either end.
 const shownLines = 8
