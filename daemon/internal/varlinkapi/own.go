@@ -43,7 +43,7 @@ var (
 var ownMachineInterface = varlink.Interface[*API]{
 	Name:    machd.MachineVarlink,
 	Doc:     "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
-	Methods: slices.Concat(ownMachineMethods, launchMethods, stopMethods, execMethods, usageMethods),
+	Methods: slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, usageMethods),
 	Errors: []varlink.ErrorType{
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},
 		startFailed,

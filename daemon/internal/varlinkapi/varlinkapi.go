@@ -68,6 +68,7 @@ type Inside interface {
 // Launcher starts and ends machines; *launch.Launcher does.
 type Launcher interface {
 	Starter
+	Runner
 	Planner
 	Ender
 }
