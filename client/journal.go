@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // A journalEntry is the fields of one entry that are a single text.
@@ -94,7 +96,11 @@ func journalError(err error, complaint string) error {
 	if !errors.As(err, &exit) {
 		return err
 	}
-	if first, _, _ := strings.Cut(strings.TrimSpace(complaint), "\n"); first != "" {
+	first, _, _ := strings.Cut(strings.TrimSpace(complaint), "\n")
+	switch {
+	case strings.Contains(first, "insufficient permissions"):
+		return &kindError{machine1.ErrAccessDenied, errors.New(first)}
+	case first != "":
 		return errors.New(first)
 	}
 	if exit.ExitCode() == 1 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -23,7 +24,7 @@ func (a *app) history(ctx context.Context, args []string) error {
 	}
 	past, err := client.History(ctx, o)
 	if err != nil {
-		return err
+		return journalHint(err)
 	}
 	if a.linesGiven && len(past) > int(a.lines) {
 		past = past[len(past)-int(a.lines):]
@@ -33,6 +34,14 @@ func (a *app) history(ctx context.Context, args []string) error {
 	}
 	a.ui.print(a.drawList(pastTable(past), "past machines"))
 	return nil
+}
+
+// journalHint says whom the system's journal is for.
+func journalHint(err error) error {
+	if !errors.Is(err, machine1.ErrAccessDenied) {
+		return err
+	}
+	return &hintedError{err, "run it as root or as a member of the group systemd-journal"}
 }
 
 func pastTable(past []client.PastMachine) *table.Table {

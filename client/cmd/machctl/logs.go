@@ -90,23 +90,36 @@ func (a *app) logsOfRunning(ctx context.Context, m client.Machine) (logSelection
 	return logSelection{args: append(a.journalScope(), a.unitFlag(), m.Unit, "--since="+instant(m.Since)), running: true}, nil
 }
 
-// logsOfPast selects the last run of a machine that has ended.
+// logsOfPast selects the last run of a machine that has ended, or the last
+// attempt to start it if that was later.
 func (a *app) logsOfPast(ctx context.Context, name string) (logSelection, error) {
-	past, err := client.History(ctx, client.HistoryOptions{Name: name, User: a.user})
+	o := client.HistoryOptions{Name: name, User: a.user}
+	last, err := client.FindLastRun(ctx, o)
 	if err != nil {
-		return logSelection{}, err
+		return logSelection{}, journalHint(err)
+	}
+	past, err := client.History(ctx, o)
+	if err != nil {
+		return logSelection{}, journalHint(err)
+	}
+	if last.Invocation != "" && (len(past) == 0 || last.Until.After(past[len(past)-1].From)) {
+		return logSelection{args: a.journalScope(), matches: a.ofInvocation(last.Invocation)}, nil
 	}
 	if len(past) == 0 {
 		text := fmt.Sprintf("machine %q does not run, and the journal knows of none that did", name)
 		return logSelection{}, &hintedError{machine1.Errorf(machine1.ErrNoSuchMachine, "%s", text),
-			`"machctl history" shows which did, to those who may read the system's journal`}
+			`"machctl history" shows which did`}
 	}
-	m := past[len(past)-1]
+	return a.logsOfMachine(past[len(past)-1]), nil
+}
+
+// logsOfMachine selects what a machine's unit wrote while it ran.
+func (a *app) logsOfMachine(m client.PastMachine) logSelection {
 	switch {
 	case m.Invocation != "":
-		return logSelection{args: a.journalScope(), matches: a.ofInvocation(m.Invocation)}, nil
+		return logSelection{args: a.journalScope(), matches: a.ofInvocation(m.Invocation)}
 	case m.Unit == "":
-		m.Unit = machine1.ServiceUnit(name)
+		m.Unit = machine1.ServiceUnit(m.Name)
 	}
 	args := append(a.journalScope(), a.unitFlag(), m.Unit)
 	if !m.From.IsZero() {
@@ -115,7 +128,7 @@ func (a *app) logsOfPast(ctx context.Context, name string) (logSelection, error)
 	if !m.To.IsZero() {
 		args = append(args, "--until="+instant(m.To.Add(time.Second)))
 	}
-	return logSelection{args: args}, nil
+	return logSelection{args: args}
 }
 
 // logsInImage selects what a machine wrote itself that does not run.
