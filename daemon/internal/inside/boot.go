@@ -27,7 +27,7 @@ type Boot struct {
 func (g *Guard) Boot(ctx context.Context, leader *proc.PIDFD) (Boot, error) {
 	return below(ctx, g, leader, func(root *os.File) (b Boot, err error) {
 		if leader != nil {
-			if b.Program, err = leader.Comm(); err != nil {
+			if b.Program, err = program(leader); err != nil {
 				return Boot{}, err
 			}
 		}
@@ -37,6 +37,34 @@ func (g *Guard) Boot(ctx context.Context, leader *proc.PIDFD) (Boot, error) {
 		b.NoLogin = refusesLogins(root)
 		return b, nil
 	}, nothing)
+}
+
+// stub is what systemd-nspawn calls itself as the init of a command's: it waits
+// for it, and no more.
+const stub = "(sd-stubinit)"
+
+// nspawn is the program as long as it is not the machine's own.
+const nspawn = "systemd-nspawn"
+
+// program returns the name of what the leader runs, or of what that is there
+// for.
+func program(leader *proc.PIDFD) (string, error) {
+	name, err := leader.Comm()
+	if err != nil || name != stub {
+		return name, err
+	}
+	child, err := leader.Child()
+	switch {
+	case err != nil:
+		return name, nil // this kernel does not tell
+	case child == nil:
+		return nspawn, nil // it has ended, and the stub will, too
+	}
+	defer child.Close()
+	if of, err := child.Comm(); err == nil {
+		return of, nil
+	}
+	return name, nil
 }
 
 // hasRun reports whether the machine's systemd has run a unit since it booted:

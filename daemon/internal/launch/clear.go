@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -87,7 +88,7 @@ func (s *start) predecessor(ctx context.Context, units []string, waited time.Dur
 
 // namesake is about a machine of the same name that is listed.
 func (s *start) namesake(ctx context.Context, units []string, m machine.Machine) (inTheWay string, err error) {
-	if m.Stopping || m.Leader != nil && !m.Leader.Alive() {
+	if m.Stopping || isDead(m.Leader) || isDead(m.Supervisor) {
 		return "its registration", nil
 	}
 	if m.Unit != "" {
@@ -102,6 +103,8 @@ func (s *start) namesake(ctx context.Context, units []string, m machine.Machine)
 	}
 	return "", machine1.Errorf(machine1.ErrMachineExists, "Machine '%s' is running already%s", s.name, whereabouts(m))
 }
+
+func isDead(p *proc.PIDFD) bool { return p != nil && !p.Alive() }
 
 // whereabouts says whose a machine is.
 func whereabouts(m machine.Machine) string {

@@ -25,7 +25,7 @@ const (
 func lastLines(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
 	// What has been written may not have been read yet.
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
-	args := []string{"-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE", "-n", strconv.Itoa(logLines)}
+	args := []string{"-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER", "-n", strconv.Itoa(logLines)}
 	if invocation != [16]byte{} {
 		args = append(args, "_SYSTEMD_INVOCATION_ID="+hex.EncodeToString(invocation[:]))
 	} else {
@@ -38,13 +38,23 @@ func lastLines(ctx context.Context, unit string, invocation [16]byte, since time
 	return parseLines(out)
 }
 
+// cleaner is what a unit runs when it has ended, to remove what may be left. It
+// complains if there is nothing, which tells nobody anything.
+const cleaner = "umount"
+
 // parseLines reads what journalctl -o json printed.
 func parseLines(out []byte) (lines []string) {
 	decoder := json.NewDecoder(bytes.NewReader(out))
 	for {
-		var entry struct{ Message json.RawMessage }
+		var entry struct {
+			Message    json.RawMessage
+			Identifier string `json:"SYSLOG_IDENTIFIER"`
+		}
 		if decoder.Decode(&entry) != nil {
 			return lines
+		}
+		if entry.Identifier == cleaner {
+			continue
 		}
 		if text := cleanLine(messageText(entry.Message)); text != "" {
 			lines = append(lines, text)

@@ -296,7 +296,7 @@ func TestReasonOfAFailure(t *testing.T) {
 func TestLogLinesAreFitForABus(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", maxLogLine)
-	got := parseLines([]byte(`{"MESSAGE":"one"}` + "\n" + `{"MESSAGE":[27,91,51,49,109,98,97,100,255,10]}` + "\n" +
+	got := parseLines([]byte(`{"MESSAGE":"one"}` + `{"SYSLOG_IDENTIFIER":"umount","MESSAGE":"not there"}` + "\n" + `{"MESSAGE":[27,91,51,49,109,98,97,100,255,10]}` + "\n" +
 		`{"MESSAGE":null}` + "\n" + `{"MESSAGE":"\u001b[0;1;31mred\u001b[0m\ttab\u0000"}` + "\n" + `{"MESSAGE":"` + long + `"}` + "\nbroken"))
 	want := []string{"one", "bad?", "red tab", strings.Repeat("é", maxLogLine/2) + " …"}
 	if diff := cmp.Diff(want, got); diff != "" {

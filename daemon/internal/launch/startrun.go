@@ -127,14 +127,37 @@ func notes(sentences ...string) string {
 
 // begin makes the plan and carries it out.
 func (s *start) begin(ctx context.Context) error {
-	if err := s.clear(ctx); err != nil {
-		return err
+	for {
+		err := s.clear(ctx)
+		if errors.Is(err, errRunning) && s.endedMeanwhile(ctx) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		break
 	}
 	plan, err := s.l.plan(ctx, s.name, s.options, s.holder)
 	if err != nil {
 		return err
 	}
 	return s.carryOut(ctx, plan)
+}
+
+// endedMeanwhile waits, if that was asked for, until a machine can be used that
+// runs already. It reports whether it ended instead: it was about to.
+func (s *start) endedMeanwhile(ctx context.Context) bool {
+	if s.options.Wait != machd.WaitReady {
+		return false
+	}
+	r, err := s.ready(ctx)
+	if errors.Is(err, machine1.ErrNoSuchMachine) {
+		return true
+	}
+	if s.err = err; err == nil {
+		s.result = r
+	}
+	return false
 }
 
 // carryOut does what the plan says.

@@ -46,6 +46,20 @@ func (p *PIDFD) Comm() (string, error) {
 	return strings.TrimSuffix(string(data), "\n"), err
 }
 
+// Child returns the process's first child, and nil if there is none.
+func (p *PIDFD) Child() (*PIDFD, error) {
+	data, err := p.read(fmt.Sprintf("task/%d/children", p.PID()))
+	if err != nil {
+		return nil, err
+	}
+	first, _, _ := strings.Cut(string(data), " ")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		return nil, nil
+	}
+	return Open(pid)
+}
+
 // info is what the kernel tells of a process in one answer.
 type info struct {
 	parent int    // 0 if there is none that we can see

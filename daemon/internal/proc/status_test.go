@@ -76,3 +76,34 @@ func TestIDsOfTheHostAre32HexDigits(t *testing.T) {
 		t.Errorf("MachineID = %q", machine)
 	}
 }
+
+func TestChild(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("sh", "-c", "sleep 1000 & echo; wait")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	parent, err := proc.Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Close()
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	child, err := parent.Child()
+	if err != nil || child == nil {
+		t.Fatalf("got %v, %v", child, err)
+	}
+	defer child.Close()
+	none, err := child.Child()
+	if none != nil || err != nil {
+		t.Errorf("a child's child: %v, %v", none, err)
+	}
+	_ = child.Signal(syscall.SIGKILL)
+	_ = cmd.Wait()
+}
