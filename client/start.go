@@ -47,6 +47,11 @@ func (c *Client) QueueStart(ctx context.Context, name string) (*Starting, error)
 	if err := c.mayStart(ctx, name, unit); err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", name, err)
 	}
+	return c.queueUnit(ctx, name, unit)
+}
+
+// queueUnit asks PID 1 to start a unit of a machine.
+func (c *Client) queueUnit(ctx context.Context, name, unit string) (*Starting, error) {
 	sub, err := c.subscribe(ctx, systemdName, wanted{signal: jobRemoved, path: systemdPath})
 	if err != nil {
 		return nil, fmt.Errorf("cannot start %q: %w", name, err)

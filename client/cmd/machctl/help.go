@@ -57,6 +57,14 @@ as machinectl, the init is only asked, and not waited for.`
 when the machine can be used. What runs in a unit that cannot be started again,
 such as a scope, can only be rebooted.`
 
+	enableHelp = `machine@NAME.service is made part of machines.target, which starts with the host.
+Other units may name it, too, to start after the machine can be used, or only
+with it. With --now it is started as well. As machinectl, it is
+systemd-nspawn@NAME.service; a machine may be enabled both ways.`
+
+	disableHelp = `What enable has linked is removed, whichever way it was enabled. With --now the
+machine is stopped as well.`
+
 	rebootHelp = `The machine's init is asked to reboot. reboot does not wait for that.`
 
 	bindHelp = `The second PATH is the machine's, the first one if it is left out. In a machine

@@ -50,6 +50,7 @@ type options struct {
 	execOptions
 	startOptions
 	stopOptions
+	enableOptions
 	runOptions
 	observeOptions
 }
@@ -77,6 +78,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addExecFlags(f)
 	o.addStartFlags(f)
 	o.addStopFlags(f)
+	o.addEnableFlags(f)
 	o.addRunFlags(f)
 	o.addObserveFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")

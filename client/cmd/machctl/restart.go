@@ -51,9 +51,12 @@ func (a *app) toEnd(ctx context.Context, names []string, verb string) ([]string,
 	if err := checkNames(plain, machine1.ValidLookupName); err != nil {
 		return nil, err
 	}
-	if err := a.connectToAct(ctx, machd.ActionStop); err != nil {
-		return nil, err
+	if a.client == nil {
+		if err := a.connectToAct(ctx, machd.ActionStop); err != nil {
+			return nil, err
+		}
 	}
+	a.action = machd.ActionStop
 	if !a.all && len(plain) == len(names) {
 		return names, nil
 	}

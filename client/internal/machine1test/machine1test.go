@@ -41,6 +41,7 @@ type World struct {
 	stock       bool // machined is systemd's, which has nothing of machd's own
 	machined    *dbus.Conn
 	systemd     *dbus.Conn
+	enabled     []string   // unit files
 	sessions    []*os.File // machd's ends of commands
 }
 

@@ -33,6 +33,9 @@ func (w *World) StartSystemd() error {
 		"GetUnit":          w.getUnit,
 		"LoadUnit":         w.loadUnit,
 		"GetUnitProcesses": w.getUnitProcesses,
+		"EnableUnitFiles":  w.enableUnitFiles,
+		"DisableUnitFiles": w.disableUnitFiles,
+		"Reload":           w.reload,
 	}, systemdPath, systemdManager); err != nil {
 		return err
 	}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// actionManageUnitFiles is what PID 1 asks for before it changes what starts
+// at boot.
+const actionManageUnitFiles = "org.freedesktop.systemd1.manage-unit-files"
+
+// enableOptions are options of enable and disable alone.
+type enableOptions struct{ now bool }
+
+func (o *enableOptions) addEnableFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.now, "now", false, "Start or stop the machine as well")
+}
+
+// A linker makes or removes links for one machine.
+type linker func(c *client.Client, ctx context.Context, name string) ([]client.Link, error)
+
+// enable has machines start when the host boots: by machine@.service, or where
+// there is no machd by systemd's own unit, as does the stock command.
+func (a *app) enable(ctx context.Context, names []string) error {
+	link, ours, err := a.linkerFor(ctx, names, (*client.Client).Enable, (*client.Client).EnableStock)
+	if err != nil {
+		return err
+	}
+	if err := a.link(ctx, names, link); err != nil || !a.now {
+		return err
+	}
+	if !ours {
+		return a.startUnits(ctx, names)
+	}
+	starts := make([]func() error, len(names))
+	for i, name := range names {
+		starts[i] = func() error { return a.startEnabled(ctx, name) }
+	}
+	return a.summed("started", len(names), a.actTogether(starts))
+}
+
+func (a *app) startEnabled(ctx context.Context, name string) error {
+	starting, err := a.client.QueueEnabled(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer starting.Close()
+	return a.awaitStart(ctx, starting)
+}
+
+// disable undoes enable. A machine that is started at boot by both units is by
+// neither then.
+func (a *app) disable(ctx context.Context, names []string) error {
+	link, _, err := a.linkerFor(ctx, names, (*client.Client).Disable, (*client.Client).DisableStock)
+	if err != nil {
+		return err
+	}
+	if err := a.link(ctx, names, link); err != nil || !a.now {
+		return err
+	}
+	a.ifRunning = true
+	return a.stop(ctx, names)
+}
+
+// linkerFor connects and chooses by what daemon there is.
+func (a *app) linkerFor(ctx context.Context, names []string, own, stock linker) (link linker, ours bool, err error) {
+	if err := checkNames(names, machine1.ValidMachineName); err != nil {
+		return nil, false, err
+	}
+	if a.user {
+		return nil, false, machine1.Errorf(machine1.ErrNotSupported, "a user's machines cannot be started with the host")
+	}
+	if err := a.connectToAct(ctx, actionManageUnitFiles); err != nil {
+		return nil, false, err
+	}
+	if a.stock {
+		return stock, false, nil
+	}
+	ours, err = a.client.IsMachd(ctx)
+	if ours {
+		return own, true, err
+	}
+	return stock, false, err
+}
+
+func (a *app) link(ctx context.Context, names []string, link linker) error {
+	return each(names, func(name string) error {
+		ctx, cancel := a.limit(ctx)
+		defer cancel()
+		made, err := link(a.client, ctx, name)
+		if errors.Is(err, machine1.ErrFileNotFound) {
+			return &hintedError{err, "machine@.service is installed with machd"}
+		}
+		if err != nil || a.quiet {
+			return err
+		}
+		for _, l := range made {
+			if l.Made {
+				a.ui.notice(fmt.Sprintf("made %s, a link to %s", l.Path, l.To))
+			} else {
+				a.ui.notice("removed " + l.Path)
+			}
+		}
+		return nil
+	})
+}
