@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
@@ -27,16 +28,17 @@ var busSockets = []string{"run/dbus/system_bus_socket", "var/run/dbus/system_bus
 // errNoBus says that there is no socket of a system bus.
 var errNoBus = fmt.Errorf("there is no system bus: %w", machine1.ErrFileNotFound)
 
-// dialBus connects to the machine's system bus as the machine's root and says
-// hello, before ctx ends. The connection lives until the caller closes it.
-func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD) (*peer, error) {
+// dialBus connects to the machine's system bus as the machine's root, says hello
+// and makes more calls, before ctx ends. The connection lives until the caller
+// closes it.
+func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD, more ...dbus.Message) (*peer, error) {
 	open := func(root *os.File) (net.Conn, error) { return connectBus(root, leader) }
 	conn, err := below(ctx, g, leader, open, func(c net.Conn) { c.Close() })
 	if err != nil {
 		return nil, err
 	}
 	p := newPeer(conn)
-	if err := p.enter(ctx); err != nil {
+	if err := p.enter(ctx, more...); err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
@@ -92,10 +94,7 @@ func (g *Guard) StartCommand(ctx context.Context, leader *proc.PIDFD, name, unit
 	ctx, cancel := context.WithDeadlineCause(ctx, time.Now().Add(sessionLimit), errSilentManager)
 	defer cancel()
 	u := execUnit{c, name, unit, program}
-	p, err := g.dialExec(ctx, leader)
-	if err == nil {
-		err = u.follow(ctx, p)
-	}
+	p, err := g.dialExec(ctx, leader, u.follow()...)
 	if err == nil {
 		err = u.start(ctx, p)
 	}
@@ -115,17 +114,18 @@ func (g *Guard) StartCommand(ctx context.Context, leader *proc.PIDFD, name, unit
 	return nil, fmt.Errorf("cannot run %q in %s: %w", c.Args[0], name, orGone(leader, err))
 }
 
-// dialExec connects to the bus of the machine's service manager, or to the host's.
-func (g *Guard) dialExec(ctx context.Context, leader *proc.PIDFD) (*peer, error) {
+// dialExec connects to the bus of the machine's service manager, or to the
+// host's, and makes more calls.
+func (g *Guard) dialExec(ctx context.Context, leader *proc.PIDFD, more ...dbus.Message) (*peer, error) {
 	if leader != nil {
-		return g.dialBus(ctx, leader)
+		return g.dialBus(ctx, leader, more...)
 	}
 	conn, err := bus.DialSocket(ctx, bus.SystemAddress())
 	if err != nil {
 		return nil, err
 	}
 	p := newPeer(conn)
-	if err := p.enter(ctx); err != nil {
+	if err := p.enter(ctx, more...); err != nil {
 		p.Close()
 		return nil, err
 	}

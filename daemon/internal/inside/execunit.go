@@ -9,7 +9,6 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
-	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -28,18 +27,15 @@ func (u execUnit) path() dbus.ObjectPath {
 	return dbus.ObjectPath("/org/freedesktop/systemd1/unit/" + machine1.EscapeLabel(u.unit))
 }
 
-// follow has the service manager tell p of what happens to the unit.
-func (u execUnit) follow(ctx context.Context, p *peer) error {
+// follow returns the calls that have the service manager tell of what happens to
+// the unit.
+func (u execUnit) follow() []dbus.Message {
 	rule := fmt.Sprintf("type='signal',sender='%s',path='%s',interface='%s',member='PropertiesChanged',arg0='%s'",
 		manager.Name, u.path(), propertiesInterface, unitInterface)
-	return p.during(ctx, func() error {
-		daemon := bus.Target{Name: "org.freedesktop.DBus", Path: "/org/freedesktop/DBus"}
-		if _, err := p.ask(methodCall(daemon, daemon.Name, "AddMatch", rule)); err != nil {
-			return err
-		}
-		_, err := p.ask(methodCall(manager, managerInterface, "Subscribe"))
-		return err
-	})
+	return []dbus.Message{
+		methodCall(busDaemon, busDaemon.Name, "AddMatch", rule),
+		methodCall(manager, managerInterface, "Subscribe"),
+	}
 }
 
 func (u execUnit) start(ctx context.Context, p *peer) error {

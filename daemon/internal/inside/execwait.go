@@ -12,7 +12,10 @@ import (
 
 // Wait returns how the command ended. If ctx ends first, it is lost.
 func (e *Execution) Wait(ctx context.Context) machd.Outcome {
-	err := e.await(ctx)
+	err := e.awaitNews(ctx)
+	if err == nil {
+		err = e.await(ctx)
+	}
 	for err != nil && e.lives(ctx, err) {
 		// The machine's bus was started again, say. The unit is still there.
 		if err = e.reconnect(ctx); err == nil {
@@ -55,12 +58,9 @@ func (e *Execution) reconnect(ctx context.Context) error {
 	defer cancel()
 	e.manager.Close()
 	for {
-		p, err := e.guard.dialExec(ctx, e.leader)
+		p, err := e.guard.dialExec(ctx, e.leader, e.unit.follow()...)
 		if err == nil {
-			if err = e.unit.follow(ctx, p); err == nil {
-				err = p.call(ctx, "RefUnit", e.unit.unit)
-			}
-			if err == nil {
+			if err = p.call(ctx, "RefUnit", e.unit.unit); err == nil {
 				e.manager = p
 				return nil
 			}
@@ -77,29 +77,33 @@ func (e *Execution) reconnect(ctx context.Context) error {
 	}
 }
 
-// await returns when the unit is over.
+// await returns when the unit is over. It looks, and then at each reason to look
+// again.
 func (e *Execution) await(ctx context.Context) error {
 	for {
-		over, err := e.number(ctx, unitInterface, "InactiveEnterTimestampMonotonic")
+		over, err := e.manager.number(ctx, e.unit.path(), unitInterface, "InactiveEnterTimestampMonotonic")
 		if err != nil || over != 0 {
 			return err
 		}
-		if err := e.manager.awaitMessage(ctx); err != nil {
+		if err := e.awaitNews(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-func (e *Execution) number(ctx context.Context, iface, name string) (int64, error) {
-	return e.manager.number(ctx, e.unit.path(), iface, name)
-}
-
-// awaitMessage returns when the bus has sent something that nobody asked for,
-// which is a reason to look again, whatever it is.
-func (p *peer) awaitMessage(ctx context.Context) error {
+// awaitNews returns when the bus has told what may be the end of the unit.
+func (e *Execution) awaitNews(ctx context.Context) error {
+	p := e.manager
 	return p.during(ctx, func() error {
-		_, err := readReply(p.input)
-		return err
+		for !p.news {
+			r, err := readReply(p.input)
+			if err != nil {
+				return err
+			}
+			p.news = r.news
+		}
+		p.news = false
+		return nil
 	})
 }
 
@@ -113,16 +117,12 @@ type ending struct {
 func (e *Execution) ending(ctx context.Context) (ending, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, sessionLimit, errSilentManager)
 	defer cancel()
-	active, err := e.number(ctx, unitInterface, "ActiveEnterTimestampMonotonic")
+	numbers, err := e.manager.numbers(ctx, e.unit.path(), [2]string{unitInterface, "ActiveEnterTimestampMonotonic"},
+		[2]string{serviceInterface, "ExecMainCode"}, [2]string{serviceInterface, "ExecMainStatus"})
 	if err != nil {
 		return ending{}, err
 	}
-	code, err := e.number(ctx, serviceInterface, "ExecMainCode")
-	if err != nil {
-		return ending{}, err
-	}
-	status, err := e.number(ctx, serviceInterface, "ExecMainStatus")
-	return ending{active != 0, code, status}, err
+	return ending{ran: numbers[0] != 0, code: numbers[1], status: numbers[2]}, nil
 }
 
 // Values of ExecMainCode, as of waitid(2).

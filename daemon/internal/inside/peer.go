@@ -40,6 +40,7 @@ type peer struct {
 	conn   net.Conn
 	input  *bufio.Reader
 	serial uint32
+	news   bool // a signal has come that may tell of an end: see reply
 }
 
 func newPeer(conn net.Conn) *peer {
@@ -50,17 +51,29 @@ func newPeer(conn net.Conn) *peer {
 // Close ends the connection. What was asked for goes on.
 func (p *peer) Close() error { return p.conn.Close() }
 
-// enter authenticates as the root user of the machine and says Hello.
-func (p *peer) enter(ctx context.Context) error {
+// enter authenticates as the root user of the machine, says Hello, and makes
+// more calls, all in one go: the answers are read after.
+func (p *peer) enter(ctx context.Context, more ...dbus.Message) error {
 	return p.during(ctx, func() error {
-		if err := p.authenticate(); err != nil {
+		if err := p.sayHello(); err != nil {
 			return err
 		}
-		const daemon = "org.freedesktop.DBus"
-		_, err := p.ask(methodCall(bus.Target{Name: daemon, Path: "/org/freedesktop/DBus"}, daemon, "Hello"))
+		first := p.serial + 1
+		for _, m := range append([]dbus.Message{methodCall(busDaemon, busDaemon.Name, "Hello")}, more...) {
+			if err := p.send(m); err != nil {
+				return err
+			}
+		}
+		if err := p.readGreeting(); err != nil {
+			return err
+		}
+		_, err := p.readAnswers(first)
 		return err
 	})
 }
+
+// busDaemon is the bus itself.
+var busDaemon = bus.Target{Name: "org.freedesktop.DBus", Path: "/org/freedesktop/DBus"}
 
 // call calls a method of the machine's service manager. Descriptors are passed
 // as dbus.UnixFD and stay the caller's. Errors of the other side are
@@ -86,11 +99,34 @@ func (p *peer) word(ctx context.Context, path dbus.ObjectPath, iface, name strin
 
 func (p *peer) property(ctx context.Context, path dbus.ObjectPath, iface, name string) (r reply, err error) {
 	err = p.during(ctx, func() error {
-		to := bus.Target{Name: manager.Name, Path: path}
-		r, err = p.ask(methodCall(to, propertiesInterface, "Get", iface, name))
+		answers, err := p.ask(getProperty(path, iface, name))
+		if err == nil {
+			r = answers[0]
+		}
 		return err
 	})
 	return r, err
+}
+
+// numbers reads several properties that are numbers: an interface and a name
+// each.
+func (p *peer) numbers(ctx context.Context, path dbus.ObjectPath, names ...[2]string) (list []int64, err error) {
+	calls := make([]dbus.Message, len(names))
+	for i, name := range names {
+		calls[i] = getProperty(path, name[0], name[1])
+	}
+	err = p.during(ctx, func() error {
+		answers, err := p.ask(calls...)
+		for _, r := range answers {
+			list = append(list, r.number)
+		}
+		return err
+	})
+	return list, err
+}
+
+func getProperty(path dbus.ObjectPath, iface, name string) dbus.Message {
+	return methodCall(bus.Target{Name: manager.Name, Path: path}, propertiesInterface, "Get", iface, name)
 }
 
 func methodCall(to bus.Target, iface, member string, args ...any) dbus.Message {
@@ -127,13 +163,16 @@ func (p *peer) during(ctx context.Context, talk func() error) error {
 	return err
 }
 
-// authenticate claims to be user 0, which is what the bus sees: its socket
-// tells it the ids this connection was made with.
-func (p *peer) authenticate() error {
+// sayHello claims to be user 0, which is what the bus sees: its socket tells it
+// the ids this connection was made with.
+func (p *peer) sayHello() error {
 	const hello = "\x00AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
-	if _, err := io.WriteString(p.conn, hello); err != nil {
-		return err
-	}
+	_, err := io.WriteString(p.conn, hello)
+	return err
+}
+
+// readGreeting reads the answer to that.
+func (p *peer) readGreeting() error {
 	for _, want := range []string{"OK", "AGREE_UNIX_FD"} {
 		line, err := p.input.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
@@ -150,30 +189,45 @@ func (p *peer) authenticate() error {
 	return nil
 }
 
-// ask sends m and reads until the answer to it.
-func (p *peer) ask(m dbus.Message) (reply, error) {
-	p.serial++
-	if err := p.send(m); err != nil {
-		return reply{}, err
+// ask sends messages and reads until all are answered. It returns the answers,
+// or of the errors the first.
+func (p *peer) ask(list ...dbus.Message) ([]reply, error) {
+	first := p.serial + 1
+	for _, m := range list {
+		if err := p.send(m); err != nil {
+			return nil, err
+		}
 	}
-	for {
+	return p.readAnswers(first)
+}
+
+// readAnswers reads the answers to all that was sent since first.
+func (p *peer) readAnswers(first uint32) ([]reply, error) {
+	answers := make([]reply, p.serial+1-first)
+	for left := len(answers); left > 0; {
 		r, err := readReply(p.input)
 		if err != nil {
-			return reply{}, err
+			return nil, err
 		}
-		if r.serial != p.serial {
+		p.news = p.news || r.news
+		n := r.serial - first
+		answer := r.kind == dbus.TypeMethodReply || r.kind == dbus.TypeError
+		if !answer || r.serial < first || int64(n) >= int64(len(answers)) || answers[n].kind != 0 {
 			continue
 		}
-		switch r.kind {
-		case dbus.TypeMethodReply:
-			return r, nil
-		case dbus.TypeError:
-			return reply{}, &machine1.RemoteError{Name: r.errorName, Text: r.text}
+		answers[n] = r
+		left--
+	}
+	for _, r := range answers {
+		if r.kind == dbus.TypeError {
+			return nil, &machine1.RemoteError{Name: r.errorName, Text: r.text}
 		}
 	}
+	return answers, nil
 }
 
 func (p *peer) send(m dbus.Message) error {
+	p.serial++
 	count, err := m.CountFds()
 	if err != nil {
 		return fmt.Errorf("cannot encode a message: %w", err)

@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"strings"
@@ -28,6 +29,7 @@ type reply struct {
 	errorName string // a valid one
 	text      string // printable, of an error or a property, "" if it is none
 	number    int64  // of a property, 0 if it is none
+	news      bool   // changed properties that do not say that a unit goes on
 }
 
 // readReply reads one message of any kind.
@@ -79,6 +81,9 @@ func parseReply(kind dbus.Type, order binary.ByteOrder, fields, body []byte) (re
 		return reply{}, errNoSense
 	}
 	b := cursor{order: order, rest: body}
+	if kind == dbus.TypeSignal {
+		r.news = signature == changedSignature && !goesOn(body)
+	}
 	if kind != dbus.TypeError {
 		if signature == "v" {
 			r.number, r.text = b.variant()
@@ -92,6 +97,20 @@ func parseReply(kind dbus.Type, order binary.ByteOrder, fields, body []byte) (re
 		r.text = printable(b.text())
 	}
 	return r, nil
+}
+
+// changedSignature is that of PropertiesChanged.
+const changedSignature = "sa{sv}as"
+
+// goesOn reports whether the changed properties of a unit say that it is active,
+// or about to be or not to be so.
+func goesOn(changes []byte) bool {
+	for _, state := range []string{"activating\x00", "\x00active\x00", "\x06active\x00"} { // or "inactive"
+		if bytes.Contains(changes, []byte(state)) {
+			return true
+		}
+	}
+	return false
 }
 
 // A cursor reads D-Bus values of basic types; after a failure everything is

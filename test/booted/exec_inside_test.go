@@ -1,0 +1,380 @@
+package booted
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/machd/machd/client"
+)
+
+// bareKinds are machines without a service manager: systemd-nspawn's options.
+var bareKinds = map[string][]string{
+	"ids":     nil,
+	"own-ids": {"--private-users=pick"},
+	"less":    {"--drop-capability=CAP_CHOWN,CAP_NET_RAW", "--no-new-privileges=yes", "--rlimit=RLIMIT_NOFILE=77:99"},
+}
+
+// forBare runs a test in each kind of machine without a service manager.
+func forBare(t *testing.T, prefix string, test func(t *testing.T, name string)) {
+	for kind, options := range bareKinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			name := prefix + "-" + kind
+			startByHand(t, watch(t), name, options...)
+			test(t, name)
+		})
+	}
+}
+
+// A command that enters a machine is one of its processes: where the leader is,
+// it is, and it may no more.
+func TestMachdExecIsLikeTheLeader(t *testing.T) {
+	t.Parallel()
+	forBare(t, "exec-like", func(t *testing.T, name string) {
+		leader := run(t, "machinectl", "show", name, "-P", "Leader")
+		said := func(argv ...string) string {
+			t.Helper()
+			got, err := execIn(t, name, client.ExecCommand{Args: argv, Dir: "/"})
+			must(t, err)
+			if got.Outcome.Exit == nil || *got.Outcome.Exit != 0 || got.Stderr != "" {
+				t.Fatalf("%q: %+v", argv, got)
+			}
+			return got.Stdout
+		}
+		status := said("cat", "/proc/self/status")
+		theirs, err := os.ReadFile("/proc/" + leader + "/status")
+		must(t, err)
+		for _, key := range []string{"CapBnd", "CapPrm", "CapEff", "NoNewPrivs"} {
+			if got, want := fieldOf(status, key), fieldOf(string(theirs), key); got != want {
+				t.Errorf("%s is %s, the leader's %s", key, got, want)
+			}
+		}
+		for key, want := range map[string]string{
+			"CapInh": "0000000000000000", "CapAmb": "0000000000000000", "SigBlk": "0000000000000000", "SigIgn": "0000000000000000",
+			"Uid": "0\t0\t0\t0", "Gid": "0\t0\t0\t0", "Groups": "", "Umask": "0022",
+		} {
+			if got := fieldOf(status, key); got != want {
+				t.Errorf("%s is %q, want %q", key, got, want)
+			}
+		}
+		limits, err := os.ReadFile("/proc/" + leader + "/limits")
+		must(t, err)
+		if got := said("cat", "/proc/self/limits"); got != string(limits) {
+			t.Errorf("its limits are\n%sthe leader's\n%s", got, limits)
+		}
+		for _, ns := range []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"} {
+			want, err := os.Readlink("/proc/" + leader + "/ns/" + ns)
+			must(t, err)
+			if got := strings.TrimSpace(said("readlink", "/proc/self/ns/"+ns)); got != want {
+				t.Errorf("its %s namespace is %s, the leader's %s", ns, got, want)
+			}
+		}
+		var root syscall.Stat_t
+		must(t, syscall.Stat("/proc/"+leader+"/root", &root))
+		want := fmt.Sprintf("%d\n", root.Ino)
+		for _, path := range []string{"/", "/proc/self/root/", "/proc/self/cwd/", "/.."} {
+			if got := said("stat", "-c", "%i", path); got != want {
+				t.Errorf("%s has the inode %s, the machine's root %s", path, got, want)
+			}
+		}
+		// The last one is what lists them.
+		if got := said("ls", "/proc/self/fd"); got != "0\n1\n2\n3\n" {
+			t.Errorf("its descriptors are %q", got)
+		}
+		want = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nHOME=/root\nUSER=root\nLOGNAME=root\nSHELL=/bin/sh\n"
+		if got := said("env"); got != want {
+			t.Errorf("its environment is\n%s", got)
+		}
+	})
+}
+
+func fieldOf(status, key string) string {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, key+":"); ok {
+			return strings.Trim(value, "\t \n")
+		}
+	}
+	return "none"
+}
+
+// Limits of the machine hold for its commands, as they are in a cgroup below it,
+// which goes with them.
+func TestMachdExecIsInTheMachinesCgroup(t *testing.T) {
+	t.Parallel()
+	forBare(t, "exec-cgroup", func(t *testing.T, name string) {
+		leader := run(t, "machinectl", "show", name, "-P", "Leader")
+		above := cgroupOf(t, leader)
+		x := hold(t, name, sh("sleep 6000 & sleep 6000"))
+		inside := regexp.MustCompile("^" + regexp.QuoteMeta(above) + "/machd-exec-[0-9a-f]+$")
+		path := ""
+		eventually(t, "it runs in a cgroup of its own", func() error {
+			dirs, err := os.ReadDir("/sys/fs/cgroup" + above)
+			must(t, err)
+			for _, dir := range dirs {
+				if strings.HasPrefix(dir.Name(), "machd-exec-") {
+					path = filepath.Join("/sys/fs/cgroup", above, dir.Name())
+				}
+			}
+			procs, err := os.ReadFile(path + "/cgroup.procs")
+			if err != nil {
+				return err
+			}
+			pids := strings.Fields(string(procs))
+			if len(pids) != 2 {
+				return fmt.Errorf("%d processes are in it", len(pids))
+			}
+			for _, pid := range pids {
+				if got := cgroupOf(t, pid); !inside.MatchString(got) {
+					t.Errorf("process %s is in %s", pid, got)
+				}
+			}
+			return nil
+		})
+		x.Close()
+		eventually(t, "the cgroup has gone", func() error {
+			if _, err := os.Stat(path); !os.IsNotExist(err) {
+				return fmt.Errorf("it is there: %v", err)
+			}
+			return nil
+		})
+		if left, _ := os.ReadDir("/run/machd/entered"); len(left) > 3 { // others' run
+			t.Errorf("%d records are left", len(left))
+		}
+	})
+}
+
+func cgroupOf(t *testing.T, pid string) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + pid + "/cgroup")
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSpace(path)
+		}
+	}
+	t.Fatalf("process %s is in no unified hierarchy:\n%s", pid, text)
+	return ""
+}
+
+// hold runs a command, and returns when it has begun. It ends with the test.
+func hold(t *testing.T, name string, command client.ExecCommand) *client.Execution {
+	t.Helper()
+	c, err := client.Connect(t.Context())
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	x, err := c.Exec(t.Context(), name, command)
+	must(t, err)
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+// A terminal is the command's own: it knows its name, and keys become signals.
+func TestMachdExecOnTerminal(t *testing.T) {
+	t.Parallel()
+	const systemd, bare = "exec-tty", "exec-tty-bare"
+	startGuest(t, systemd)
+	startByHand(t, watch(t), bare, "--private-users=pick")
+	for _, name := range []string{systemd, bare} {
+		for _, login := range []bool{false, true} {
+			command := sh("tty; echo ready; sleep 100")
+			command.Terminal, command.Login = true, login
+			x := hold(t, name, command)
+			seen := ""
+			for !strings.Contains(seen, "ready") {
+				x.Terminal.SetReadDeadline(time.Now().Add(patience))
+				chunk := make([]byte, 1024)
+				n, err := x.Terminal.Read(chunk)
+				seen += string(chunk[:n])
+				if err != nil {
+					t.Fatalf("%s: %q, and then %v", name, seen, err)
+				}
+			}
+			if !regexp.MustCompile(`/dev/pts/\d+\r\n`).MatchString(seen) {
+				t.Errorf("%s: the terminal shows %q", name, seen)
+			}
+			_, err := x.Terminal.WriteString("\x03")
+			must(t, err)
+			o, err := x.Wait(t.Context())
+			must(t, err)
+			if o.Signal != int(syscall.SIGINT) && (o.Exit == nil || *o.Exit != 130) {
+				t.Errorf("%s: after the key it ended with %+v", name, o)
+			}
+		}
+	}
+	// A login without a command is the user's shell.
+	x := hold(t, bare, client.ExecCommand{Terminal: true, Login: true})
+	_, err := x.Terminal.WriteString("echo $0; exit 4\n")
+	must(t, err)
+	o, err := x.Wait(t.Context())
+	must(t, err)
+	if o.Exit == nil || *o.Exit != 4 {
+		t.Errorf("the shell ended with %+v", o)
+	}
+}
+
+// The end of a machine is not taken for that of the command.
+func TestMachdExecEndsWithTheMachine(t *testing.T) {
+	t.Parallel()
+	const systemd, bare = "exec-end", "exec-end-bare"
+	startGuest(t, systemd)
+	startByHand(t, watch(t), bare, "--private-users=pick")
+	for i, name := range []string{systemd, bare} {
+		x := hold(t, name, sh("sleep $1", strconv.Itoa(7001+i)))
+		eventually(t, "it sleeps", wantSleepers(strconv.Itoa(7001+i), 1))
+		run(t, "kill", "-KILL", run(t, "machinectl", "show", name, "-P", "Leader"))
+		o, err := x.Wait(t.Context())
+		must(t, err)
+		if o.Failure != "lost" || !strings.Contains(o.Message, "Machine "+name+" has ended") {
+			t.Errorf("%s: %+v", name, o)
+		}
+		eventually(t, "nothing is left", wantSleepers(strconv.Itoa(7001+i), 0))
+	}
+}
+
+// Whom nobody answers in the machine is told so, soon, and others are not kept
+// waiting.
+func TestMachdExecInStoppedMachine(t *testing.T) {
+	t.Parallel()
+	const name = "exec-stopped"
+	startGuest(t, name)
+	leader := run(t, "machinectl", "show", name, "-P", "Leader")
+	run(t, "kill", "-STOP", leader)
+	t.Cleanup(func() { observe(t, "kill", "-CONT", leader) })
+	start := time.Now()
+	_, err := execIn(t, name, client.ExecCommand{Args: []string{"true"}})
+	if err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(start); took > shellLimit {
+		t.Errorf("it took %v", took)
+	}
+	run(t, "kill", "-CONT", leader)
+	if got, err := execIn(t, name, client.ExecCommand{Args: []string{"true"}}); err != nil || got.Outcome.Exit == nil {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
+// Whoever has not been granted it runs nothing.
+func TestMachdExecNeedsTheRight(t *testing.T) {
+	t.Parallel()
+	const name = "exec-right"
+	startByHand(t, watch(t), name)
+	o := observeAs(t, "alice", "machctl", "--no-ask-password", "exec", name, "--", "id")
+	if o.Code != 125 || o.Stdout != "" {
+		t.Errorf("alice: %+v", o)
+	}
+}
+
+// Not parallel: it ends the daemon.
+func TestMachdExecAndTheDaemonsEnd(t *testing.T) {
+	const systemd, bare = "exec-daemon", "exec-daemon-bare"
+	startGuest(t, systemd)
+	startByHand(t, watch(t), bare, "--private-users=pick")
+	for i, how := range []string{"--signal=KILL", "--signal=TERM"} {
+		held := strconv.Itoa(8001 + 2*i)
+		entered := strconv.Itoa(8002 + 2*i)
+		x := hold(t, systemd, sh("exec sleep $1", held))
+		y := hold(t, bare, sh("sleep $1 & wait; exit 6", entered))
+		eventually(t, "both sleep", func() error {
+			if err := wantSleepers(held, 1)(); err != nil {
+				return err
+			}
+			return wantSleepers(entered, 1)()
+		})
+		run(t, "systemctl", "kill", how, theService)
+		o, err := x.Wait(t.Context())
+		must(t, err)
+		if o.Failure != "lost" {
+			t.Errorf("%s: the command ended with %+v", how, o)
+		}
+		run(t, "systemctl", "start", theService)
+		eventually(t, "nothing is left of the command", wantSleepers(held, 0))
+		wantNoRecords(t, systemd)
+		// This one is held by another service.
+		must(t, wantSleepers(entered, 1)())
+		must(t, y.Signal(syscall.SIGTERM))
+		o, err = y.Wait(t.Context())
+		must(t, err)
+		if o.Signal != int(syscall.SIGTERM) {
+			t.Errorf("%s: the command in the machine without a service manager ended with %+v", how, o)
+		}
+		eventually(t, "nothing is left of that", wantSleepers(entered, 0))
+	}
+}
+
+// Not parallel: it kills the service that others use.
+func TestMachdExecAndTheServersEnd(t *testing.T) {
+	const name = "exec-server"
+	startByHand(t, watch(t), name, "--private-users=pick")
+	x := hold(t, name, sh("sleep $1", "8101"))
+	eventually(t, "it sleeps", wantSleepers("8101", 1))
+	run(t, "systemctl", "kill", "--signal=KILL", "machd-exec.service")
+	o, err := x.Wait(t.Context())
+	must(t, err)
+	if o.Failure != "lost" {
+		t.Errorf("the command ended with %+v", o)
+	}
+	eventually(t, "nothing is left of the command", wantSleepers("8101", 0))
+	eventually(t, "no record is left", func() error {
+		left, err := os.ReadDir("/run/machd/entered")
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%d are", len(left))
+		}
+		return err
+	})
+	if got, err := execIn(t, name, sh("echo again")); err != nil || got.Stdout != "again\n" {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
+// Not parallel: it counts descriptors.
+func TestMachdExecKeepsNothing(t *testing.T) {
+	const systemd, bare = "exec-many", "exec-many-bare"
+	startGuest(t, systemd)
+	startByHand(t, watch(t), bare, "--private-users=pick")
+	c, err := client.Connect(t.Context())
+	must(t, err)
+	defer c.Close()
+	often := func(name string, n int) {
+		for range n {
+			x, err := c.Exec(t.Context(), name, client.ExecCommand{Args: []string{"true"}})
+			must(t, err)
+			o, err := x.Wait(t.Context())
+			must(t, err)
+			if o.Exit == nil || *o.Exit != 0 {
+				t.Fatalf("%s: %+v", name, o)
+			}
+			x.Close()
+		}
+	}
+	often(systemd, 3)
+	often(bare, 3)
+	before := map[string]int{}
+	for _, service := range []string{theService, "machd-exec.service"} {
+		before[service] = descriptorsOf(t, service)
+	}
+	often(systemd, 300)
+	often(bare, 2000)
+	for service, n := range before {
+		eventually(t, service+" has no more descriptors than before", func() error {
+			if now := descriptorsOf(t, service); now > n+1 { // the helper that waits
+				return fmt.Errorf("%d, before %d", now, n)
+			}
+			return nil
+		})
+	}
+}
+
+func descriptorsOf(t *testing.T, service string) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/" + run(t, "systemctl", "show", "-P", "MainPID", service) + "/fd")
+	must(t, err)
+	return len(entries)
+}
