@@ -105,9 +105,18 @@ func (l *Launcher) insist(ctx context.Context) {
 	}
 }
 
-// insistOn returns when the unit is not being stopped, or its machine is gone.
+// insistOn returns when the unit is not being stopped, or its machine is gone:
+// the next one of that unit is not meant.
 func (l *Launcher) insistOn(ctx context.Context, unit string) {
-	for {
+	name, ok := l.insistence.machineOf(unit)
+	if !ok {
+		return
+	}
+	m, ok := l.cfg.Machines.View().Get(name)
+	if !ok || m.Unit != unit || m.Leader == nil {
+		return
+	}
+	for l.isThere(m) {
 		state, err := l.cfg.Units.ActiveState(ctx, unit)
 		if err != nil || state != "deactivating" {
 			return
@@ -117,14 +126,6 @@ func (l *Launcher) insistOn(ctx context.Context, unit string) {
 		case <-ctx.Done():
 			return
 		case <-time.After(insistEvery):
-		}
-		name, ok := l.insistence.machineOf(unit)
-		if !ok {
-			return
-		}
-		m, ok := l.cfg.Machines.View().Get(name)
-		if !ok || m.Unit != unit || m.Leader == nil {
-			return
 		}
 		// Another init would take it for something else, or end by it.
 		if heard, err := m.Leader.Heard(); err == nil && heard.Has(signalHalt) && heard.Has(signalPowerOff) {

@@ -44,6 +44,25 @@ func TestBootingSystemIsAskedAgainToHalt(t *testing.T) {
 	w.pid1.set(itsUnit, unit.Run{State: "inactive"})
 }
 
+// The next machine of the unit is not the one that was being stopped.
+func TestNextMachineIsNotAskedToHalt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	log := filepath.Join(t.TempDir(), "log")
+	w.register(t, name)
+	w.pid1.set(itsUnit, unit.Run{State: "deactivating"})
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit})
+	time.Sleep(insistEvery / 4)
+	if err := w.machines.Unregister(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	w.registerRunning(t, name, "sh", "-c", halts, log)
+	time.Sleep(3 * insistEvery)
+	if content, _ := os.ReadFile(log); string(content) != "listens\n" {
+		t.Errorf("it was asked:\n%s", content)
+	}
+}
+
 // Whoever does not take the signals for what they are is not sent any.
 func TestOtherInitsAreNotAskedAgain(t *testing.T) {
 	t.Parallel()
