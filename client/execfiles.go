@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -75,6 +76,26 @@ func passable(f *os.File) (dbus.UnixFD, error) {
 		return -1, fmt.Errorf("cannot pass on %s: %w", f.Name(), err)
 	}
 	var number dbus.UnixFD
-	err = raw.Control(func(fd uintptr) { number = dbus.UnixFD(fd) })
+	err = raw.Control(func(fd uintptr) {
+		number = dbus.UnixFD(fd)
+		letReopen(int(fd))
+	})
 	return number, err
+}
+
+// letReopen lets whoever has a pipe open it again, as programs do that write to
+// /dev/stderr. In a machine with ids of its own nobody is its owner. They get
+// the direction that they have, and no other.
+func letReopen(fd int) {
+	var fs unix.Statfs_t
+	var stat unix.Stat_t
+	if unix.Fstatfs(fd, &fs) != nil || fs.Type != unix.PIPEFS_MAGIC || unix.Fstat(fd, &stat) != nil {
+		return
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return
+	}
+	others := map[int]uint32{unix.O_RDONLY: 0o004, unix.O_WRONLY: 0o002}[flags&unix.O_ACCMODE]
+	_ = unix.Fchmod(fd, stat.Mode&0o7777|others) // somebody else's stays as it is
 }
