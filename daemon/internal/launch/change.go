@@ -144,8 +144,11 @@ func (a argument) change() machd.Change {
 		return c
 	}
 	c := machd.Change{Kind: changeArgument, Name: "--" + a.name, To: a.value}
-	if a.value == "" {
-		c.To = strings.Join(a.words, " ")
+	switch {
+	case a.words[0] == "-U":
+		c.To = "pick"
+	case a.value == "":
+		c.To = "yes"
 	}
 	return c
 }

@@ -67,14 +67,15 @@ func TestEveryPropertyIsKnown(t *testing.T) {
 	}
 }
 
-// drop adds a drop-in to a unit for the time of the test.
-func drop(t *testing.T, unit, text string) {
+// drop adds a drop-in to a unit for the time of the test. Of two with the same
+// file name PID 1 would read only the more special one.
+func drop(t *testing.T, unit, file, text string) {
 	t.Helper()
 	dir := filepath.Join("/etc/systemd/system", unit+".d")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "test.conf"), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	reload := func() {
@@ -170,7 +171,8 @@ func TestAPlanIsTheTemplateWithItsDropIns(t *testing.T) {
 	for name, text := range map[string]string{"planned-plain": "", "planned-dropins": dropIns} {
 		t.Run(name, func(t *testing.T) {
 			if text != "" {
-				drop(t, "systemd-nspawn@.service", text)
+				drop(t, "systemd-nspawn@.service", "test.conf", text)
+				drop(t, "service", "zz-test.conf", "[Service]\nExecStartPre=/bin/true %n\nEnvironment=OF=all\n")
 			}
 			root := filepath.Join("/var/lib/machines", name)
 			if err := os.Mkdir(root, 0o755); err != nil {
@@ -186,6 +188,9 @@ func TestAPlanIsTheTemplateWithItsDropIns(t *testing.T) {
 				want := value.Value()
 				if of := ofOurs[key]; of != nil {
 					want = joint(want, of(name))
+				}
+				if key == "ExecStartPreEx" { // one of them has the unit's name
+					want = replacedIn(want, machine1.ServiceUnit(name), plan.Unit)
 				}
 				if got := ours[key].Value(); !alike(got, want) && !oursOnlyBefore258(key, got, value.Value()) {
 					t.Errorf("%s of ours is %v, of the stock unit %v", key, got, value.Value())
@@ -235,6 +240,20 @@ func propertiesOf(t *testing.T, units *unit.Manager, name string) properties {
 	}
 	p, _ := settable(all, nil)
 	return p
+}
+
+// replacedIn replaces an argument of commands.
+func replacedIn(commands any, old, with string) any {
+	list := slices.Clone(commands.([]command))
+	for i, c := range list {
+		list[i].Argv = slices.Clone(c.Argv)
+		for j, word := range c.Argv {
+			if word == old {
+				list[i].Argv[j] = with
+			}
+		}
+	}
+	return list
 }
 
 // joint returns a list with more in it, or the other value of one that is none.

@@ -2,10 +2,13 @@ package launch
 
 import (
 	"context"
+	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/godbus/dbus/v5"
 
@@ -43,12 +46,13 @@ func (l *Launcher) template(ctx context.Context, name string, vm bool) (*templat
 		t.files = vmTemplate
 	}
 	t.unit = strings.Replace(t.files, "@", "@"+name, 1)
+	var blankErr error
+	var wait sync.WaitGroup
+	wait.Go(func() { t.blank, blankErr = l.cfg.Units.Properties(ctx, blankUnit) })
 	var err error
-	if t.all, err = l.cfg.Units.Properties(ctx, t.unit); err != nil {
-		return nil, err
-	}
-	t.blank, err = l.cfg.Units.Properties(ctx, blankUnit)
-	return t, err
+	t.all, err = l.cfg.Units.Properties(ctx, t.unit)
+	wait.Wait()
+	return t, errors.Join(err, blankErr)
 }
 
 func (t *template) text(property string) string {
@@ -102,6 +106,7 @@ func (t *template) administered() bool {
 // of those that cannot be had without a file.
 func (t *template) settable() (p properties, left []string) {
 	p, left = settable(t.all, t.blank)
+	t.removeRepeated(p)
 	if usec, ok := t.watchdog(); ok {
 		p.set("WatchdogUSec", usec)
 	}
@@ -111,16 +116,67 @@ func (t *template) settable() (p properties, left []string) {
 // watchdog returns the WatchdogSec= of the unit's files: PID 1 tells it only of
 // a service that runs.
 func (t *template) watchdog() (usec uint64, ok bool) {
-	for _, path := range append([]string{t.text("FragmentPath")}, t.list("DropInPaths")...) {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // changed since PID 1 has read it
-		}
-		for _, value := range nspawnfile.Parse(string(text)).Values("Service", "WatchdogSec") {
+	for file := range t.fileTexts() {
+		for _, value := range file.Values("Service", "WatchdogSec") {
 			if n, err := parseTime(value); err == nil {
 				usec, ok = n, true
 			}
 		}
 	}
 	return usec, ok
+}
+
+// fileTexts yields the files of the unit in the order in which PID 1 reads them,
+// and whether each is for services of all kinds.
+func (t *template) fileTexts() iter.Seq2[*nspawnfile.File, bool] {
+	return func(yield func(*nspawnfile.File, bool) bool) {
+		for _, path := range append([]string{t.text("FragmentPath")}, t.list("DropInPaths")...) {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				continue // changed since PID 1 has read it
+			}
+			ofAll := filepath.Base(filepath.Dir(path)) == "service.d"
+			if !yield(nspawnfile.Parse(string(text)), ofAll) {
+				return
+			}
+		}
+	}
+}
+
+// removeRepeated takes away the commands of drop-ins for services of all kinds:
+// PID 1 adds those to every service, ours too, and would run them twice.
+func (t *template) removeRepeated(p properties) {
+	for name, signature := range structures {
+		commands, some := p[name].Value().([]command)
+		if signature != execs || !some {
+			continue
+		}
+		key := strings.TrimSuffix(name, "Ex")
+		var ofAll []bool // for each command
+		for file, all := range t.fileTexts() {
+			for e := range file.Entries() {
+				switch {
+				case e.Section != "Service" || e.Key != key:
+				case e.Value == "":
+					ofAll = nil
+				default:
+					ofAll = append(ofAll, all)
+				}
+			}
+		}
+		if len(ofAll) != len(commands) {
+			continue // several in one line, or changed since PID 1 has read it
+		}
+		var kept []command
+		for i, c := range commands {
+			if !ofAll[i] {
+				kept = append(kept, c)
+			}
+		}
+		if len(kept) == 0 {
+			delete(p, name)
+			continue
+		}
+		p.set(name, kept)
+	}
 }

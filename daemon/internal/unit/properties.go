@@ -15,15 +15,19 @@ import (
 // loads the unit for it if need be. Of a unit that there is not it returns what
 // such a unit would begin with; LoadState says so.
 func (m *Manager) Properties(ctx context.Context, name string) (map[string]dbus.Variant, error) {
-	var path dbus.ObjectPath
-	if err := m.call(ctx, "LoadUnit", []any{name}, &path); err != nil {
-		return nil, err
-	}
-	to := bus.Target{Name: busName, Path: path}
-	all := map[string]dbus.Variant{}
+	to := bus.Target{Name: busName, Path: unitPaths + "/" + dbus.ObjectPath(machine1.EscapeLabel(name))}
+	var calls []*dbus.Call
 	for _, iface := range []string{unitInterface, typeInterface(name)} {
+		call, err := bus.Go(ctx, m.conn, to, propsInterface+".GetAll", false, []any{iface})
+		if err != nil {
+			return nil, err
+		}
+		calls = append(calls, call)
+	}
+	all := map[string]dbus.Variant{}
+	for _, call := range calls {
 		var some map[string]dbus.Variant
-		if err := bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{iface}, &some); err != nil {
+		if err := bus.Wait(ctx, call, &some); err != nil {
 			return nil, err
 		}
 		maps.Copy(all, some)

@@ -51,7 +51,7 @@ var launchMethods = slices.Concat(startMethods, []varlink.Method[*API]{
 })
 
 type planned struct {
-	Unit    string   `json:"unit"`
+	Unit    string          `json:"unit"`
 	Changes []plannedChange `json:"changes"`
 }
 
