@@ -130,8 +130,16 @@ func enter(m machine.Machine) (*proc.PIDFD, error) {
 	switch {
 	case m.Class == machine1.ClassHost:
 		return nil, nil
+	case m.Class != machine1.ClassContainer && m.SSHAddress != "":
+		key := ""
+		if m.SSHPrivateKeyPath != "" {
+			key = "-i " + m.SSHPrivateKeyPath + " "
+		}
+		return nil, machine1.Errorf(machine1.ErrNotSupported,
+			"Machine %s is a virtual machine, whose commands only its own system can run: \"ssh %s%s\" gets there", m.Name, key, m.SSHAddress)
 	case m.Class != machine1.ClassContainer:
-		return nil, machine1.Errorf(machine1.ErrNotSupported, "Running commands is only supported on container machines.")
+		return nil, machine1.Errorf(machine1.ErrNotSupported,
+			"Machine %s is a virtual machine, whose commands only its own system can run, and it has told no way in by ssh", m.Name)
 	case m.Leader == nil:
 		return nil, machine1.Errorf(unix.EINVAL, "Machine %s has no leader process", m.Name)
 	}
