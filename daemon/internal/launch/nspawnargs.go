@@ -143,7 +143,6 @@ func (c commandLine) has(name string) (argument, bool) {
 
 // A settingsFile is the .nspawn file of a machine.
 type settingsFile struct {
-	path    string
 	trusted bool // systemd-nspawn believes all of it by itself
 	file    *nspawnfile.File
 }

@@ -6,9 +6,12 @@ package launch
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -130,10 +133,30 @@ func (plan Plan) saved(p properties, root root) ([]File, error) {
 }
 
 func readIfThere(path string) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := readSmall(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
+	return text, err
+}
+
+// readSmall reads a file of settings. Whoever owns the directory of an image may
+// have put anything there.
+func readSmall(path string) (string, error) {
+	const most = 1 << 20
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	stat, err := file.Stat()
+	switch {
+	case err != nil:
+		return "", err
+	case !stat.Mode().IsRegular() || stat.Size() > most:
+		return "", machine1.Errorf(machine1.ErrNotSupported, "'%s' is no file of settings", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, most))
 	return string(text), err
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/machine"
@@ -229,5 +230,36 @@ func TestChangesAreToldAgainstTheTemplate(t *testing.T) {
 	}
 	if _, changes, err := l.PlanStart(t.Context(), "other", machd.StartOptions{}); err == nil {
 		t.Errorf("a host without a template plans %v", changes)
+	}
+}
+
+// What an image's owner has put beside it is read like settings, or not at all.
+func TestSettingsBesideAnImageAreHostile(t *testing.T) {
+	t.Parallel()
+	const machine = "machd-test-hostile" // nobody has settings for it
+	for what, c := range map[string]struct {
+		make func(path string) error
+		read bool
+	}{
+		"settings": {func(path string) error { return os.WriteFile(path, []byte("[Exec]\nBoot=no\n"), 0o644) }, true},
+		"a FIFO":   {func(path string) error { return unix.Mkfifo(path, 0o666) }, false},
+		"too much": {func(path string) error { return os.WriteFile(path, make([]byte, 2<<20), 0o644) }, false},
+		"a folder": {func(path string) error { return os.Mkdir(path, 0o755) }, false},
+		"nothing":  {func(string) error { return nil }, false},
+	} {
+		dir := t.TempDir()
+		if err := c.make(filepath.Join(dir, machine+".nspawn")); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan *settingsFile, 1)
+		go func() { done <- findSettings(machine, root{path: filepath.Join(dir, "tree")}) }()
+		select {
+		case s := <-done:
+			if (s != nil) != c.read || s != nil && (s.trusted || !s.says(groupStart)) {
+				t.Errorf("%s: read %+v", what, s)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: it is read for ever", what)
+		}
 	}
 }

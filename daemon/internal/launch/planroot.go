@@ -141,10 +141,8 @@ func findSettings(name string, r root) *settingsFile {
 		dirs = append(dirs[:len(dirs):len(dirs)], filepath.Dir(r.path))
 	}
 	for i, dir := range dirs {
-		path := filepath.Join(dir, name+".nspawn")
-		text, err := os.ReadFile(path)
-		if err == nil {
-			return &settingsFile{path: path, trusted: i < len(settingsDirs), file: nspawnfile.Parse(string(text))}
+		if text, err := readSmall(filepath.Join(dir, name+".nspawn")); err == nil {
+			return &settingsFile{trusted: i < len(settingsDirs), file: nspawnfile.Parse(text)}
 		}
 	}
 	return nil

@@ -3,8 +3,6 @@ package launch
 import (
 	"slices"
 	"strings"
-
-	"github.com/machd/machd/pkg/machd"
 )
 
 // unitOptions changes what options say of the unit.
@@ -26,7 +24,7 @@ func (plan *Plan) unitOptions(p properties) error {
 	if o.Slice != "" {
 		plan.moveToSlice(p)
 	}
-	if o.Restart != "" && o.Restart != machd.Restart(p.text("Restart")) {
+	if o.Restart != "" {
 		p.set("Restart", string(o.Restart))
 	}
 	if o.StopTimeout > 0 {
