@@ -96,12 +96,29 @@ func (s *start) namesake(ctx context.Context, units []string, m machine.Machine)
 		if err == nil && (isOver(state) || state == "deactivating") {
 			return m.Unit, nil
 		}
+		if run, err := s.l.cfg.Units.LastRun(ctx, m.Unit); err == nil && hasEnded(run.MainPID) { // of a service
+			return m.Unit, nil
+		}
 	}
 	if slices.Contains(units, m.Unit) && hasNone(s.options) {
 		s.result = Result{Unit: m.Unit, State: machd.StateRegistered, Note: "it is running already"}
 		return "", errRunning
 	}
 	return "", machine1.Errorf(machine1.ErrMachineExists, "Machine '%s' is running already%s", s.name, whereabouts(m))
+}
+
+// hasEnded reports whether the main process of a unit has ended, which PID 1
+// may have yet to notice.
+func hasEnded(pid uint32) bool {
+	if pid == 0 {
+		return false
+	}
+	p, err := proc.Open(int(pid))
+	if err != nil {
+		return true
+	}
+	defer p.Close()
+	return !p.Alive()
 }
 
 func isDead(p *proc.PIDFD) bool { return p != nil && !p.Alive() }

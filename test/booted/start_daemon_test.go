@@ -1,0 +1,131 @@
+package booted
+
+import (
+	"bytes"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	machd1 "github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A command runs beside the test.
+type command struct {
+	*exec.Cmd
+	stderr bytes.Buffer
+}
+
+func begin(t *testing.T, argv ...string) *command {
+	t.Helper()
+	c := &command{Cmd: exec.Command(argv[0], argv[1:]...)}
+	c.Stderr = &c.stderr
+	must(t, c.Start())
+	return c
+}
+
+// A daemon that is killed or restarted in the middle of a start leaves it to the
+// one that comes next: it goes on, or is taken back. Whoever waits is told
+// which.
+func TestMachdStartOutlivesTheDaemon(t *testing.T) {
+	const name = "handed-over"
+	copyImage(t, "c8-ns", name)
+	before := traces(t, name)
+	started := 0
+	for _, how := range [][]string{{"systemctl", "kill", "--signal=KILL", theService}, {"systemctl", "restart", theService}} {
+		for _, after := range []time.Duration{0, 30 * time.Millisecond, 80 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond} {
+			start := begin(t, "machctl", "start", name)
+			time.Sleep(after)
+			run(t, how...)
+			err := start.Wait()
+			if err == nil {
+				started++
+				if got := observe(t, "systemctl", "-M", name, "is-system-running").Stdout; got != "running\n" {
+					t.Errorf("%q after %s: its system is %s", how, after, got)
+				}
+				run(t, "machctl", "stop", name)
+			} else if start.ProcessState.ExitCode() != 1 || start.stderr.Len() == 0 {
+				t.Errorf("%q after %s: %v\n%s", how, after, err, &start.stderr)
+			} else {
+				t.Logf("%q after %s: taken back: %s", how, after, &start.stderr)
+			}
+			eventually(t, "the daemon has done with it", func() error {
+				if left, _ := filepath.Glob("/run/machd/starts/*"); len(left) > 0 {
+					return errors.New("there is still its record")
+				}
+				return nil
+			})
+			wantNoTraces(t, before, name)
+		}
+	}
+	// nspawn gives up if the daemon dies while it registers, and never else.
+	if started < 5 {
+		t.Errorf("%d of 10 starts came to an end", started)
+	}
+}
+
+// Whoever asked for a start may leave; it goes on. Who asks for the same
+// meanwhile waits with him, who asks for another machine of that name is
+// refused.
+func TestMachdStartGoesOnWithoutItsCaller(t *testing.T) {
+	t.Parallel()
+	const name = "left-alone"
+	copyImage(t, "c8-ns", name)
+	leaves := begin(t, "machctl", "start", name, "--hostname=first")
+	eventually(t, "it is begun", func() error {
+		if observe(t, "test", "-e", "/run/machd/starts/"+name).Code != 0 {
+			return errors.New("there is no record")
+		}
+		return nil
+	})
+	must(t, leaves.Process.Kill())
+	_ = leaves.Wait()
+	o := observe(t, "machctl", "start", name, "--hostname=second")
+	wantEnd(t, o, 6, `cannot start "`+name+`": Machine '`+name+`' is being started already, with other options`)
+	run(t, "machctl", "start", name)
+	if got := run(t, "systemd-run", "-q", "--wait", "-P", "-M", name, "hostname"); got != "first" {
+		t.Errorf("it is called %s", got)
+	}
+}
+
+// Everybody is told of what starts, and what does not.
+func TestMachdTellsOfStarts(t *testing.T) {
+	t.Parallel()
+	const name = "told"
+	w := watch(t)
+	must(t, w.conn.AddMatchSignal(dbus.WithMatchInterface(machd1.ManagerInterface)))
+	copyImage(t, "tiny", name)
+	run(t, "machctl", "start", "--no-wait", name, "--no-boot", "--", "sleep", "infinity")
+	w.awaitSignal(t, machd1.ManagerInterface+".MachineReady", name, machine1.MachinePath(name))
+	run(t, "machctl", "terminate", name)
+	run(t, "machctl", "start", "--no-wait", name, "--no-boot", "--", "false")
+	w.awaitSignal(t, machd1.ManagerInterface+".MachineFailed", name, transientOf(name),
+		transientOf(name)+` failed with result "exit-code", exit status 1`)
+}
+
+// Many at the same time.
+func TestMachdStartsTwentyAtOnce(t *testing.T) {
+	const count = 20
+	before := traces(t, "crowd-")
+	names := make([]string, count)
+	for i := range names {
+		names[i] = "crowd-" + string(rune('a'+i))
+		copyImage(t, "tiny", names[i])
+	}
+	start := time.Now()
+	o := observe(t, "machctl", "start", "crowd-*", "--no-boot", "--", "sleep", "infinity")
+	t.Logf("%d at once: %s", count, time.Since(start))
+	wantEnd(t, o, 0, "machctl: started 20 of 20\n")
+	if got := len(watch(t).list(t)); got < count {
+		t.Errorf("%d machines run", got)
+	}
+	run(t, append([]string{"machctl", "terminate"}, names...)...)
+	for _, name := range names {
+		clearAway(t, name)
+	}
+	wantNoTraces(t, before, "crowd-")
+}
