@@ -140,7 +140,7 @@ func (a *app) attach(ctx context.Context, name, action string, login bool, open 
 	s, err := open(call)
 	a.agent.Stop()
 	if err != nil {
-		return withSessionHint(name, err)
+		return a.withSessionHint(call, name, err)
 	}
 	defer s.close()
 	return a.forward(ctx, name, s, watch, login)
@@ -209,18 +209,21 @@ func endingError(r ptyfwd.Result) error {
 }
 
 // withSessionHint adds what to do where a session cannot be had.
-func withSessionHint(name string, err error) error {
-	var hint string
+func (a *app) withSessionHint(ctx context.Context, name string, err error) error {
+	hint, way := "", fmt.Sprintf(`"nsenter --all --target $(machctl show -P Leader %s)", as root, enters one without them`, name)
 	switch {
 	case errors.Is(err, machine1.ErrFileNotFound):
-		hint = "login and shell need systemd and a system bus running in the machine, and it may still be booting"
+		hint = "this needs systemd and a system bus running in the machine, and it may still be booting"
+		if ours, askErr := a.client.IsMachd(ctx); askErr == nil && ours {
+			way = fmt.Sprintf(`"machctl shell %s" does without them`, name)
+		}
 	case errors.Is(err, machine1.ErrTimeout):
 		hint = "what should answer in the machine may be stopped, or have too much to do"
 	default:
 		return err
 	}
 	if name != machine1.Host {
-		hint += fmt.Sprintf(`; "nsenter --all --target $(machctl show -P Leader %s)", as root, enters one without them`, name)
+		hint += "; " + way
 	}
 	return &hintedError{err, hint}
 }

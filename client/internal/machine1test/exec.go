@@ -19,8 +19,11 @@ import (
 // exec runs the command on this host, as machd does in a machine: with the
 // files it got, until its caller hangs up.
 func (w *World) exec(msg dbus.Message, name string, args []string, stdio []machd.Descriptor, options map[string]dbus.Variant) (dbus.UnixFD, []machd.Descriptor, string, *dbus.Error) {
-	fail := func(err *dbus.Error) (dbus.UnixFD, []machd.Descriptor, string, *dbus.Error) { return 0, nil, "", err }
 	files := filesOf(stdio)
+	fail := func(err *dbus.Error) (dbus.UnixFD, []machd.Descriptor, string, *dbus.Error) {
+		closeAll(files)
+		return 0, nil, "", err
+	}
 	o, parseErr := machd.ParseExecOptions(options)
 	if parseErr != nil {
 		return fail(Error("org.freedesktop.DBus.Error.InvalidArgs", "%v", parseErr))
@@ -30,6 +33,15 @@ func (w *World) exec(msg dbus.Message, name string, args []string, stdio []machd
 	}
 	if _, err := w.find(name); err != nil {
 		return fail(err)
+	}
+	return w.handOut(args, files, o)
+}
+
+// handOut runs a command and returns what it is held by.
+func (w *World) handOut(args []string, files []*os.File, o machd.ExecOptions) (dbus.UnixFD, []machd.Descriptor, string, *dbus.Error) {
+	fail := func(err *dbus.Error) (dbus.UnixFD, []machd.Descriptor, string, *dbus.Error) {
+		closeAll(files)
+		return 0, nil, "", err
 	}
 	cmd, terminal, err := commandOf(args, files, o)
 	if err != nil {
@@ -62,6 +74,12 @@ func filesOf(stdio []machd.Descriptor) []*os.File {
 	return files
 }
 
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
 // commandOf returns what to run, and the master of its terminal if it has one;
 // the slave is among the command's files.
 func commandOf(args []string, files []*os.File, o machd.ExecOptions) (*exec.Cmd, []machd.Descriptor, error) {
@@ -91,9 +109,7 @@ func commandOf(args []string, files []*os.File, o machd.ExecOptions) (*exec.Cmd,
 func hold(session *os.File, cmd *exec.Cmd, files []*os.File) {
 	defer session.Close()
 	err := cmd.Start()
-	for _, f := range append(files, cmd.Stdin.(*os.File)) {
-		f.Close()
-	}
+	closeAll(append(files, cmd.Stdin.(*os.File)))
 	if err != nil {
 		session.Write(failureOf(cmd.Args[0], err).Encode())
 		return
