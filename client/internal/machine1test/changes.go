@@ -46,6 +46,7 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		"Exec":           w.exec,
 		"PlanStart":      w.planStart,
 		"StartMachine":   w.startMachine,
+		"RunMachine":     w.run,
 		"SetLimits":      func(msg dbus.Message, name string, o options) *dbus.Error { return w.onMachine(msg, name, o) },
 		"StopMachine":    w.stopMachine,
 		"RestartMachine": w.restartMachine,
