@@ -41,6 +41,12 @@ func (g *GoneWatch) AndUnit(m Machine) {
 	}
 }
 
+// OwnsUnit reports whether nothing but the machine is in its unit, as far as
+// names tell. systemd-nspawn since 258 keeps a part of it for itself.
+func (m Machine) OwnsUnit() bool {
+	return m.Unit != "" && (m.Subgroup == "" || unitOfMachine(m.Unit))
+}
+
 // unitOfMachine reports whether unit holds nothing but a machine. Older
 // daemons accept a registration from any unit and call that the machine's.
 func unitOfMachine(unit string) bool {

@@ -192,4 +192,6 @@ func machineOfEntry(e journalEntry) *PastMachine {
 
 // sameMachine reports whether two entries about one name are about one machine:
 // a machine does not outlive its boot, and has one leader.
-func sameMachine(a, b *PastMachine) bool { return a.Boot == b.Boot && a.Leader == b.Leader }
+func sameMachine(a, b *PastMachine) bool {
+	return a.Boot == b.Boot && (a.Leader == b.Leader || a.From.Equal(b.From))
+}

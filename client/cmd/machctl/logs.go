@@ -82,7 +82,7 @@ func (a *app) logsOfRunning(ctx context.Context, m client.Machine) (logSelection
 	if m.Unit == "" {
 		return logSelection{}, fmt.Errorf("machine %q runs in no unit, so no log lines are known to be its", m.Name)
 	}
-	if m.Subgroup == "" {
+	if m.OwnsUnit() {
 		if invocation, err := a.client.Invocation(ctx, m.Unit); err == nil && invocation != "" {
 			return logSelection{args: a.journalScope(), matches: a.ofInvocation(invocation), running: true}, nil
 		}

@@ -12,11 +12,6 @@ import (
 )
 
 const (
-	// outcomeTimeout is how long the unit of a machine that is over may take
-	// until it has ended too. A supervisor needs milliseconds; a unit with other
-	// processes in it may go on for ever.
-	outcomeTimeout = 10 * time.Second
-
 	// A parent is told of its child's end at once, but has to fetch the news.
 	reapTimeout = time.Second
 	reapStep    = 20 * time.Millisecond
@@ -77,7 +72,7 @@ func (m *Manager) tellEnding(last Machine, end *awaitedEnd) {
 			status, err = awaitStatus(ctx, leader)
 			leader.Close()
 		}
-		e, invocation := findEnding(status, err, end.wait(ctx))
+		e, invocation := findEnding(status, err, end.get(ctx))
 		if ctx.Err() != nil && e.Result == machd.EndedUnknown {
 			return // there was no time to wait for it
 		}

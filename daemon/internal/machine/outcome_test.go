@@ -133,6 +133,32 @@ func TestTheStatusOfASupervisor(t *testing.T) {
 	}
 }
 
+// The unit of which a machine has a part tells of its supervisor, too.
+func TestTheStatusOfASupervisorBesideTheMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	log := w.recorded()
+	unitName := newUnit(t, "payload")
+	leader, supervisor := start(t, unitName+"/payload"), start(t, unitName)
+	r := registrationOf("web", leader)
+	r.Supervisor = supervisor.open()
+	m, err := w.Register(t.Context(), r)
+	must(t, err)
+	w.wantEvent("+web")
+	if m.OwnsUnit() {
+		t.Fatal("the machine owns the unit")
+	}
+	leader.kill()
+	w.wantEvent("-web")
+	for _, e := range serviceEnds(m.Unit, "success", 1, 133, "activating") {
+		w.UnitEvent(e)
+	}
+	if f := log.next(t); f[machd.FieldResult] != machd.EndedReboot || f[machd.FieldInvocation] == "" {
+		t.Errorf("%v", f)
+	}
+	w.wantNoneFollowed()
+}
+
 // wantNoneFollowed waits until nothing is kept of any unit.
 func (w *world) wantNoneFollowed() {
 	w.t.Helper()
@@ -214,7 +240,9 @@ func TestEndsThatNobodySaw(t *testing.T) {
 	next := idleWorldIn(t, dir)
 	log := next.recorded()
 	must(t, next.Restore(t.Context()))
-	if f := log.next(t); f[machd.FieldResult] != machd.EndedMissed || f["NAME"] != "web" || f[machd.FieldSince] != fmt.Sprint(m.Realtime) {
+	if f := log.next(t); f["LEADER"] != fmt.Sprint(leader.pid()) {
+		t.Errorf("another machine than process %d: %v", leader.pid(), f)
+	} else if f[machd.FieldResult] != machd.EndedMissed || f["NAME"] != "web" || f[machd.FieldSince] != fmt.Sprint(m.Realtime) {
 		t.Errorf("%v", f)
 	}
 }

@@ -75,6 +75,7 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	if err != nil {
 		return Machine{}, err
 	}
+	leader := r.leader
 	r.Leader = m.reopenLeader(r)
 	r.Supervisor = reopenSupervisor(r)
 	if r.Leader == nil {
@@ -90,6 +91,7 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 	r.foreign = r.Leader != nil && (r.UID != 0 || m.user) && !m.mayOwn(r, cgroupNow(r.Leader))
 	if m.overAtStart(ctx, r) {
 		closeProcesses(r.Leader, r.Supervisor)
+		r.leader = leader
 		return r, errOver
 	}
 	return r, nil

@@ -3,7 +3,9 @@ package machine
 import (
 	"context"
 	"path"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/machd/machd/daemon/internal/unit"
 )
@@ -28,6 +30,7 @@ type awaitedEnd struct {
 	of   *unitEnds
 	unit string
 	over chan struct{} // closed once the unit has ended
+	wait time.Duration // for that
 
 	// The rest is under of.mu.
 	end      unitEnd
@@ -95,8 +98,13 @@ func (a *awaitedEnd) close() {
 // nothing about the machine, or nothing that the machine's leader does not. Call
 // forget when done.
 func (u *unitEnds) await(m Machine) *awaitedEnd {
+	wait := ownUnitTimeout
 	if !m.OwnsUnit() {
-		return nil
+		// systemd-nspawn since 258 has one cgroup of its unit for itself and
+		// gives the other to the machine. Others do so and go on.
+		if wait = sharedUnitTimeout; m.foreign || m.Supervisor == nil || strings.HasPrefix(m.Unit, "user@") {
+			return nil
+		}
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -109,17 +117,26 @@ func (u *unitEnds) await(m Machine) *awaitedEnd {
 		// A scope whose processes have ended has ended well.
 		return nil
 	}
+	a.wait = wait
 	a.awaiting++
 	return a
 }
 
-// wait waits for the end of the unit. What it returns is empty if that does not
+// How long the unit of a machine that is over may take until it has ended too.
+// A supervisor needs milliseconds; a unit with other processes in it may go on
+// for ever.
+const (
+	ownUnitTimeout    = 10 * time.Second
+	sharedUnitTimeout = 2 * time.Second
+)
+
+// get waits for the end of the unit. What it returns is empty if that does not
 // come in time.
-func (a *awaitedEnd) wait(ctx context.Context) unitEnd {
+func (a *awaitedEnd) get(ctx context.Context) unitEnd {
 	if a == nil {
 		return unitEnd{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, outcomeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, a.wait)
 	defer cancel()
 	select {
 	case <-a.over:
