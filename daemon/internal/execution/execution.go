@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -122,24 +123,23 @@ func (s *Set) Start(ctx context.Context, r Request) (Started, error) {
 			return Started{}, err
 		}
 	}
+	if overSSH(r.Machine) {
+		return t.startSSH(ctx)
+	}
 	return t.start(ctx)
 }
 
-// enter returns the process whose namespaces are those of m, nil for the host.
+// enter returns the process whose namespaces are those of m, nil for the host and
+// for what is reached by ssh.
 func enter(m machine.Machine) (*proc.PIDFD, error) {
 	switch {
 	case m.Class == machine1.ClassHost:
 		return nil, nil
-	case m.Class != machine1.ClassContainer && m.SSHAddress != "":
-		key := ""
-		if m.SSHPrivateKeyPath != "" {
-			key = "-i " + m.SSHPrivateKeyPath + " "
-		}
+	case m.Class != machine1.ClassContainer && m.SSHAddress == "":
 		return nil, machine1.Errorf(machine1.ErrNotSupported,
-			"Machine %s is a virtual machine, whose commands only its own system can run: \"ssh %s%s\" gets there", m.Name, key, m.SSHAddress)
+			"Machine %s is a virtual machine, whose commands only its own system can run, and it was registered without a way in by ssh", m.Name)
 	case m.Class != machine1.ClassContainer:
-		return nil, machine1.Errorf(machine1.ErrNotSupported,
-			"Machine %s is a virtual machine, whose commands only its own system can run, and it has told no way in by ssh", m.Name)
+		return nil, nil
 	case m.Leader == nil:
 		return nil, machine1.Errorf(unix.EINVAL, "Machine %s has no leader process", m.Name)
 	}
@@ -206,19 +206,18 @@ func (t *trial) start(ctx context.Context) (Started, error) {
 		return Started{}, err
 	}
 	defer ours.Close() // whoever goes on with it has his own
-	started := Started{Socket: theirs}
+	unit := ""
 	if failed != nil {
 		err = t.begin(ours, session.Never(*failed), nothing)
 	} else {
-		started.Unit, err = t.run(ctx, ours, program, command)
+		unit, err = t.run(ctx, ours, program, command)
 	}
 	if err != nil {
 		theirs.Close()
 		return Started{}, err
 	}
-	if t.terminal != nil {
-		started.Terminal, t.terminal = t.terminal.Master, nil
-	}
+	started := t.started(theirs)
+	started.Unit = unit
 	return started, nil
 }
 
@@ -238,6 +237,51 @@ func (t *trial) run(ctx context.Context, ours *os.File, program string, command 
 		return "", t.enter(ctx, ours, program, command)
 	}
 	return "", err
+}
+
+// overSSH reports whether the way into m is its ssh.
+func overSSH(m machine.Machine) bool {
+	return m.Class == machine1.ClassVM && m.SSHAddress != ""
+}
+
+// startSSH has the command run by the ssh of the host.
+func (t *trial) startSSH(ctx context.Context) (Started, error) {
+	m := t.request.Machine
+	switch {
+	case t.set.Enterer == nil:
+		return Started{}, machine1.Errorf(machine1.ErrNotSupported, "Only the system's machd runs commands in virtual machines")
+	case m.UID != 0 || strings.HasPrefix(m.SSHAddress, "-"):
+		// Where root's ssh connects to is not for others to say.
+		return Started{}, machine1.Errorf(machine1.ErrAccessDenied,
+			"Machine %s was registered by user %d: commands are run by ssh only in virtual machines that root has registered", m.Name, m.UID)
+	}
+	command := t.request.Command
+	if err := t.openStreams(ctx, &command); err != nil {
+		return Started{}, err
+	}
+	ours, theirs, err := session.Pair()
+	if err != nil {
+		return Started{}, err
+	}
+	defer ours.Close()
+	err = t.set.Enterer.Enter(ctx, nsexec.Entry{
+		Machine: m.Name, Caller: t.request.Caller, Command: command, Socket: ours,
+		SSH: nsexec.SSH{Address: m.SSHAddress, Key: m.SSHPrivateKeyPath},
+	})
+	if err != nil {
+		theirs.Close()
+		return Started{}, err
+	}
+	return t.started(theirs), nil
+}
+
+// started hands out what the caller gets.
+func (t *trial) started(socket *os.File) Started {
+	s := Started{Socket: socket}
+	if t.terminal != nil {
+		s.Terminal, t.terminal = t.terminal.Master, nil
+	}
+	return s
 }
 
 // enter has the command run by another process, which holds it from then on.

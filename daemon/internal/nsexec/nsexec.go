@@ -57,6 +57,8 @@ const (
 type order struct {
 	Machine string
 	Caller  uint32
+	User    string // it runs as, for SSH
+	SSH     SSH    // the way in, if it is not that of the leader's namespaces
 	Spec    spec
 }
 
@@ -76,8 +78,9 @@ type answer struct{ Error *machine1.RemoteError }
 // files and leader stay the caller's.
 type Entry struct {
 	Machine string
-	Caller  uint32 // the user whose command it is
-	Leader  *proc.PIDFD
+	Caller  uint32      // the user whose command it is
+	Leader  *proc.PIDFD // nil if SSH is the way in
+	SSH     SSH
 	Program string // absolute path, inside
 	Command inside.Command
 	Account inside.Account // of the user it runs as
@@ -146,15 +149,26 @@ func send(conn *net.UnixConn, e Entry) error {
 	for i, f := range e.Command.Stdio {
 		fds[orderStdio+i] = int(f.Fd())
 	}
-	return e.Leader.WithFD(func(leader int) error {
+	write := func(leader int) error {
 		fds[orderLeader] = leader
 		_, _, err := conn.WriteMsgUnix([]byte{1}, unix.UnixRights(fds...), nil)
 		return err
-	})
+	}
+	if e.Leader == nil {
+		return write(fds[orderText]) // something has to be there
+	}
+	return e.Leader.WithFD(write)
 }
 
 func orderOf(e Entry) order {
 	c, a := e.Command, e.Account
+	if e.SSH.Address != "" {
+		s := spec{Args: c.Args, Env: lastOfEach(c.Environment), Directory: c.Directory, Terminal: c.Terminal != nil}
+		if c.Shell {
+			s.Args = nil
+		}
+		return order{Machine: e.Machine, Caller: e.Caller, User: c.User, SSH: e.SSH, Spec: s}
+	}
 	s := spec{
 		Program: e.Program, Args: c.Args,
 		Env:       environment(a, c.Environment),
@@ -168,7 +182,7 @@ func orderOf(e Entry) order {
 	if s.Directory == "" {
 		s.Directory, s.ElseRoot = a.Home, true
 	}
-	return order{e.Machine, e.Caller, s}
+	return order{Machine: e.Machine, Caller: e.Caller, User: c.User, Spec: s}
 }
 
 // environment is what a service manager would give, and then what the caller

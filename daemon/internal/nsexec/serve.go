@@ -85,6 +85,9 @@ func (b *begin) run(conn *net.UnixConn) (session.Running, error) {
 	if err := b.take(conn); err != nil {
 		return nil, err
 	}
+	if b.order.SSH.Address != "" {
+		return b.runSSH()
+	}
 	spec := b.order.Spec
 	if err := spec.like(b.leader); err != nil {
 		return nil, err
@@ -138,6 +141,9 @@ func (b *begin) take(conn *net.UnixConn) error {
 		return err
 	}
 	files[orderSession].Close()
+	if b.order.SSH.Address != "" {
+		return nil
+	}
 	pidfd, err := unix.FcntlInt(files[orderLeader].Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		return err
