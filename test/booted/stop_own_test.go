@@ -224,3 +224,63 @@ func TestMachdRestartsTenTimes(t *testing.T) {
 		t.Errorf("there are still %v", left)
 	}
 }
+
+// A protected machine is ended by nobody who does not insist.
+func TestMachdProtectsAMachine(t *testing.T) {
+	w := watch(t)
+	const name = "protected"
+	installGuest(t, name)
+	bootWith(t, name, "[Service]\nType=oneshot\nExecStart=true\n")
+	t.Cleanup(func() { observe(t, "machctl", "stop", "--force", "--if-running", "--timeout=2", name) })
+	run(t, "machctl", "start", "--protect", "--restart=always", name)
+	p := w.properties(t, name)
+	for _, argv := range [][]string{
+		{"machctl", "stop", name}, {"machctl", "restart", name}, {"machctl", "terminate", name}, {"machctl", "reboot", name},
+		{"machctl", "kill", name}, {"machinectl", "poweroff", name}, {"machinectl", "terminate", name},
+		{"systemctl", "stop", p["Unit"].(string)},
+	} {
+		if got := observe(t, argv...); got.Code == 0 {
+			t.Errorf("%q: exit code 0", argv)
+		} else if argv[0] == "machctl" && !strings.Contains(got.Stderr, "protected") {
+			t.Errorf("%q says %s", argv, got.Stderr)
+		}
+	}
+	if now := w.properties(t, name); now["Leader"] != p["Leader"] || now["State"] != "running" {
+		t.Errorf("its leader is %v, was %v, and it is %v", now["Leader"], p["Leader"], now["State"])
+	}
+	run(t, "machctl", "stop", "--force", name)
+	if slices.Contains(w.list(t), name) {
+		t.Error("it is still there, or again")
+	}
+	if state := strings.TrimSpace(observe(t, "systemctl", "is-active", p["Unit"].(string)).Stdout); state != "inactive" {
+		t.Errorf("its unit is %s", state)
+	}
+}
+
+// The same over Varlink.
+func TestMachdEndsOverVarlink(t *testing.T) {
+	w := watch(t)
+	const name, socket = "stop-varlink", "/run/systemd/machine/io.systemd.Machine"
+	installGuest(t, name)
+	run(t, "systemctl", "start", serviceOf(name))
+	call := func(method, in string) outcome {
+		return observe(t, "varlinkctl", "call", "-j", "--timeout=60", socket, contract.MachineVarlink+"."+method, in)
+	}
+	for _, c := range []struct{ method, in, want string }{
+		{"Wait", `{"name":"stop-varlink"}`, `"state":"ready"`},
+		{"Restart", `{"name":"stop-varlink","timeoutUsec":60000000}`, `"unit":"systemd-nspawn@stop-varlink.service"`},
+		{"Stop", `{"name":"stop-varlink"}`, `"how":"poweroff"`},
+		{"Stop", `{"name":"stop-varlink"}`, "io.systemd.Machine.NoSuchMachine"},
+		{"Wait", `{"name":"stop-varlink"}`, "io.systemd.Machine.NoSuchMachine"},
+		{"Stop", `{"name":".host"}`, "io.systemd.Machine.NotSupported"},
+		{"Stop", `{"name":"x","timeoutUsec":-1}`, "InvalidParameter"},
+	} {
+		got := call(c.method, c.in)
+		if !strings.Contains(got.Stdout+got.Stderr, c.want) {
+			t.Errorf("%s %s: %+v, want %s", c.method, c.in, got, c.want)
+		}
+	}
+	if slices.Contains(w.list(t), name) {
+		t.Error("it is still listed")
+	}
+}

@@ -31,7 +31,7 @@ func (l *Launcher) Restart(ctx context.Context, m machine.Machine, o machd.StopO
 	}
 	if e.unit.RefusesStop {
 		return Result{}, machine1.Errorf(machine1.ErrNotSupported,
-			"Machine '%s' is protected, and PID 1 refuses to restart its unit; it can be rebooted, or stopped and started", m.Name)
+			"Machine '%s' is protected, and PID 1 refuses to restart its unit; it can be stopped by force and started", m.Name)
 	}
 	// PID 1 forgets how a unit ended that nobody holds.
 	if err := l.cfg.Units.Ref(ctx, m.Unit); err != nil {

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
-
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
@@ -116,7 +114,7 @@ func (l *Launcher) ending(ctx context.Context, m machine.Machine, o machd.StopOp
 		return nil, err
 	}
 	if e.unit.RefusesStop && !o.Force {
-		return nil, machine1.Errorf(unix.EBUSY, "Machine '%s' is protected; it takes force to end it", m.Name)
+		return nil, machine.ErrProtected(m.Name)
 	}
 	return e, nil
 }

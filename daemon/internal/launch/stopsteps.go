@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
@@ -86,8 +87,26 @@ func (e *ending) stopUnit(ctx context.Context, n int) (again time.Duration, last
 const maxTerminate = 3
 
 func (e *ending) stop(ctx context.Context) {
+	if e.unit.RefusesStop {
+		e.note("have the unit stopped", e.stopByConflict(ctx))
+		return
+	}
 	_, err := e.l.cfg.Units.Stop(ctx, e.carrier, "replace")
 	e.note("stop the unit", err)
+}
+
+// stopByConflict has PID 1 stop a unit that refuses to be stopped: it does that
+// for another unit that cannot be there at the same time.
+func (e *ending) stopByConflict(ctx context.Context) error {
+	name := "machd-end-" + machine1.EscapeUnit(e.m.Name) + ".service"
+	_, err := e.l.cfg.Units.StartTransient(ctx, name, "replace", []machine1.Property{
+		{Name: "Description", Value: dbus.MakeVariant("End of machine " + e.m.Name)},
+		{Name: "Conflicts", Value: dbus.MakeVariant([]string{e.carrier})},
+		{Name: "CollectMode", Value: dbus.MakeVariant("inactive-or-failed")},
+		{Name: "Type", Value: dbus.MakeVariant("oneshot")},
+		{Name: "ExecStartEx", Value: dbus.MakeVariant([]command{{"/bin/true", []string{"true"}, []string{}}})},
+	})
+	return err
 }
 
 // hearsAnything reports whether the init handles any signal by which one may

@@ -146,6 +146,7 @@ func (machinesUnits) StartTransient(context.Context, string, string, []machine1.
 }
 func (machinesUnits) WaitJob(context.Context, dbus.ObjectPath) (string, error) { return "done", nil }
 func (machinesUnits) JobExists(context.Context, dbus.ObjectPath) (bool, error) { return false, nil }
+func (machinesUnits) RefusesStop(context.Context, string) (bool, error)        { return false, nil }
 func (machinesUnits) HasProcesses(context.Context, string) (bool, error)       { return true, nil }
 func (machinesUnits) Unref(context.Context, string) error                      { return nil }
 func (machinesUnits) ActiveState(context.Context, string) (string, error)      { return "active", nil }

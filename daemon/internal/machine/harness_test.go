@@ -303,6 +303,7 @@ type fakePID1 struct {
 	states map[string]string // by unit
 
 	deserted  map[string]bool // units without a process
+	protected map[string]bool // units that refuse to be stopped
 	startErrs []error         // of the next StartTransient calls
 	trouble   error           // of every question
 	silent    chan struct{}
@@ -490,6 +491,13 @@ func (f *fakePID1) HasProcesses(_ context.Context, name string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.deserted[name], nil
+}
+
+// RefusesStop says yes for the units in protected.
+func (f *fakePID1) RefusesStop(_ context.Context, name string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.protected[name], f.trouble
 }
 
 func noSuchUnit(name string) error {

@@ -38,6 +38,7 @@ type Units interface {
 	Unref(ctx context.Context, name string) error
 	ActiveState(ctx context.Context, name string) (string, error)
 	HasProcesses(ctx context.Context, name string) (bool, error)
+	RefusesStop(ctx context.Context, name string) (bool, error)
 }
 
 // Config is what a Manager stands on.

@@ -43,10 +43,14 @@ func (m *Manager) Terminate(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	if seen.Class == machine1.ClassHost {
+		return machine1.Errorf(machine1.ErrNotSupported, "The host cannot be terminated as a machine")
+	}
+	if err := m.checkProtection(ctx, seen); err != nil {
+		return err
+	}
 	change := func(now *Machine) { now.Stopping = true }
 	switch {
-	case seen.Class == machine1.ClassHost:
-		return machine1.Errorf(machine1.ErrNotSupported, "The host cannot be terminated as a machine")
 	case seen.OwnsUnit():
 		job, err := m.units.Stop(ctx, seen.Unit, "fail")
 		if err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
@@ -99,6 +103,9 @@ func (m *Manager) Kill(ctx context.Context, name, whom string, signal int32) err
 	if seen.Class == machine1.ClassHost {
 		return machine1.Errorf(machine1.ErrNotSupported, "The host cannot be killed as a machine")
 	}
+	if err := m.checkProtection(ctx, seen); err != nil {
+		return err
+	}
 	switch whom {
 	case killLeader:
 		return signalProcess(seen.Leader, signal)
@@ -106,6 +113,25 @@ func (m *Manager) Kill(ctx context.Context, name, whom string, signal int32) err
 		return signalProcess(seen.Supervisor, signal)
 	}
 	return m.killAll(ctx, seen, signal)
+}
+
+// checkProtection refuses what may end a machine that was started to be spared
+// that: its unit refuses to be stopped. While PID 1 does not tell, none is.
+func (m *Manager) checkProtection(ctx context.Context, seen Machine) error {
+	if seen.Unit == "" || seen.foreign {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, unitTimeout)
+	defer cancel()
+	if refuses, err := m.units.RefusesStop(ctx, seen.Unit); err == nil && refuses {
+		return ErrProtected(seen.Name)
+	}
+	return nil
+}
+
+// ErrProtected says that a machine is not to be ended without force.
+func ErrProtected(name string) error {
+	return machine1.Errorf(unix.EBUSY, "Machine '%s' is protected; it takes \"machctl stop --force\" to end it", name)
 }
 
 func (m *Manager) killAll(ctx context.Context, seen Machine, signal int32) error {

@@ -178,3 +178,34 @@ func TestReload(t *testing.T) {
 	w.UnitEvent(unit.Event{Kind: unit.Reloaded})
 	w.wantEvent("-a")
 }
+
+// A machine whose unit refuses to be stopped is not ended by another way,
+// unless PID 1 does not tell.
+func TestProtectedMachines(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	service := newUnit(t)
+	w.pid1.setState(service, "active")
+	w.register("a", start(t, service))
+	w.pid1.mu.Lock()
+	w.pid1.protected = map[string]bool{service: true}
+	w.pid1.mu.Unlock()
+	for what, err := range map[string]error{
+		"Terminate":     w.Terminate(t.Context(), "a"),
+		"Kill":          w.Kill(t.Context(), "a", "", 15),
+		"Kill a leader": w.Kill(t.Context(), "a", "leader", 9),
+	} {
+		if !errors.Is(err, syscall.EBUSY) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if got := append(w.pid1.called("stop"), w.pid1.called("kill")...); len(got) > 0 {
+		t.Errorf("PID 1 was asked to %q", got)
+	}
+	w.pid1.mu.Lock()
+	w.pid1.trouble = errors.New("it reloads")
+	w.pid1.mu.Unlock()
+	if err := w.Kill(t.Context(), "a", "", 15); err != nil {
+		t.Errorf("while PID 1 does not tell: %v", err)
+	}
+}

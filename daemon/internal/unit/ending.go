@@ -46,6 +46,20 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 	return e, noSuchUnit(err)
 }
 
+// RefusesStop reports whether PID 1 refuses to stop the unit when it is asked
+// to. The error is machine1.ErrNoSuchUnit if PID 1 does not know it.
+func (m *Manager) RefusesStop(ctx context.Context, name string) (bool, error) {
+	var path dbus.ObjectPath
+	if err := m.call(ctx, "GetUnit", []any{name}, &path); err != nil {
+		return false, noSuchUnit(err)
+	}
+	var value dbus.Variant
+	to := bus.Target{Name: busName, Path: path}
+	err := bus.Call(ctx, m.conn, to, propsInterface+".Get", false, []any{unitInterface, "RefuseManualStop"}, &value)
+	refuses, _ := value.Value().(bool)
+	return refuses, noSuchUnit(err)
+}
+
 // ListActive returns the names of the loaded units that match pattern and are
 // active.
 func (m *Manager) ListActive(ctx context.Context, pattern string) ([]string, error) {

@@ -47,6 +47,7 @@ func (pid1) Stop(context.Context, string, string) (dbus.ObjectPath, error) {
 func (pid1) Kill(context.Context, string, string, int32) error                 { return nil }
 func (pid1) KillSubgroup(context.Context, string, string, string, int32) error { return nil }
 func (pid1) Unref(context.Context, string) error                               { return nil }
+func (pid1) RefusesStop(context.Context, string) (bool, error)                 { return false, nil }
 func (pid1) HasProcesses(context.Context, string) (bool, error)                { return true, nil }
 func (pid1) ActiveState(context.Context, string) (string, error)               { return "active", nil }
 
