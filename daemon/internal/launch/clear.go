@@ -92,11 +92,11 @@ func (s *start) namesake(ctx context.Context, units []string, m machine.Machine)
 		return "its registration", nil
 	}
 	if m.Unit != "" {
-		state, err := s.l.cfg.Units.ActiveState(ctx, m.Unit)
-		if err == nil && (isOver(state) || state == "deactivating") {
-			return m.Unit, nil
+		run, err := s.l.cfg.Units.LastRun(ctx, m.Unit)
+		if err != nil { // it is no service
+			run.State, err = s.l.cfg.Units.ActiveState(ctx, m.Unit)
 		}
-		if run, err := s.l.cfg.Units.LastRun(ctx, m.Unit); err == nil && hasEnded(run.MainPID) { // of a service
+		if err == nil && (isOver(run.State) || run.State == "deactivating" || hasEnded(run.MainPID)) {
 			return m.Unit, nil
 		}
 	}

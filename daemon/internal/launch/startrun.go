@@ -154,10 +154,17 @@ func (s *start) endedMeanwhile(ctx context.Context) bool {
 	if errors.Is(err, machine1.ErrNoSuchMachine) {
 		return true
 	}
-	if s.err = err; err == nil {
-		s.result = r
+	if s.err = err; err != nil {
+		return false
 	}
-	return false
+	// A system may answer for a moment when its supervisor is gone.
+	m, ok := s.l.cfg.Machines.View().Get(s.name)
+	if !ok {
+		return true
+	}
+	_, err = s.namesake(ctx, carriers(s.name), m)
+	s.result = r
+	return !errors.Is(err, errRunning)
 }
 
 // carryOut does what the plan says.

@@ -56,8 +56,12 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 	}
 	var ofUnit, ofService map[string]dbus.Variant
 	to := bus.Target{Name: busName, Path: path}
-	for iface, all := range map[string]*map[string]dbus.Variant{unitInterface: &ofUnit, serviceInterface: &ofService} {
-		if err := bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{iface}, all); err != nil {
+	// The state comes last: whoever finds no main process finds out why.
+	for _, of := range []struct {
+		iface string
+		all   *map[string]dbus.Variant
+	}{{serviceInterface, &ofService}, {unitInterface, &ofUnit}} {
+		if err := bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{of.iface}, of.all); err != nil {
 			return Run{}, noSuchUnit(err)
 		}
 	}
