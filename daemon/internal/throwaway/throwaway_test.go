@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/btrfs"
+	"github.com/machd/machd/daemon/internal/btrfs/btrfstest"
 )
 
 func TestUsersComeBackAsTheyWere(t *testing.T) {
@@ -169,4 +172,28 @@ func TestRemove(t *testing.T) {
 	}
 	p := Place{Pool: t.TempDir(), Machine: "m"}
 	must(t, p.Remove(t.Context()))
+}
+
+// Where there are snapshots, the root is one, with the image's own owners:
+// systemd-nspawn can map those.
+func TestRootIsASnapshotWhereThereAreSome(t *testing.T) {
+	p := Place{Pool: btrfstest.Mount(t), Machine: "m"}
+	image := filepath.Join(p.Pool, "image")
+	dir, err := os.Open(p.Pool)
+	must(t, err)
+	defer dir.Close()
+	must(t, btrfs.Create(dir, "image"))
+	must(t, os.WriteFile(filepath.Join(image, "file"), []byte("image\n"), 0o640))
+	must(t, p.make(t.Context(), image, Users{Pick: true}))
+	copied := filepath.Join(p.Root(), "file")
+	must(t, os.WriteFile(copied, []byte("machine\n"), 0))
+	text, err := os.ReadFile(filepath.Join(image, "file"))
+	must(t, err)
+	if string(text) != "image\n" || ownerOf(t, copied) != [2]uint32{0, 0} {
+		t.Errorf("the image has %q; the copy is owned by %v", text, ownerOf(t, copied))
+	}
+	must(t, p.Remove(t.Context()))
+	if _, err := os.Lstat(p.Dir()); !os.IsNotExist(err) {
+		t.Errorf("the snapshot is left: %v", err)
+	}
 }
