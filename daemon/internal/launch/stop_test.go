@@ -1,0 +1,131 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+func (p *pid1) Ending(ctx context.Context, name string) (unit.Ending, error) {
+	r, err := p.LastRun(ctx, name)
+	return unit.Ending{State: r.State, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept")}, err
+}
+
+// Which unit is ended with a machine, and which is none of its business.
+func TestCarrierOfAMachine(t *testing.T) {
+	t.Parallel()
+	self, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	w := newWorld(t)
+	w.pid1.set("runs-it.service", unit.Run{State: "active", MainPID: uint32(os.Getpid())})
+	w.pid1.set("runs-others.service", unit.Run{State: "active", MainPID: 1})
+	w.pid1.set("m.scope", unit.Run{State: "active"})
+	w.pid1.set("session-1.scope", unit.Run{State: "active"})
+	for name, c := range map[string]struct {
+		m    machine.Machine
+		want string
+	}{
+		"the whole of a unit":              {machine.Machine{Unit: "any.service"}, "any.service"},
+		"below what its supervisor is":     {machine.Machine{Unit: "runs-it.service", Subgroup: "payload", Supervisor: self}, "runs-it.service"},
+		"below what another one is":        {machine.Machine{Unit: "runs-others.service", Subgroup: "payload", Supervisor: self}, ""},
+		"below it, without a supervisor":   {machine.Machine{Unit: "runs-it.service", Subgroup: "payload"}, ""},
+		"below it, and not root's":         {machine.Machine{Unit: "runs-it.service", Subgroup: "payload", Supervisor: self, UID: 1000}, ""},
+		"below the scope of its name":      {machine.Machine{Unit: "m.scope", Subgroup: "payload", Supervisor: self}, "m.scope"},
+		"below a scope of somebody else's": {machine.Machine{Unit: "session-1.scope", Subgroup: "payload", Supervisor: self}, ""},
+		"nothing":                          {machine.Machine{}, ""},
+	} {
+		c.m.Name = "m"
+		e, err := w.ending(t.Context(), c.m, machd.StopOptions{})
+		if err != nil || e.carrier != c.want {
+			t.Errorf("%s: %q, %v, want %q", name, e.carrier, err, c.want)
+		}
+	}
+	if _, err := w.ending(t.Context(), machine.Machine{Name: machine1.Host, Class: machine1.ClassHost}, machd.StopOptions{}); !errors.Is(err, machine1.ErrNotSupported) {
+		t.Errorf("the host: %v", err)
+	}
+	w.pid1.set("kept.service", unit.Run{State: "active"})
+	kept := machine.Machine{Name: "m", Unit: "kept.service"}
+	if _, err := w.ending(t.Context(), kept, machd.StopOptions{}); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a protected one: %v", err)
+	}
+	if _, err := w.ending(t.Context(), kept, machd.StopOptions{Force: true}); err != nil {
+		t.Errorf("a protected one by force: %v", err)
+	}
+}
+
+// end has the machine and its unit gone once a call to PID 1 begins with this.
+func (w *world) endUpon(t *testing.T, call string) {
+	t.Helper()
+	go func() {
+		for t.Context().Err() == nil {
+			w.pid1.mu.Lock()
+			asked := slices.ContainsFunc(w.pid1.asked, func(a string) bool { return strings.HasPrefix(a, call) })
+			w.pid1.mu.Unlock()
+			if asked {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		_ = w.machines.Unregister(context.Background(), name)
+		w.pid1.set(itsUnit, unit.Run{State: "inactive"})
+		w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit})
+	}()
+}
+
+// The steps to a machine's end, and that the one which worked is told.
+func TestStopEscalates(t *testing.T) {
+	t.Parallel()
+	// The leader hears nothing that an init would, so it is not asked.
+	for how, upon := range map[string]string{machd.StopUnit: "stop " + itsUnit, machd.StopKill: "kill " + itsUnit + " 9"} {
+		w := newWorld(t)
+		w.register(t, name)
+		w.pid1.set(itsUnit, unit.Run{State: "active"})
+		m, _ := w.machines.View().Get(name)
+		w.endUpon(t, upon)
+		// The fake has the unit inactive once it was told to stop; the machine
+		// stays listed until endUpon.
+		got, err := w.Stop(t.Context(), m, machd.StopOptions{Timeout: time.Second})
+		if err != nil || got != how {
+			t.Errorf("it ended by %q, %v, want %q", got, err, how)
+		}
+		again, err := w.Stop(t.Context(), m, machd.StopOptions{})
+		if err != nil || again != machd.StopGone {
+			t.Errorf("the next one ended it by %q, %v", again, err)
+		}
+	}
+}
+
+func TestStopOfWhatIsNotListed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if _, err := w.StopUnregistered(t.Context(), "m", machd.StopOptions{}); !errors.Is(err, machine1.ErrNoSuchMachine) {
+		t.Errorf("nothing: %v", err)
+	}
+	w.pid1.set("machine-m.service", unit.Run{State: "failed"})
+	if _, err := w.StopUnregistered(t.Context(), "m", machd.StopOptions{}); !errors.Is(err, machine1.ErrNoSuchMachine) {
+		t.Errorf("one that failed: %v", err)
+	}
+	w.pid1.set("machine-m.service", unit.Run{State: "activating"})
+	how, err := w.StopUnregistered(t.Context(), "m", machd.StopOptions{})
+	if err != nil || how != machd.StopUnit {
+		t.Errorf("one that is starting ended by %q, %v", how, err)
+	}
+	if asked := w.took(); !slices.Contains(asked, "stop machine-m.service") {
+		t.Errorf("PID 1 was asked to %q", asked)
+	}
+}
