@@ -140,7 +140,7 @@ func wantCommandsAsAnywhere(t *testing.T, name string) {
 
 func TestMachdExecInSystemdGuest(t *testing.T) {
 	t.Parallel()
-	const name = "exec-systemd"
+	const name = "cmd-systemd"
 	startGuest(t, name)
 	wantCommandsAsAnywhere(t, name)
 	if units := run(t, "systemctl", "-M", name, "list-units", "--all", "--no-legend", "machd-exec-*"); units != "" {
@@ -151,7 +151,7 @@ func TestMachdExecInSystemdGuest(t *testing.T) {
 
 func TestMachdExecInBareGuest(t *testing.T) {
 	t.Parallel()
-	forBare(t, "exec-bare", func(t *testing.T, name string) {
+	forBare(t, "cmd-bare", func(t *testing.T, name string) {
 		wantCommandsAsAnywhere(t, name)
 		wantBytesPassedOn(t, name)
 		wantSignalsPassedOn(t, name)
@@ -180,7 +180,7 @@ func wantNoRecords(t *testing.T, name string) {
 // What is piped into a command reaches it as it is, up to its end.
 func TestMachdExecPassesBytesOn(t *testing.T) {
 	t.Parallel()
-	const name = "exec-bytes"
+	const name = "cmd-bytes"
 	startGuest(t, name)
 	wantBytesPassedOn(t, name)
 }
@@ -207,7 +207,7 @@ func wantBytesPassedOn(t *testing.T, name string) {
 // A command ends with whoever holds it, and with all that it has started.
 func TestMachdExecEndsWithItsCaller(t *testing.T) {
 	t.Parallel()
-	const name = "exec-caller"
+	const name = "cmd-caller"
 	startGuest(t, name)
 	wantEndWithCaller(t, name, "4321")
 }
@@ -255,7 +255,7 @@ func wantSleepers(seconds string, want int) func() error {
 // The signals that a caller sends reach the command.
 func TestMachdExecPassesSignalsOn(t *testing.T) {
 	t.Parallel()
-	const name = "exec-signals"
+	const name = "cmd-signals"
 	startGuest(t, name)
 	wantSignalsPassedOn(t, name)
 }

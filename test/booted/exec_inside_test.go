@@ -1,8 +1,10 @@
 package booted
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -11,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // bareKinds are machines without a service manager: systemd-nspawn's options.
@@ -37,7 +42,7 @@ func forBare(t *testing.T, prefix string, test func(t *testing.T, name string)) 
 // it is, and it may no more.
 func TestMachdExecIsLikeTheLeader(t *testing.T) {
 	t.Parallel()
-	forBare(t, "exec-like", func(t *testing.T, name string) {
+	forBare(t, "cmd-like", func(t *testing.T, name string) {
 		leader := run(t, "machinectl", "show", name, "-P", "Leader")
 		said := func(argv ...string) string {
 			t.Helper()
@@ -108,7 +113,7 @@ func fieldOf(status, key string) string {
 // which goes with them.
 func TestMachdExecIsInTheMachinesCgroup(t *testing.T) {
 	t.Parallel()
-	forBare(t, "exec-cgroup", func(t *testing.T, name string) {
+	forBare(t, "cmd-cgroup", func(t *testing.T, name string) {
 		leader := run(t, "machinectl", "show", name, "-P", "Leader")
 		above := cgroupOf(t, leader)
 		x := hold(t, name, sh("sleep 6000 & sleep 6000"))
@@ -178,7 +183,7 @@ func hold(t *testing.T, name string, command client.ExecCommand) *client.Executi
 // A terminal is the command's own: it knows its name, and keys become signals.
 func TestMachdExecOnTerminal(t *testing.T) {
 	t.Parallel()
-	const systemd, bare = "exec-tty", "exec-tty-bare"
+	const systemd, bare = "cmd-tty", "cmd-tty-bare"
 	startGuest(t, systemd)
 	startByHand(t, watch(t), bare, "--private-users=pick")
 	for _, name := range []string{systemd, bare} {
@@ -222,7 +227,7 @@ func TestMachdExecOnTerminal(t *testing.T) {
 // The end of a machine is not taken for that of the command.
 func TestMachdExecEndsWithTheMachine(t *testing.T) {
 	t.Parallel()
-	const systemd, bare = "exec-end", "exec-end-bare"
+	const systemd, bare = "cmd-end", "cmd-end-bare"
 	startGuest(t, systemd)
 	startByHand(t, watch(t), bare, "--private-users=pick")
 	for i, name := range []string{systemd, bare} {
@@ -242,7 +247,7 @@ func TestMachdExecEndsWithTheMachine(t *testing.T) {
 // waiting.
 func TestMachdExecInStoppedMachine(t *testing.T) {
 	t.Parallel()
-	const name = "exec-stopped"
+	const name = "cmd-stopped"
 	startGuest(t, name)
 	leader := run(t, "machinectl", "show", name, "-P", "Leader")
 	run(t, "kill", "-STOP", leader)
@@ -264,7 +269,7 @@ func TestMachdExecInStoppedMachine(t *testing.T) {
 // Whoever has not been granted it runs nothing.
 func TestMachdExecNeedsTheRight(t *testing.T) {
 	t.Parallel()
-	const name = "exec-right"
+	const name = "cmd-right"
 	startByHand(t, watch(t), name)
 	o := observeAs(t, "alice", "machctl", "--no-ask-password", "exec", name, "--", "id")
 	if o.Code != 125 || o.Stdout != "" {
@@ -272,9 +277,44 @@ func TestMachdExecNeedsTheRight(t *testing.T) {
 	}
 }
 
+// Who may register a process of his own gets nothing by running commands in it:
+// neither on the host, nor beside that process without what confines it.
+func TestMachdExecOfOwnerWhoIsNotRoot(t *testing.T) {
+	setRules(t, aliceMayRegister)
+	alice := dialAs(t, "alice")
+	credential, _ := credentialOf(t, "alice")
+	for name, flags := range map[string]uintptr{"cmd-owner": 0, "cmd-owner-ids": syscall.CLONE_NEWUSER} {
+		cmd := exec.Command("sleep", "infinity")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Cloneflags: flags}
+		if flags != 0 {
+			cmd.SysProcAttr.Credential = nil
+			cmd = exec.Command("setpriv", "--reuid=alice", "--regid=alice", "--clear-groups", "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none /run && exec sleep infinity")
+		}
+		must(t, cmd.Start())
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		eventually(t, "it sleeps", func() error {
+			if comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid)); err != nil || string(comm) != "sleep\n" {
+				return fmt.Errorf("it is %q", comm)
+			}
+			return nil
+		})
+		must(t, registerAs(t, alice, name, uint32(cmd.Process.Pid)))
+		mark := filepath.Join(t.TempDir(), "mark")
+		object := alice.Object(machine1.BusName, machine1.ObjectPath)
+		err := machine1.FromBus(object.Call("org.machd.Manager1.Exec", 0, name, []string{"touch", mark},
+			[]struct{ FD dbus.UnixFD }{}, map[string]dbus.Variant{}).Err)
+		if !errors.Is(err, machine1.ErrAccessDenied) || !strings.Contains(err.Error(), "Only root") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(mark); err == nil {
+			t.Errorf("%s: the command ran", name)
+		}
+	}
+}
+
 // Not parallel: it ends the daemon.
 func TestMachdExecAndTheDaemonsEnd(t *testing.T) {
-	const systemd, bare = "exec-daemon", "exec-daemon-bare"
+	const systemd, bare = "cmd-daemon", "cmd-daemon-bare"
 	startGuest(t, systemd)
 	startByHand(t, watch(t), bare, "--private-users=pick")
 	for i, how := range []string{"--signal=KILL", "--signal=TERM"} {
@@ -311,7 +351,7 @@ func TestMachdExecAndTheDaemonsEnd(t *testing.T) {
 
 // Not parallel: it kills the service that others use.
 func TestMachdExecAndTheServersEnd(t *testing.T) {
-	const name = "exec-server"
+	const name = "cmd-server"
 	startByHand(t, watch(t), name, "--private-users=pick")
 	x := hold(t, name, sh("sleep $1", "8101"))
 	eventually(t, "it sleeps", wantSleepers("8101", 1))
@@ -336,7 +376,7 @@ func TestMachdExecAndTheServersEnd(t *testing.T) {
 
 // Not parallel: it counts descriptors.
 func TestMachdExecKeepsNothing(t *testing.T) {
-	const systemd, bare = "exec-many", "exec-many-bare"
+	const systemd, bare = "cmd-many", "cmd-many-bare"
 	startGuest(t, systemd)
 	startByHand(t, watch(t), bare, "--private-users=pick")
 	c, err := client.Connect(t.Context())

@@ -17,7 +17,7 @@ import (
 // ssh server at the address that was registered: here it is a container's.
 func TestMachdExecInVirtualMachine(t *testing.T) {
 	t.Parallel()
-	const guest, name = "exec-vm-system", "exec-vm"
+	const guest, name = "cmd-vm-system", "cmd-vm"
 	key := filepath.Join(t.TempDir(), "key")
 	run(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
 	installGuest(t, guest)
