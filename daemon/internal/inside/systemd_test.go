@@ -19,7 +19,8 @@ type fakeSystemd struct {
 	mu   sync.Mutex
 	seen []call
 
-	lateFails atomic.Bool // the unit of user "late"
+	lateFails atomic.Bool  // the unit of user "late"
+	state     atomic.Value // the system's, a string
 }
 
 // fates are what becomes of the units of some users.
@@ -51,6 +52,11 @@ func newFakeSystemd(address string) (*fakeSystemd, error) {
 	s := &fakeSystemd{conn: conn}
 	err = conn.Export(s, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 	if err != nil {
+		return nil, err
+	}
+	s.state.Store("starting")
+	get := func(_, _ string) (dbus.Variant, *dbus.Error) { return dbus.MakeVariant(s.state.Load()), nil }
+	if err := conn.ExportMethodTable(map[string]any{"Get": get}, "/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties"); err != nil {
 		return nil, err
 	}
 	_, err = conn.RequestName("org.freedesktop.systemd1", dbus.NameFlagDoNotQueue)
