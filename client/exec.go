@@ -24,9 +24,10 @@ type ExecCommand struct {
 	Dir  string   // absolute, in the machine; "" is the user's home
 	Env  []string // NAME=VALUE, added to what the machine sets
 
-	// Terminal asks for a new terminal of the machine. The files are not used
-	// then.
-	Terminal bool
+	// Terminal asks for a new terminal of the machine, of so many rows and
+	// columns. The files are not used then.
+	Terminal      bool
+	Rows, Columns uint16
 	// Login asks for a session of its own, as a login has it.
 	Login bool
 
@@ -66,7 +67,7 @@ func (c *Client) exec(ctx context.Context, name string, command ExecCommand) (*E
 	args := append([]string{}, command.Args...)
 	options := machd.ExecOptions{
 		User: command.User, Directory: command.Dir, Environment: command.Env,
-		Terminal: command.Terminal, Login: command.Login,
+		Terminal: command.Terminal, Rows: command.Rows, Columns: command.Columns, Login: command.Login,
 	}
 	return c.hold(ctx, "Exec", []any{name, args, stdio.fds, options.Variants()})
 }

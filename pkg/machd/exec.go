@@ -15,6 +15,8 @@ type ExecOptions struct {
 	Directory   string   // directory: where to run it, an absolute path in the machine; the user's home if empty
 	Environment []string // environment: NAME=VALUE
 	Terminal    bool     // terminal: on a new terminal of the machine
+	Rows        uint16   // rows: of the terminal; zero is not known
+	Columns     uint16   // columns: likewise
 	// Login is for a session of its own, as a login has it. On a terminal that
 	// is a shell, which takes the right to machine1.ActionShell, as the stock
 	// method's does, and not ActionExec.
@@ -24,7 +26,7 @@ type ExecOptions struct {
 func (o *ExecOptions) table() table {
 	return table{
 		"user": &o.User, "directory": &o.Directory, "environment": &o.Environment,
-		"terminal": &o.Terminal, "login": &o.Login,
+		"terminal": &o.Terminal, "rows": &o.Rows, "columns": &o.Columns, "login": &o.Login,
 	}
 }
 

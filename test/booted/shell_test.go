@@ -66,10 +66,10 @@ func TestMachdShellThatCannotBegin(t *testing.T) {
 		{[]string{name, "/no/such"}, `Cannot run "/no/such" ` + where, 127},
 		{[]string{name, "/etc"}, `Cannot run "/etc" ` + where, 126},
 		{[]string{name, "/etc/passwd"}, `Cannot run "/etc/passwd" ` + where, 126},
-		{[]string{name, "relative/path"}, `Cannot run "relative/path" ` + where, 127},
 		{[]string{"nosuch@.host", "/bin/true"}, `no user "nosuch" on this host`, 125},
 		{[]string{".host", "/no/such"}, `Cannot run "/no/such" on this host`, 127},
 	})
+	wantRefused(t, []string{"machctl"}, []refusedShell{{[]string{name, "relative/path"}, `Cannot run "relative/path" ` + where, 127}})
 	// As other distributions have it.
 	run(t, "systemd-run", "-q", "-M", name, "--wait", "sh", "-c",
 		"echo account requisite pam_nologin.so >>/etc/pam.d/login; touch /run/nologin")
@@ -131,7 +131,7 @@ func TestMachdLoginWithoutBusNamesTheWayIn(t *testing.T) {
 	startByHand(t, watch(t), name)
 	// A login is for terminals.
 	got := observe(t, "script", "-qec", "machctl login "+name, "/dev/null")
-	_, hint, ok := strings.Cut(got.Stdout, `hint: "`)
+	_, hint, ok := strings.Cut(got.Stdout, `; "`)
 	command, _, _ := strings.Cut(hint, `"`)
 	if got.Code != 1 || !strings.Contains(got.Stdout, "no system bus in container "+name) || !ok {
 		t.Fatalf("machctl login: exit status %d\n%s", got.Code, got.Stdout)

@@ -124,6 +124,7 @@ func (a *app) execHere(ctx context.Context, command client.ExecCommand, run runn
 
 // execOnTerminal runs a command on a new terminal, joined to ours.
 func (a *app) execOnTerminal(ctx context.Context, command client.ExecCommand, run runner) error {
+	command.Rows, command.Columns = ptyfwd.Size(os.Stdout)
 	signals := takeSignals()
 	running, err := a.begin(ctx, signals, command, run)
 	signals.stop() // the terminal takes its own

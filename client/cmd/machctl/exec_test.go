@@ -226,3 +226,16 @@ func TestExecEndsWithItsCommandWhateverThatLeftBehind(t *testing.T) {
 		tm.await("xlast\r\n")
 	}
 }
+
+// A command that asks at once gets the size too.
+func TestACommandHasTheSizeFromTheBeginning(t *testing.T) {
+	t.Parallel()
+	w := worldWithMachine(t)
+	runOnTerminal(t, w, 77, "exec", "-t", "c8-ns", "true").exits(0)
+	runOnTerminal(t, w, 77, "-q", "shell", "c8-ns", "/bin/true").exits(0)
+	for _, call := range w.Calls() {
+		if strings.HasPrefix(call, "Exec ") && !(strings.Contains(call, "columns:@q 77") && strings.Contains(call, "rows:@q 24")) {
+			t.Errorf("the call has not the terminal's size: %s", call)
+		}
+	}
+}

@@ -64,9 +64,9 @@ func (a *app) shell(ctx context.Context, args []string) error {
 // cannot, and who calls us machinectl does not ask.
 func (a *app) openShell(ctx context.Context, name, user string, words []string) (session, error) {
 	if !a.stock {
-		running, err := a.client.Exec(ctx, name, client.ExecCommand{
-			Args: words, User: user, Env: a.shellEnvironment(), Terminal: true, Login: true,
-		})
+		command := client.ExecCommand{Args: words, User: user, Env: a.shellEnvironment(), Terminal: true, Login: true}
+		command.Rows, command.Columns = ptyfwd.Size(os.Stdout)
+		running, err := a.client.Exec(ctx, name, command)
 		if err == nil {
 			return session{running.Terminal, running}, nil
 		}

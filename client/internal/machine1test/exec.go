@@ -98,6 +98,9 @@ func commandOf(args []string, files []*os.File, o machd.ExecOptions) (*exec.Cmd,
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := pty.Setsize(master, &pty.Winsize{Rows: o.Rows, Cols: o.Columns}); err != nil {
+		return nil, nil, err
+	}
 	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	master.Close()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave

@@ -102,13 +102,25 @@ func (s *screen) restore() {
 // copySize gives the other side the size of our output, by which the kernel
 // tells whoever runs there.
 func (s *screen) copySize(master int) {
-	size := &unix.Winsize{Row: fromEnv("LINES", defaultRows), Col: fromEnv("COLUMNS", defaultColumns)}
-	if s.out != nil {
-		if ours, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ); err == nil {
-			size = ours
+	_ = unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, sizeOf(s.out))
+}
+
+// Size returns the size that the other side of a session with this output has.
+func Size(out *os.File) (rows, columns uint16) {
+	if !isTerminal(out) {
+		out = nil
+	}
+	size := sizeOf(out)
+	return size.Row, size.Col
+}
+
+func sizeOf(terminal *os.File) *unix.Winsize {
+	if terminal != nil {
+		if ours, err := unix.IoctlGetWinsize(int(terminal.Fd()), unix.TIOCGWINSZ); err == nil {
+			return ours
 		}
 	}
-	_ = unix.IoctlSetWinsize(master, unix.TIOCSWINSZ, size)
+	return &unix.Winsize{Row: fromEnv("LINES", defaultRows), Col: fromEnv("COLUMNS", defaultColumns)}
 }
 
 func fromEnv(name string, otherwise uint16) uint16 {

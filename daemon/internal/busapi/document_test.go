@@ -240,6 +240,8 @@ func signatureOfField(e ast.Expr) string {
 		switch e.Name {
 		case "bool":
 			return "b"
+		case "uint16":
+			return "q"
 		case "uint64":
 			return "t"
 		}

@@ -74,6 +74,7 @@ func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []s
 	defer closeFiles(streams)
 	started, err := o.api.sessions.Start(ctx, execution.Request{
 		Caller: caller.UID, Machine: m, Command: command, Stdio: streams, Terminal: parsed.Terminal,
+		Rows: parsed.Rows, Columns: parsed.Columns,
 	})
 	if err != nil {
 		return -1, nil, "", err

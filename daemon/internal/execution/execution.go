@@ -83,7 +83,8 @@ type Request struct {
 	Command inside.Command // from Normalize, without streams
 	Stdio   []*os.File     // none or three; they stay the caller's
 	// Terminal says that the command gets a new terminal instead.
-	Terminal bool
+	Terminal      bool
+	Rows, Columns uint16 // of it; zero is not known
 }
 
 // Started is what the caller gets. The files are his.
@@ -318,6 +319,9 @@ func (t *trial) openStreams(ctx context.Context, command *inside.Command) error 
 			return err
 		}
 		t.terminal, command.Terminal = pty, pty
+		if err := t.setSize(pty.Master); err != nil {
+			return err
+		}
 		peer, err := pty.Peer()
 		if err != nil {
 			return err
@@ -333,6 +337,20 @@ func (t *trial) openStreams(ctx context.Context, command *inside.Command) error 
 		}
 		t.streams = append(t.streams, null)
 		command.Stdio = [3]*os.File{null, null, null}
+	}
+	return nil
+}
+
+// setSize gives the terminal its size before the command can ask for it.
+func (t *trial) setSize(master *os.File) error {
+	raw, err := master.SyscallConn()
+	if err != nil {
+		return err
+	}
+	size := &unix.Winsize{Row: t.request.Rows, Col: t.request.Columns}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, size) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return fmt.Errorf("cannot set the terminal's size: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package varlinkapi
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 
@@ -33,6 +34,8 @@ var execMethods = []varlink.Method[*API]{
 			varlink.Field{Name: "directory", Doc: "Where to run it; the user's home if left out", Type: varlink.String, Nullable: true, Valid: isPath},
 			varlink.Field{Name: "environment", Doc: "As NAME=VALUE", Type: varlink.Array(varlink.String), Nullable: true, Valid: isEnvironment},
 			varlink.Field{Name: "terminal", Doc: "On a new terminal of the machine", Type: varlink.Bool, Nullable: true},
+			varlink.Field{Name: "rows", Doc: "Of the terminal", Type: varlink.Uint, Nullable: true, Valid: isTerminalSize},
+			varlink.Field{Name: "columns", Doc: "Of the terminal", Type: varlink.Uint, Nullable: true, Valid: isTerminalSize},
 			varlink.Field{Name: "login", Doc: "In a session of its own, as a login has it", Type: varlink.Bool, Nullable: true}),
 		Out: varlink.Fields{
 			{Name: "sessionFileDescriptor", Type: varlink.Int},
@@ -46,6 +49,8 @@ var execMethods = []varlink.Method[*API]{
 		Func:   ownExec,
 	},
 }
+
+func isTerminalSize(v any) bool { return v.(uint64) <= math.MaxUint16 }
 
 // An execAnswer has the places of descriptors.
 type execAnswer struct {
@@ -61,7 +66,7 @@ type execAnswer struct {
 func ownExec(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	options := machd.ExecOptions{
 		User: c.In.String("user"), Directory: c.In.String("directory"), Environment: lastOfEach(c.In.Strings("environment")),
-		Terminal: c.In.Bool("terminal"), Login: c.In.Bool("login"),
+		Terminal: c.In.Bool("terminal"), Rows: uint16(c.In.Uint("rows")), Columns: uint16(c.In.Uint("columns")), Login: c.In.Bool("login"),
 	}
 	command, err := inside.Command{
 		Args: c.In.Strings("arguments"), User: options.User, Directory: options.Directory,
@@ -88,7 +93,8 @@ func ownExec(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 		return nil, err
 	}
 	caller.Close()
-	request := execution.Request{Caller: caller.UID, Machine: m, Command: command, Terminal: options.Terminal}
+	request := execution.Request{Caller: caller.UID, Machine: m, Command: command,
+		Terminal: options.Terminal, Rows: options.Rows, Columns: options.Columns}
 	var ours []*os.File // of the pipes
 	defer func() { closeFiles(append(ours, request.Stdio...)) }()
 	if !options.Terminal {
