@@ -340,15 +340,13 @@ func (s *start) follow(ctx context.Context) {
 	}
 }
 
-// tellEnd tells of a machine that ended before it was ready, unless it did what
-// it was there for.
+// tellEnd tells of a machine that failed before it was ready.
 func (s *start) tellEnd(ctx context.Context) {
 	if over, err := s.l.awaitOver(ctx, s.plan.Unit, stopGrace); !over || err != nil {
 		return // it reboots, or cannot be asked about
 	}
-	run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
-	if ended := (&overError{run}); err == nil && !s.endedWell(ended) {
-		s.tellFailure(s.explain(ctx, ended))
+	if run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit); err == nil && run.Result != "success" {
+		s.tellFailure(s.explain(ctx, &overError{run}))
 	}
 }
 
