@@ -37,8 +37,10 @@ func (plan *Plan) throwAway(p properties, root root, h *holder, pool, program st
 	// The host's journal would get a link to what is gone.
 	line.remove(func(a argument) bool { return a.group == groupEphemeral || a.name == "link-journal" })
 	line.options = append(line.options, option("link-journal", "no"))
+	place := throwaway.Place{Pool: pool, Machine: plan.Name}
 	if h != nil {
 		h.dress(plan, p, &line, program)
+		plan.cleanUp(p, place.RemoveCommand(program), h)
 	}
 	switch {
 	case root.option == "mstack":
@@ -47,13 +49,13 @@ func (plan *Plan) throwAway(p properties, root root, h *holder, pool, program st
 		line.options = append(line.options, option("volatile", "overlay"), flag("read-only"))
 		run.Argv = line.argv()
 	default:
-		plan.Throwaway = &Throwaway{throwaway.Place{Pool: pool, Machine: plan.Name}, root.path}
+		plan.Throwaway = &Throwaway{place, root.path}
 		users := usersOf(line, findSettings(plan.Name, root))
 		line.remove(func(a argument) bool { return a.group == groupImage })
 		line.options = append(line.options, option("directory", plan.Throwaway.Root()))
 		line.program = run.Path
 		run.Path, run.Argv = program, plan.Throwaway.MakeCommand(program, root.path, users, line.argv())
-		plan.cleanUp(p, program, h)
+		plan.cleanUp(p, place.RemoveCommand(program), h)
 	}
 	p.set("ExecStartEx", []command{run})
 	return nil
@@ -62,8 +64,8 @@ func (plan *Plan) throwAway(p properties, root root, h *holder, pool, program st
 // cleanUp has the unit remove the root, whatever else its files have it do. What
 // systemd-nspawn or we would have it do for machines that stay is done by that,
 // too: --cleanup fails where there is no image of the machine's name.
-func (plan *Plan) cleanUp(p properties, program string, h *holder) {
-	commands := []command{{program, plan.Throwaway.RemoveCommand(program), []string{"ignore-failure", "no-env-expand"}}}
+func (plan *Plan) cleanUp(p properties, remove []string, h *holder) {
+	commands := []command{{remove[0], remove, []string{"ignore-failure", "no-env-expand"}}}
 	after, _ := p["ExecStopPostEx"].Value().([]command)
 	ours := removeExport(plan.Name)
 	for _, c := range after {
