@@ -9,6 +9,7 @@ VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknow
 LIBEXECDIR = $(PREFIX)/libexec
 BINDIR     = $(PREFIX)/bin
 UNITDIR    = $(PREFIX)/lib/systemd/system
+GENERATORS = $(PREFIX)/lib/systemd/system-generators
 USERDIR    = $(PREFIX)/lib/systemd/user
 BUSDIR     = $(PREFIX)/share/dbus-1/system.d
 POLKITDIR  = $(PREFIX)/share/polkit-1/actions
@@ -20,6 +21,7 @@ FILES = \
 	755:bin/machd:$(LIBEXECDIR)/machd \
 	755:bin/machctl:$(BINDIR)/machctl \
 	$(foreach f,$(wildcard systemd-units/*.service systemd-units/*.socket),644:$(f):$(UNITDIR)/$(notdir $(f))) \
+	$(foreach f,$(wildcard systemd-units/generators/*),755:$(f):$(GENERATORS)/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd-units/user/*),644:$(f):$(USERDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard dbus-policy/*.conf),644:$(f):$(BUSDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard dbus-policy/*.policy),644:$(f):$(POLKITDIR)/$(notdir $(f))) \
@@ -47,7 +49,7 @@ install:
 		mode=$${f%%:*}; rest=$${f#*:}; from=$${rest%%:*}; to="$(DESTDIR)$${rest#*:}"; \
 		test -e "$$from" || { echo "$$from is missing: run make first" >&2; exit 1; }; \
 		install -D -m "$$mode" "$$from" "$$to" || exit 1; \
-		case "$$from" in *.service) sed -i "s,=/usr/libexec/,=$(LIBEXECDIR)/,; s,=/usr/bin/,=$(BINDIR)/," "$$to" || exit 1;; esac; \
+		case "$$from" in *.service|*-generator) sed -i "s,\([= ]\)/usr/libexec/,\1$(LIBEXECDIR)/,; s,=/usr/bin/,=$(BINDIR)/," "$$to" || exit 1;; esac; \
 	done
 
 uninstall:

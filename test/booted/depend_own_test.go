@@ -261,3 +261,33 @@ func TestMachdDependedUnitOfARunningMachine(t *testing.T) {
 		}
 	}
 }
+
+// The settings of a machine say which others it needs, however it is started.
+func TestMachdSettingsOrderMachines(t *testing.T) {
+	w := watch(t)
+	const db, web = "settings-db", "settings-web"
+	for _, name := range []string{db, web} {
+		installDepended(t, name, 2*time.Second)
+	}
+	file := filepath.Join(settings, web+".nspawn")
+	text, err := os.ReadFile(file)
+	must(t, err)
+	must(t, os.WriteFile(file, append(text, "[X-Machd]\nRequires="+db+"\n"...), 0o644))
+	run(t, "systemctl", "daemon-reload")
+	t.Cleanup(func() { run(t, "systemctl", "daemon-reload") })
+	for _, start := range [][]string{{"systemctl", "start", dependedOn(web)}, {"machctl", "start", web}} {
+		run(t, start...)
+		begun := func(name string) uint64 { return w.properties(t, name)["TimestampMonotonic"].(uint64) }
+		if a, b := begun(db), begun(web); b < a+2_000_000 {
+			t.Errorf("%v: they began at %d and %d µs: not the one when the other was ready", start, a, b)
+		}
+		// What is needed takes along what needs it.
+		run(t, "systemctl", "stop", dependedOn(db))
+		eventually(t, "both are gone", func() error {
+			if left := w.list(t); len(left) > 0 {
+				return fmt.Errorf("there are still %v", left)
+			}
+			return nil
+		})
+	}
+}

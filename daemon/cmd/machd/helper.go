@@ -10,6 +10,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 
+	"github.com/machd/machd/daemon/internal/generator"
 	"github.com/machd/machd/daemon/internal/nsexec"
 	"github.com/machd/machd/daemon/internal/payload"
 	"github.com/machd/machd/daemon/internal/throwaway"
@@ -33,6 +34,8 @@ func help(ctx context.Context, args []string) (helped bool, err error) {
 	case throwaway.HoldArgument:
 		throwaway.Hold()
 		return true, nil
+	case generator.Argument:
+		return true, generator.Run(args[1:])
 	case payload.Argument:
 		os.Exit(payload.Run(args[1:]))
 	}
