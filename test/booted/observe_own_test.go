@@ -43,6 +43,7 @@ func TestMachdLogs(t *testing.T) {
 	must(t, err)
 	must(t, follow.Start())
 	defer follow.Process.Kill()
+	defer time.AfterFunc(patience, func() { follow.Process.Kill() }).Stop()
 	lines := bufio.NewReader(out)
 	_, err = lines.ReadString('\n')
 	must(t, err)
@@ -93,6 +94,7 @@ func TestMachdEvents(t *testing.T) {
 	must(t, err)
 	must(t, events.Start())
 	t.Cleanup(func() { events.Process.Kill(); events.Wait() })
+	defer time.AfterFunc(patience, func() { events.Process.Kill() }).Stop()
 	decoder := json.NewDecoder(out)
 	next := func(machines ...string) string {
 		t.Helper()
