@@ -102,9 +102,20 @@ const (
 // again until enough reports that it is. It returns an error if nobody can be
 // asked, which may be otherwise in a moment. Only ctx limits how long it takes.
 //
+// Anybody may wait for a machine, but not all at once: its bus lets its root
+// have so many connections. Those who wait for their turn have it as soon as the
+// machine has booted.
+//
 // A signal would tell when the boot is over, but needs a client that takes what
 // the machine chooses to send.
 func (g *Guard) AwaitState(ctx context.Context, leader *proc.PIDFD, enough func(state string) bool) error {
+	key := keyOf(leader)
+	l := g.states.join(key)
+	defer g.states.leave(key, l)
+	if err := l.enter(ctx); err != nil {
+		return err
+	}
+	defer func() { <-l.turns }()
 	p, err := g.dialBus(ctx, leader)
 	if err != nil {
 		return err

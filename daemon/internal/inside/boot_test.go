@@ -67,6 +67,21 @@ func TestAwaitState(t *testing.T) {
 	if err != nil || !slices.Equal(seen, []string{"starting", "degraded"}) {
 		t.Errorf("it went through %q, %v", seen, err)
 	}
+	// Many may wait at once, and each is told.
+	m.do(t, order{Do: "set state", Text: "starting"})
+	told := make(chan error)
+	for range 20 {
+		go func() {
+			told <- g.AwaitState(ctx, m.leader, func(state string) bool { return state == "running" })
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	m.do(t, order{Do: "set state", Text: "running"})
+	for range 20 {
+		if err := <-told; err != nil {
+			t.Errorf("one of many: %v", err)
+		}
+	}
 	// There is a bus without a service manager.
 	m.do(t, order{Do: "leave the bus"})
 	if err := g.AwaitState(ctx, m.leader, func(state string) bool { return state == "" }); err != nil {

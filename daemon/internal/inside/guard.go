@@ -43,6 +43,7 @@ type Guard struct {
 	sources atomic.Uint64 // how many files of the host were looked up
 	copies  copyLanes
 	errands copyLanes
+	states  copyLanes     // those who wait for service managers
 	ofUser  bool          // sends errands
 	late    chan struct{} // one token per shell that takes its time to begin
 
