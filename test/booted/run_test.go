@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -358,5 +360,47 @@ func TestMachdStartOverlay(t *testing.T) {
 			run(t, "machctl", "stop", name)
 			wantNothingLeft(t, name)
 		})
+	}
+}
+
+// Of many machines at the same time each has its own command, and the daemon
+// keeps nothing of them.
+func TestMachdRunManyAtOnce(t *testing.T) {
+	const rounds, atOnce = 4, 8
+	w := watch(t)
+	many := func() {
+		var wait sync.WaitGroup
+		for i := range atOnce {
+			wait.Go(func() {
+				want := strconv.Itoa(i)
+				if out, errs, code := onPipes(t, want, "tiny", "--", "cat"); out != want || code != 0 {
+					t.Errorf("got %q, %q, %d, want %q", out, errs, code, want)
+				}
+			})
+		}
+		wait.Wait()
+	}
+	fresh := goroutines(t, w) // which starts a new daemon
+	many()
+	daemon := pid(t)
+	awaitRest(t, daemon)
+	fds := descriptors(t, daemon)
+	for range rounds {
+		many()
+	}
+	eventually(t, "the descriptors are closed", func() error {
+		if now := descriptors(t, daemon); now > fds {
+			return fmt.Errorf("it has %d, had %d", now, fds)
+		}
+		return nil
+	})
+	awaitRest(t, daemon)
+	if left := goroutines(t, w); left > fresh {
+		t.Errorf("it has %d goroutines, had %d at its start", left, fresh)
+	}
+	left, err := filepath.Glob(guests + "/.#*")
+	must(t, err)
+	if len(left) > 0 {
+		t.Errorf("there is %q", left)
 	}
 }
