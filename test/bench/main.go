@@ -50,9 +50,15 @@ func run(ctx context.Context, args []string) error {
 	counts := flags.String("machines", "1,20,1000", "numbers of machines, ascending")
 	rounds := flags.Int("rounds", 5, "measurements of each single call with each daemon, of which the median counts; 0: none")
 	callMachines := flags.Int("call-machines", 1000, "number of machines for single calls")
+	commands := flags.Int("commands", 50, "runs of a command in a machine by each way; 0: none")
 	launches := flags.Int("launches", 5, "starts and stops of a machine with each daemon, of which the median counts; 0: none")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *commands > 0 {
+		if err := measureCommands(*commands); err != nil {
+			return err
+		}
 	}
 	if *launches > 0 {
 		if err := measureLaunches(*launches); err != nil {

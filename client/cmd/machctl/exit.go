@@ -46,7 +46,7 @@ const exitCodesHelp = `Exit codes
   128+N  A login session was ended by signal N, other than SIGINT and SIGTERM,
      which end it with 0; 141 (SIGPIPE) if nobody took its output.
 
-exec and shell exit with the command's own status:
+exec, run and shell exit with the command's own status:
 
   125  It failed before that, for any of the reasons above, or nobody can tell
        how the command ended.
