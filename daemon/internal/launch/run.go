@@ -79,7 +79,7 @@ func (l *Launcher) claimRun(ctx context.Context, name string, o machd.StartOptio
 	if _, ok := l.starts.byName[name]; ok {
 		return nil, machine1.Errorf(machine1.ErrMachineExists, "Machine '%s' is being started already", name)
 	}
-	if run.Err() != nil {
+	if l.starts.over {
 		return nil, errGoing
 	}
 	s := newStart(l, name, o)

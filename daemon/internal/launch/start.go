@@ -49,6 +49,7 @@ type starts struct {
 	byName map[string]*start
 	ctx    context.Context // Run's
 	ready  chan struct{}   // closed once ctx is there
+	over   bool            // nothing is started any more
 	wg     sync.WaitGroup
 }
 
@@ -85,7 +86,7 @@ func (l *Launcher) claim(ctx context.Context, name string, o machd.StartOptions)
 		}
 		return nil, machine1.Errorf(machine1.ErrMachineExists, "Machine '%s' is being started already, with other options", name)
 	}
-	if run.Err() != nil {
+	if l.starts.over {
 		return nil, errGoing
 	}
 	s := newStart(l, name, o)
@@ -133,8 +134,8 @@ func (l *Launcher) Run(ctx context.Context) error {
 	close(l.starts.ready)
 	l.starts.wg.Go(func() { l.insist(ctx) })
 	l.stopDepended(ctx)
-	// Whoever claims a start now sees that ctx ended, and who did before is counted.
 	l.starts.mu.Lock()
+	l.starts.over = true // who claimed a start before is counted
 	l.starts.mu.Unlock()
 	l.starts.wg.Wait()
 	return nil
