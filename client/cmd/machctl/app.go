@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -83,6 +84,11 @@ func (a *app) connect(ctx context.Context) error {
 func (a *app) connectToAct(ctx context.Context, action string) error {
 	a.action = action
 	if !a.noAskPassword {
+		if os.Geteuid() != 0 {
+			// The password agent dies with the thread that started it. Without
+			// one, a thread that only we may use costs time.
+			runtime.LockOSThread()
+		}
 		started, err := agent.Start()
 		if err != nil {
 			a.ui.notice(err.Error())

@@ -3,13 +3,8 @@
 // package client and prints.
 package main
 
-import (
-	"os"
-	"runtime"
-)
+import "os"
 
 func main() {
-	// The password agent dies with the thread that started it.
-	runtime.LockOSThread()
 	os.Exit(run(os.Args))
 }
