@@ -38,10 +38,11 @@ type holder struct {
 }
 
 func (l *Launcher) newHolder(ctx context.Context, stdio []*os.File, terminal bool) (_ *holder, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a session: %w", err)
 	}
+	_ = unix.SetNonblock(pair[1], true) // only ours: what others get they expect to block
 	h := &holder{ours: os.NewFile(uintptr(pair[1]), "session")}
 	h.handed.Session = os.NewFile(uintptr(pair[0]), "session")
 	defer func() {
@@ -54,7 +55,7 @@ func (l *Launcher) newHolder(ctx context.Context, stdio []*os.File, terminal boo
 		return h, h.openTerminal(ctx, l.cfg.Terminals)
 	}
 	for _, f := range stdio {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+		fd, err := unix.FcntlInt(uintptr(descriptorOf(f)), unix.F_DUPFD_CLOEXEC, 3)
 		if err != nil {
 			return nil, fmt.Errorf("cannot keep a stream: %w", err)
 		}
@@ -112,7 +113,7 @@ func (h *holder) dress(plan *Plan, p properties, line *commandLine, program stri
 			continue
 		}
 		delete(p, stream)
-		p.set(stream+"FileDescriptor", dbus.UnixFD(h.stdio[i].Fd()))
+		p.set(stream+"FileDescriptor", descriptorOf(h.stdio[i]))
 	}
 	if h.tty != nil {
 		console = "interactive"
@@ -129,7 +130,17 @@ func (h *holder) dress(plan *Plan, p properties, line *commandLine, program stri
 		FD   dbus.UnixFD
 		Name string
 	}
-	p.set("ExtraFileDescriptors", []descriptor{{dbus.UnixFD(h.ours.Fd()), "session"}})
+	p.set("ExtraFileDescriptors", []descriptor{{descriptorOf(h.ours), "session"}})
+}
+
+// descriptorOf returns f's descriptor as it is: Fd would have it block, and with
+// it what the caller reads or writes.
+func descriptorOf(f *os.File) (fd dbus.UnixFD) {
+	fd = -1
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(number uintptr) { fd = dbus.UnixFD(number) })
+	}
+	return fd
 }
 
 // keep ends the machine with its caller, and tells him how it ended if nobody

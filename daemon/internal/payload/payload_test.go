@@ -37,6 +37,7 @@ func startFirst(t *testing.T, argv ...string) *first {
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
+	must(t, unix.SetNonblock(pair[1], true)) // as the daemon does
 	theirs := os.NewFile(uintptr(pair[1]), "session")
 	defer theirs.Close()
 	f := &first{exec.Command(os.Args[0], append([]string{Argument}, argv...)...), pair[0], &bytes.Buffer{}}
@@ -118,6 +119,17 @@ func TestOrdersReachTheWholeCommand(t *testing.T) {
 	must(t, err)
 	if o := f.outcome(t); o.Signal != int(unix.SIGTERM) {
 		t.Errorf("got %s", o.Encode())
+	}
+}
+
+// It takes no time of the processor to wait.
+func TestWaitsIdly(t *testing.T) {
+	t.Parallel()
+	f := startFirst(t, "sh", "-c", "sleep 1")
+	f.outcome(t)
+	_ = f.Wait()
+	if used := f.ProcessState.UserTime() + f.ProcessState.SystemTime(); used > 300*time.Millisecond {
+		t.Errorf("it has used %s", used)
 	}
 }
 

@@ -48,6 +48,10 @@ func (s *session) send(o machd.Outcome) {
 func (s *session) obey(command int) {
 	packet := make([]byte, machd.MaxPacket)
 	for {
+		// The daemon has made it not block, for itself.
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}, -1); err == unix.EINTR {
+			continue
+		}
 		n, err := unix.Read(s.fd, packet)
 		if err == unix.EINTR || err == unix.EAGAIN {
 			continue
