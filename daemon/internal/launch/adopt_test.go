@@ -54,17 +54,16 @@ func TestNextDaemonGoesOnWithAStart(t *testing.T) {
 
 func TestNextDaemonTakesBackAStart(t *testing.T) {
 	t.Parallel()
-	stock := machine1.ServiceUnit(name)
 	for what, tt := range map[string]struct {
 		asked, held bool
 		now         *unit.Run
 		want        []string
 	}{
-		// And begun again, for which the look at the template is.
+		// And begun again, for which it is planned.
 		"whose unit was not started": {false, false, nil,
-			[]string{"reset " + itsUnit, "remove db", "look at " + stock, "look at " + blankUnit}},
+			[]string{"reset " + itsUnit, "remove db", "plan"}},
 		"whose unit is not there": {true, false, nil,
-			[]string{"reset " + itsUnit, "remove db", "look at " + stock, "look at " + blankUnit}},
+			[]string{"reset " + itsUnit, "remove db", "plan"}},
 		"whose holder is gone": {true, true, nil, []string{"reset " + itsUnit, "remove db"}},
 		"whose unit failed": {true, false, &unit.Run{State: "failed", Result: "signal"},
 			[]string{"hold " + itsUnit, "reset " + itsUnit, "remove db", "let go of " + itsUnit}},
