@@ -285,3 +285,25 @@ func TestMachdEndsOverVarlink(t *testing.T) {
 		t.Error("it is still listed")
 	}
 }
+
+// A daemon that is killed in the middle of a stop is followed by one that goes
+// on with it.
+func TestMachdStopOutlivesTheDaemon(t *testing.T) {
+	w := watch(t)
+	const name = "stop-outlived"
+	installGuest(t, name)
+	bootWith(t, name, "[Service]\nExecStart=sleep infinity\nExecStop=sleep 1000\nTimeoutStopSec=infinity\n")
+	run(t, "machctl", "start", name)
+	cmd := exec.Command("machctl", "stop", "--timeout=4", name)
+	output := &strings.Builder{}
+	cmd.Stdout, cmd.Stderr = output, output
+	must(t, cmd.Start())
+	time.Sleep(time.Second)
+	run(t, "systemctl", "kill", "--signal=KILL", theService)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("stop ends with %v:\n%s", err, output)
+	}
+	if slices.Contains(w.list(t), name) {
+		t.Error("it is still listed")
+	}
+}
