@@ -1,6 +1,7 @@
 package booted
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +41,15 @@ func TestMachdStartAgain(t *testing.T) {
 		leader = startedAgain(t, w, name, leader, "machctl", "start", name)
 	}
 	for range 3 {
-		run(t, "kill", "-9", run(t, "systemctl", "show", "-P", "MainPID", unit))
+		supervisor := run(t, "systemctl", "show", "-P", "MainPID", unit)
+		run(t, "kill", "-9", supervisor)
+		// Until then it may be running for all that anybody can know.
+		eventually(t, "it is dead", func() error {
+			if observe(t, "kill", "-0", supervisor).Code == 0 {
+				return errors.New("it is there")
+			}
+			return nil
+		})
 		leader = startedAgain(t, w, name, leader, "machctl", "start", name)
 	}
 	observe(t, "machctl", "shell", name, "/bin/systemctl", "reboot") // which ends the shell, too
