@@ -127,6 +127,11 @@ func (s *Set) Start(ctx context.Context, r Request) (Started, error) {
 	if overSSH(r.Machine) {
 		return t.startSSH(ctx)
 	}
+	if r.Machine.Service == nsexec.Nspawn {
+		if err := nsexec.AwaitSetup(ctx, t.leader); err != nil {
+			return Started{}, err
+		}
+	}
 	return t.start(ctx)
 }
 
