@@ -20,7 +20,7 @@ MANDIR     = $(PREFIX)/share/man
 FILES = \
 	755:bin/machd:$(LIBEXECDIR)/machd \
 	755:bin/machctl:$(BINDIR)/machctl \
-	$(foreach f,$(wildcard systemd-units/*.service systemd-units/*.socket),644:$(f):$(UNITDIR)/$(notdir $(f))) \
+	$(foreach f,$(wildcard systemd-units/*.service systemd-units/*.socket systemd-units/*.target),644:$(f):$(UNITDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd-units/generators/*),755:$(f):$(GENERATORS)/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd-units/user/*),644:$(f):$(USERDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard dbus-policy/*.conf),644:$(f):$(BUSDIR)/$(notdir $(f))) \

@@ -85,7 +85,7 @@ func TestMachdGuestIsStoppedInItsBoot(t *testing.T) {
 	})
 	for range 5 {
 		observe(t, "systemctl", "reset-failed", serviceOf(name))
-		run(t, "machctl", "start", name)
+		run(t, "systemctl", "start", serviceOf(name))
 		w.await(t, "MachineNew", name)
 		run(t, "systemctl", "stop", serviceOf(name))
 		w.await(t, "MachineRemoved", name)
@@ -112,7 +112,7 @@ func TestMachdGuestOfAKilledNspawn(t *testing.T) {
 			}
 			return nil
 		})
-		run(t, "machctl", "start", name)
+		run(t, "systemctl", "start", serviceOf(name))
 		wantNewLife(t, w, name, leader)
 	}
 	// Nobody may have seen it end.
@@ -121,7 +121,7 @@ func TestMachdGuestOfAKilledNspawn(t *testing.T) {
 	run(t, "systemctl", "kill", "--signal=KILL", serviceOf(name))
 	eventually(t, "its unit ends", unitIs(t, serviceOf(name), "failed"))
 	run(t, "systemctl", "reset-failed", serviceOf(name))
-	run(t, "machctl", "start", name)
+	run(t, "systemctl", "start", serviceOf(name))
 	wantNewLife(t, w, name, leader)
 	wantNoRefusal(t, name)
 }

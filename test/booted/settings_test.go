@@ -51,7 +51,7 @@ func TestSettingsFilesOfTheWild(t *testing.T) {
 	for _, client := range clients() {
 		observe(t, "systemctl", "reset-failed", serviceOf(name))
 		run(t, client, "start", name)
-		leader := w.properties(t, name)["Leader"]
+		leader, unit := w.properties(t, name)["Leader"], w.properties(t, name)["Unit"].(string)
 		root := fmt.Sprintf("/proc/%v/root", leader)
 		if _, err := os.Stat(filepath.Join(root, "mnt/srv/seen-inside")); err != nil {
 			t.Errorf("%s: the folder is not bound: %v", client, err)
@@ -69,12 +69,12 @@ func TestSettingsFilesOfTheWild(t *testing.T) {
 		if links := w.properties(t, name)["NetworkInterfaces"].([]int32); len(links) != 1 {
 			t.Errorf("%s: its links are %v", client, links)
 		}
-		log := run(t, "journalctl", "-q", "-o", "cat", "-u", serviceOf(name))
+		log := run(t, "journalctl", "-q", "-o", "cat", "-u", unit)
 		if !strings.Contains(log, "NoSuchKey") {
 			t.Errorf("%s: nobody says that a key is unknown:\n%s", client, log)
 		}
 		run(t, client, "poweroff", name)
-		eventually(t, "it is off", unitIs(t, serviceOf(name), "inactive"))
+		eventually(t, "it is off", unitIs(t, unit, "inactive"))
 	}
 	if now, err := os.ReadFile(file); err != nil || string(now) != asFound {
 		t.Errorf("the file is another one, %v:\n%s", err, now)

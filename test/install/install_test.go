@@ -52,7 +52,7 @@ func TestUninstallRemovesWhatInstallInstalled(t *testing.T) {
 		before := files(t, dir)
 		run(t, "install", dir, "PREFIX="+prefix)
 		installed := files(t, dir)
-		for _, want := range []string{"libexec/machd", "bin/machctl", "lib/systemd/system/machd.service", "lib/systemd/system/machd.socket",
+		for _, want := range []string{"libexec/machd", "bin/machctl", "lib/systemd/system/machd.service", "lib/systemd/system/machd.socket", "lib/systemd/system/machd.target",
 			"lib/systemd/system/machine@.service", "lib/systemd/system-generators/machd-generator",
 			"lib/systemd/user/machd.service", "lib/systemd/user/machd.socket",
 			"share/dbus-1/system.d/org.machd.machine1.conf", "share/polkit-1/actions/machd.policy"} {

@@ -155,10 +155,9 @@ KillSignal=SIGRTMIN+3
 FileDescriptorStoreMax=3
 `
 
-// ofOurs are the properties that a unit of ours has beyond the stock one. PID 1
-// shows systemd-machined.service by the name of the file that it stands for.
+// ofOurs are the properties that a unit of ours has beyond the stock one.
 var ofOurs = map[string]func(name string) any{
-	"After":          func(string) any { return []string{"machd.service"} },
+	"After":          func(string) any { return []string{"machd.target"} },
 	"Before":         func(name string) any { return []string{machineUnit(name)} },
 	"CollectMode":    func(string) any { return "inactive-or-failed" },
 	"ExecStopPostEx": func(name string) any { return []command{removeExport(name)} },

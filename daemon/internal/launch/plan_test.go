@@ -108,7 +108,7 @@ func TestAPlanHasWhatTheTemplateHas(t *testing.T) {
 	}
 	for name, want := range map[string]any{
 		"TasksMax": uint64(16384), "Slice": "own.slice", "AddRef": true, "CollectMode": "inactive-or-failed", "IOWeight": uint64(7),
-		"After": []string{"network.target", "systemd-machined.service"}, "Requires": []string{}, "Before": []string{"machine@m.service"},
+		"After": []string{"network.target", "machd.target"}, "Requires": []string{}, "Before": []string{"machine@m.service"},
 		"ExecStopPostEx": []command{removeExport("m")}, "RefuseManualStop": true, "Restart": "always", "TimeoutStopUSec": uint64(60_000_000),
 		"LimitNOFILE": uint64(2), "MainPID": nil, "FragmentPath": nil, "JobTimeoutUSec": nil,
 	} {

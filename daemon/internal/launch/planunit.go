@@ -51,7 +51,7 @@ func (plan *Plan) moveToSlice(p properties) {
 func (plan *Plan) ownProperties(p properties) {
 	p.set("AddRef", true)
 	p.set("CollectMode", "inactive-or-failed")
-	p.add("After", "systemd-machined.service")
+	p.add("After", "machd.target")
 	p.add("Before", machineUnit(plan.Name))
 	if plan.VM {
 		return

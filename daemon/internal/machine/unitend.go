@@ -136,7 +136,10 @@ func (a *awaitedEnd) get(ctx context.Context) unitEnd {
 	if a == nil {
 		return unitEnd{}
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.wait)
+	a.of.mu.Lock()
+	wait := a.wait
+	a.of.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	select {
 	case <-a.over:
