@@ -235,7 +235,7 @@ func TestMachdMachinesInTheirOrder(t *testing.T) {
 		t.Errorf("the service of the host has seen %q", got)
 	}
 	wantNoRefusal(t, db)
-	if left := observe(t, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "machine*", "systemd-nspawn@*").Stdout; left != "" {
+	if left := observe(t, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "machine*order*", "systemd-nspawn@order*").Stdout; left != "" {
 		t.Errorf("failed:\n%s", left)
 	}
 }

@@ -17,8 +17,10 @@ package inside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,10 +56,28 @@ var errGone = fmt.Errorf("the machine is gone: %w", unix.ESRCH)
 // orGone returns err, unless its cause is that the machine is gone: what is
 // missed of a dead leader first is a matter of chance.
 func orGone(leader *proc.PIDFD, err error) error {
-	if err == nil || leader == nil || leader.Alive() {
+	if err == nil || leader == nil || leader.Alive() && !diesSoon(leader, err) {
 		return err
 	}
 	return errGone
+}
+
+// dying is more than it takes from when a process has lost its namespaces until
+// it counts as dead.
+const dying = 50 * time.Millisecond
+
+// diesSoon waits for the end of a leader of which err says that it may have lost
+// its mount namespace already.
+func diesSoon(leader *proc.PIDFD, err error) bool {
+	if !errors.Is(err, unix.EINVAL) {
+		return false
+	}
+	for begun := time.Now(); time.Since(begun) < dying; time.Sleep(time.Millisecond) {
+		if !leader.Alive() {
+			return true
+		}
+	}
+	return false
 }
 
 func openRoot(leader *proc.PIDFD) (*os.File, error) {

@@ -55,17 +55,20 @@ func (p *peer) Close() error { return p.conn.Close() }
 // more calls, all in one go: the answers are read after.
 func (p *peer) enter(ctx context.Context, more ...dbus.Message) error {
 	return p.during(ctx, func() error {
-		if err := p.sayHello(); err != nil {
-			return err
-		}
 		first := p.serial + 1
+		sent := p.sayHello()
 		for _, m := range append([]dbus.Message{methodCall(busDaemon, busDaemon.Name, "Hello")}, more...) {
-			if err := p.send(m); err != nil {
-				return err
+			if sent == nil {
+				sent = p.send(m)
 			}
 		}
+		// A bus that refuses us may have hung up before all was sent, but says so
+		// first.
 		if err := p.readGreeting(); err != nil {
 			return err
+		}
+		if sent != nil {
+			return sent
 		}
 		_, err := p.readAnswers(first)
 		return err
