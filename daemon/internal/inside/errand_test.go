@@ -225,7 +225,7 @@ func TestErrandForAShell(t *testing.T) {
 	if !errors.Is(err, machine1.ErrAccessDenied) || err.Error() != "No ?[31mway." {
 		t.Errorf("got %v, want the manager's name and text", err)
 	}
-	big := inside.Shell{Path: "/bin/true", Args: []string{"true", strings.Repeat("\x01", 1<<20)}}
+	big := inside.Shell{Path: "/bin/true", Args: []string{"true", strings.Repeat("\x01", 1<<18)}}
 	if p, err := g.StartShell(t.Context(), m.leader, "m", big); err != nil {
 		t.Errorf("a large command line: %v", err)
 	} else {
