@@ -48,7 +48,7 @@ func TestMachdGuestRestartsTenTimes(t *testing.T) {
 		}
 	}
 	// From inside, by the client, and together with the daemon.
-	run(t, "machctl", "shell", name, "/bin/systemctl", "reboot")
+	observe(t, "machctl", "shell", name, "/bin/systemctl", "reboot") // which may end it
 	leader = wantNewLife(t, w, name, leader)
 	eventually(t, "it is up again", unitIs(t, serviceOf(name), "active"))
 	run(t, "machctl", "reboot", name)
@@ -121,6 +121,7 @@ func TestMachdGuestOfAKilledNspawn(t *testing.T) {
 	run(t, "systemctl", "kill", "--signal=KILL", serviceOf(name))
 	eventually(t, "its unit ends", unitIs(t, serviceOf(name), "failed"))
 	run(t, "systemctl", "reset-failed", serviceOf(name))
+	run(t, "machctl", "list") // the next daemon finds what is left
 	run(t, "systemctl", "start", serviceOf(name))
 	wantNewLife(t, w, name, leader)
 	wantNoRefusal(t, name)
