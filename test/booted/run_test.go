@@ -398,7 +398,7 @@ func TestMachdRunManyAtOnce(t *testing.T) {
 	if left := goroutines(t, w); left > fresh {
 		t.Errorf("it has %d goroutines, had %d at its start", left, fresh)
 	}
-	left, err := filepath.Glob(guests + "/.#*")
+	left, err := filepath.Glob(guests + "/.#machd-run-*")
 	must(t, err)
 	if len(left) > 0 {
 		t.Errorf("there is %q", left)

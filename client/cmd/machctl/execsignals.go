@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,7 +49,11 @@ func pass(running *client.Execution, s os.Signal) {
 	}
 }
 
-// begin starts the command. A signal that comes before it has begun ends us.
+// beginning is how long a signal waits for a command that is just being begun:
+// it may run already, and we have yet to hear of it.
+const beginning = time.Second
+
+// begin starts the command. A signal that comes well before it has begun ends us.
 func (a *app) begin(ctx context.Context, signals execSignals, command client.ExecCommand, run runner) (running *client.Execution, err error) {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
@@ -60,8 +65,9 @@ func (a *app) begin(ctx context.Context, signals execSignals, command client.Exe
 	select {
 	case <-begun:
 	case s := <-signals:
-		cancel()
+		patience := time.AfterFunc(beginning, cancel)
 		<-begun
+		patience.Stop()
 		if err == nil {
 			pass(running, s)
 		} else if s, ok := s.(unix.Signal); ok {

@@ -60,20 +60,34 @@ func (a *app) shell(ctx context.Context, args []string) error {
 	return withPathHint(name, words, err)
 }
 
-// openShell has machd run the shell, who can tell how it ends. systemd-machined
-// cannot, and who calls us machinectl does not ask.
+// openShell has the command run by machd, who can tell how it ends. systemd-machined
+// cannot, and who calls us machinectl does not ask. A shell that somebody works
+// in is opened the stock way: it does not end with the daemon, which may be
+// restarted at any time, and he sees himself how it ends.
 func (a *app) openShell(ctx context.Context, name, user string, words []string) (session, error) {
-	if !a.stock {
-		command := client.ExecCommand{Args: words, User: user, Env: a.shellEnvironment(), Terminal: true, Login: true}
-		command.Rows, command.Columns = ptyfwd.Size(os.Stdout)
-		running, err := a.client.Exec(ctx, name, command)
-		if err == nil {
-			return session{running.Terminal, running}, nil
+	switch {
+	case a.stock:
+		return a.openLastingShell(ctx, name, user, words)
+	case len(words) == 0 && a.ui.isTerminal():
+		s, err := a.openLastingShell(ctx, name, user, words)
+		if !errors.Is(err, machine1.ErrFileNotFound) {
+			return s, err
 		}
-		if !errors.Is(err, machine1.ErrNotSupported) {
-			return session{}, err
-		}
+		// There is no service manager to run it.
 	}
+	command := client.ExecCommand{Args: words, User: user, Env: a.shellEnvironment(), Terminal: true, Login: true}
+	command.Rows, command.Columns = ptyfwd.Size(os.Stdout)
+	running, err := a.client.Exec(ctx, name, command)
+	if errors.Is(err, machine1.ErrNotSupported) {
+		return a.openLastingShell(ctx, name, user, words)
+	}
+	if err != nil {
+		return session{}, err
+	}
+	return session{running.Terminal, running}, nil
+}
+
+func (a *app) openLastingShell(ctx context.Context, name, user string, words []string) (session, error) {
 	command := client.Command{User: user, Env: a.shellEnvironment()}
 	if len(words) > 0 {
 		command.Path = words[0]
