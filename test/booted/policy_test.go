@@ -57,8 +57,8 @@ func TestMachdLetsUsersAskForEverything(t *testing.T) {
 		{machine1.ObjectPath, machine1.ManagerInterface, 42},
 		{machine1.MachinePath(machine1.Host), machine1.MachineInterface, 15},
 		{machine1.ImagePath(machine1.Host), machine1.ImageInterface, 9},
-		{machine1.ObjectPath, machd1.ManagerInterface, 5},
-		{machine1.MachinePath(machine1.Host), machd1.MachineInterface, 4},
+		{machine1.ObjectPath, machd1.ManagerInterface, 14},
+		{machine1.MachinePath(machine1.Host), machd1.MachineInterface, 9},
 	} {
 		target := bus.Target{Name: machine1.BusName, Path: c.path}
 		methods := methodsOf(t, w.conn, target, c.iface)
@@ -123,6 +123,7 @@ var defaults = map[string]string{
 	"org.freedesktop.machine1.create-machine": "auth_admin_keep", "org.freedesktop.machine1.register-machine": "yes",
 	"org.freedesktop.machine1.manage-images": "auth_admin_keep", "org.freedesktop.machine1.inspect-images": "auth_admin_keep",
 	"org.machd.bind": "auth_admin_keep", "org.machd.copy": "auth_admin_keep", "org.machd.manage-images": "auth_admin_keep",
+	"org.machd.start": "auth_admin_keep", "org.machd.stop": "auth_admin_keep", "org.machd.exec": "auth_admin_keep", "org.machd.set-limits": "auth_admin_keep",
 }
 
 func TestMachdPolkitKnowsEveryAction(t *testing.T) {

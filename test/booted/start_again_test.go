@@ -71,7 +71,6 @@ func TestMachdStartAgain(t *testing.T) {
 // The same of the stock unit, which nobody waits for to be ready: its system is
 // stopped in the middle of its boot.
 func TestMachdRestartInTheBootOfAStockUnit(t *testing.T) {
-	t.Parallel()
 	w := watch(t)
 	const name = "ghost-stock"
 	copyImage(t, "c8-ns", name)

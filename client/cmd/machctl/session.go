@@ -66,7 +66,8 @@ func (a *app) shell(ctx context.Context, args []string) error {
 // restarted at any time, and he sees himself how it ends.
 func (a *app) openShell(ctx context.Context, name, user string, words []string) (session, error) {
 	switch {
-	case a.stock:
+	case a.stock, a.user:
+		// A user's daemon enters machines with ids of their own this way only.
 		return a.openLastingShell(ctx, name, user, words)
 	case len(words) == 0 && a.ui.isTerminal():
 		s, err := a.openLastingShell(ctx, name, user, words)
