@@ -91,9 +91,9 @@ func TestMachdHistorySaysHowContainersEnded(t *testing.T) {
 			run(t, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", unit)
 		}, "signal killed 9"},
 		{"past-terminated", "exec sleep infinity", nil, func(t *testing.T, w *watcher, name, _ string) {
-			// Its init takes no notice of what nspawn sends at first.
-			go exec.Command("systemctl", "kill", "--signal=KILL", name+"-by-hand.service").Run()
 			run(t, "machctl", "terminate", "--no-wait", name)
+			// Its init takes no notice of what nspawn sends at first.
+			run(t, "systemctl", "kill", "--signal=KILL", name+"-by-hand.service")
 		}, "signal killed 9 terminated"},
 		{"past-forgotten", "sleep infinity", nil, func(t *testing.T, w *watcher, name, _ string) {
 			must(t, w.call(t, "UnregisterMachine", []any{name}))

@@ -102,7 +102,7 @@ func TestMachdTellsOfStarts(t *testing.T) {
 	run(t, "machctl", "start", "--no-wait", name, "--no-boot", "--", "sleep", "infinity")
 	w.awaitSignal(t, machd1.ManagerInterface+".MachineReady", name, machine1.MachinePath(name))
 	run(t, "machctl", "terminate", name)
-	run(t, "machctl", "start", "--no-wait", name, "--no-boot", "--", "false")
+	run(t, "machctl", "start", "--no-wait", name, "--no-boot", "--", "/no/such")
 	w.awaitSignal(t, machd1.ManagerInterface+".MachineFailed", name, transientOf(name),
 		transientOf(name)+` failed with result "exit-code", exit status 1`)
 }
