@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
+
+	"github.com/machd/machd/pkg/bus/gate"
 )
 
 // DialSocket connects to the first address of the list that answers, and says
@@ -30,37 +31,15 @@ func DialSocket(ctx context.Context, addresses string) (*net.UnixConn, error) {
 }
 
 // socketNames returns the sockets that a bus address list names, as package
-// net spells them: abstract ones begin with '@'.
+// net spells them.
 func socketNames(addresses string) ([]string, error) {
 	var names []string
 	for address := range strings.SplitSeq(addresses, ";") {
-		name, err := socketName(address)
+		name, err := gate.SocketName(address)
 		if err != nil {
 			return nil, err
 		}
 		names = append(names, name)
 	}
 	return names, nil
-}
-
-func socketName(address string) (string, error) {
-	params, ok := strings.CutPrefix(address, "unix:")
-	if !ok {
-		return "", fmt.Errorf("%q is no address of a unix socket", address)
-	}
-	for param := range strings.SplitSeq(params, ",") {
-		key, value, _ := strings.Cut(param, "=")
-		// D-Bus escapes as URLs do, but '+' stands for itself, as in a URL's path.
-		value, err := url.PathUnescape(value)
-		if err != nil {
-			return "", fmt.Errorf("%q is no bus address: %w", address, err)
-		}
-		switch key {
-		case "path":
-			return value, nil
-		case "abstract":
-			return "@" + value, nil
-		}
-	}
-	return "", fmt.Errorf("%q names neither a path nor an abstract socket", address)
 }

@@ -16,7 +16,7 @@ var errNoSocket = errors.New("not the address of a unix socket")
 func dialSocket(ctx context.Context, addresses string) (*net.UnixConn, error) {
 	var errs []error
 	for address := range strings.SplitSeq(addresses, ";") {
-		name, err := socketName(address)
+		name, err := SocketName(address)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -32,15 +32,16 @@ func dialSocket(ctx context.Context, addresses string) (*net.UnixConn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// socketName returns the socket of a bus address as package net spells it:
+// SocketName returns the socket of a bus address as package net spells it:
 // abstract ones begin with '@'.
-func socketName(address string) (string, error) {
+func SocketName(address string) (string, error) {
 	params, ok := strings.CutPrefix(address, "unix:")
 	if !ok {
 		return "", fmt.Errorf("%q: %w", address, errNoSocket)
 	}
 	for param := range strings.SplitSeq(params, ",") {
 		key, value, _ := strings.Cut(param, "=")
+		// D-Bus escapes as URLs do, but '+' stands for itself, as in a URL's path.
 		value, err := url.PathUnescape(value)
 		if err != nil {
 			return "", fmt.Errorf("cannot understand the bus address %q: %w", address, err)

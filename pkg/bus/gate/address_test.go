@@ -1,4 +1,4 @@
-package bus
+package gate
 
 import "testing"
 
@@ -20,7 +20,7 @@ func TestSocketNamesComeFromBusAddresses(t *testing.T) {
 		"unix:abstract=,path=/ignored":           "@",
 		"unix:path=/run/user/1000/bus,guid=abcd": "/run/user/1000/bus",
 	} {
-		if got, err := socketName(address); got != want || (err != nil) != (want == "") {
+		if got, err := SocketName(address); got != want || (err != nil) != (want == "") {
 			t.Errorf("%q: got %q, %v", address, got, err)
 		}
 	}
