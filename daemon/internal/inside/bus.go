@@ -37,6 +37,11 @@ func (g *Guard) dialBus(ctx context.Context, leader *proc.PIDFD, more ...dbus.Me
 	if err != nil {
 		return nil, err
 	}
+	return greet(ctx, conn, more)
+}
+
+// greet says hello on conn, which it takes over, and makes more calls.
+func greet(ctx context.Context, conn net.Conn, more []dbus.Message) (*peer, error) {
 	p := newPeer(conn)
 	if err := p.enter(ctx, more...); err != nil {
 		p.Close()

@@ -124,12 +124,7 @@ func (g *Guard) dialExec(ctx context.Context, leader *proc.PIDFD, more ...dbus.M
 	if err != nil {
 		return nil, err
 	}
-	p := newPeer(conn)
-	if err := p.enter(ctx, more...); err != nil {
-		p.Close()
-		return nil, err
-	}
-	return p, nil
+	return greet(ctx, conn, more)
 }
 
 // Unit returns the unit's name.

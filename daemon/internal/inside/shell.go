@@ -118,3 +118,22 @@ func validVariable(name string) bool {
 	}
 	return true
 }
+
+// LastOfEach leaves the last assignment to each variable. D-Bus refuses
+// repeated ones, and programs take either.
+//
+// Reference: json-util.c, json_dispatch_strv_environment.
+func LastOfEach(environment []string) []string {
+	var list []string
+	place := map[string]int{}
+	for _, assignment := range environment {
+		name, _, _ := strings.Cut(assignment, "=")
+		if i, again := place[name]; again {
+			list[i] = assignment
+			continue
+		}
+		place[name] = len(list)
+		list = append(list, assignment)
+	}
+	return list
+}

@@ -163,7 +163,7 @@ func send(conn *net.UnixConn, e Entry) error {
 func orderOf(e Entry) order {
 	c, a := e.Command, e.Account
 	if e.SSH.Address != "" {
-		s := spec{Args: c.Args, Env: lastOfEach(c.Environment), Directory: c.Directory, Terminal: c.Terminal != nil}
+		s := spec{Args: c.Args, Env: inside.LastOfEach(c.Environment), Directory: c.Directory, Terminal: c.Terminal != nil}
 		if c.Shell {
 			s.Args = nil
 		}
@@ -192,7 +192,7 @@ func environment(a inside.Account, wanted []string) []string {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + a.Home, "USER=" + a.Name, "LOGNAME=" + a.Name, "SHELL=" + a.Shell,
 	}
-	return lastOfEach(append(list, wanted...))
+	return inside.LastOfEach(append(list, wanted...))
 }
 
 // inMemory returns v as a file.

@@ -88,18 +88,3 @@ func (s *spec) readStatus(leader *proc.PIDFD) error {
 	}
 	return nil
 }
-
-// lastOfEach leaves the last assignment to each variable.
-func lastOfEach(environment []string) (list []string) {
-	place := map[string]int{}
-	for _, assignment := range environment {
-		name, _, _ := strings.Cut(assignment, "=")
-		if i, again := place[name]; again {
-			list[i] = assignment
-			continue
-		}
-		place[name] = len(list)
-		list = append(list, assignment)
-	}
-	return list
-}

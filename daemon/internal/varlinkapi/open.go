@@ -97,7 +97,7 @@ func shellOf(in varlink.Object) (inside.Shell, error) {
 		User:        in.String("user"),
 		Path:        in.String("path"),
 		Args:        in.Strings("args"),
-		Environment: lastOfEach(in.Strings("environment")),
+		Environment: inside.LastOfEach(in.Strings("environment")),
 	}.Normalize()
 }
 
@@ -118,27 +118,8 @@ func isEnvironment(v any) bool {
 	for _, assignment := range v.([]any) {
 		list = append(list, assignment.(string))
 	}
-	_, err := inside.Shell{Environment: lastOfEach(list)}.Normalize()
+	_, err := inside.Shell{Environment: inside.LastOfEach(list)}.Normalize()
 	return err == nil
-}
-
-// lastOfEach leaves the last assignment to each variable. D-Bus refuses
-// repeated ones.
-//
-// Reference: json-util.c, json_dispatch_strv_environment.
-func lastOfEach(environment []string) []string {
-	var list []string
-	place := map[string]int{}
-	for _, assignment := range environment {
-		name, _, _ := strings.Cut(assignment, "=")
-		if i, again := place[name]; again {
-			list[i] = assignment
-			continue
-		}
-		place[name] = len(list)
-		list = append(list, assignment)
-	}
-	return list
 }
 
 // enter returns the process whose namespaces are those of m, nil for the host.

@@ -65,7 +65,7 @@ type execAnswer struct {
 // ownExec makes the pipes itself: what comes with a call has no descriptors.
 func ownExec(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	options := machd.ExecOptions{
-		User: c.In.String("user"), Directory: c.In.String("directory"), Environment: lastOfEach(c.In.Strings("environment")),
+		User: c.In.String("user"), Directory: c.In.String("directory"), Environment: inside.LastOfEach(c.In.Strings("environment")),
 		Terminal: c.In.Bool("terminal"), Rows: uint16(c.In.Uint("rows")), Columns: uint16(c.In.Uint("columns")), Login: c.In.Bool("login"),
 	}
 	command, err := inside.Command{
