@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/task"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -27,12 +28,12 @@ const (
 type insistence struct {
 	mu      sync.Mutex
 	carried map[string]string // machines, by unit
-	looked  map[string]bool   // units that are being looked after; true: look again
 	changed chan string       // units that may be stopping
+	looks   task.Looks        // at them
 }
 
 func newInsistence() *insistence {
-	return &insistence{carried: map[string]string{}, looked: map[string]bool{}, changed: make(chan string, 256)}
+	return &insistence{carried: map[string]string{}, changed: make(chan string, 256)}
 }
 
 // machineEvent does not block.
@@ -52,19 +53,13 @@ func (i *insistence) machineEvent(e machine.Event) {
 
 // unitChanged does not block. A change that is lost is followed by others.
 func (i *insistence) unitChanged(unit string) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if _, busy := i.looked[unit]; busy {
-		i.looked[unit] = true
-		return
-	}
-	if _, ok := i.carried[unit]; !ok {
+	if _, ok := i.machineOf(unit); !ok || !i.looks.Begin(unit) {
 		return
 	}
 	select {
 	case i.changed <- unit:
-		i.looked[unit] = false
 	default:
+		i.looks.Drop(unit)
 	}
 }
 
@@ -73,18 +68,6 @@ func (i *insistence) machineOf(unit string) (name string, ok bool) {
 	defer i.mu.Unlock()
 	name, ok = i.carried[unit]
 	return name, ok
-}
-
-// done reports whether the look is over; if not, one more is due.
-func (i *insistence) done(unit string) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.looked[unit] {
-		i.looked[unit] = false
-		return false
-	}
-	delete(i.looked, unit)
-	return true
 }
 
 // insist asks containers again whose units are being stopped, until ctx ends.
@@ -97,7 +80,7 @@ func (l *Launcher) insist(ctx context.Context) {
 			return
 		case unit := <-l.insistence.changed:
 			wg.Go(func() {
-				for again := true; again && ctx.Err() == nil; again = !l.insistence.done(unit) {
+				for again := true; again && ctx.Err() == nil; again = !l.insistence.looks.End(unit) {
 					l.insistOn(ctx, unit)
 				}
 			})

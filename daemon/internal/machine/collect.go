@@ -34,7 +34,7 @@ func (m *Manager) collect(name string) {
 	if seen, ok := m.View().Get(name); !ok || seen.ScopeJob == "" && alive(seen.Leader) {
 		return
 	}
-	if !m.work.beginCheck(name) {
+	if !m.work.checks.Begin(name) {
 		return
 	}
 	m.work.do(func(ctx context.Context) {
@@ -45,7 +45,7 @@ func (m *Manager) collect(name string) {
 				}
 				retry = min(2*retry, retryLast)
 			}
-			if m.work.endCheck(name) {
+			if m.work.checks.End(name) {
 				return
 			}
 		}

@@ -3,6 +3,8 @@ package machine
 import (
 	"context"
 	"sync"
+
+	"github.com/machd/machd/daemon/internal/task"
 )
 
 // work is what has to be done outside of any call: watching leaders, waiting
@@ -10,16 +12,16 @@ import (
 // time; it is done, each piece that may take long in a goroutine of its own,
 // while run runs, so one that is stuck holds up no other, and none outlives run.
 type work struct {
-	wake chan struct{} // capacity 1
+	wake   chan struct{} // capacity 1
+	checks task.Looks    // at machines
 
 	mu      sync.Mutex
 	waiting []func(context.Context)
 	brief   []func()
-	checks  map[string]bool // machines being looked at; true: look again
 }
 
 func newWork() *work {
-	return &work{wake: make(chan struct{}, 1), checks: map[string]bool{}}
+	return &work{wake: make(chan struct{}, 1)}
 }
 
 // run does the work until ctx ends, and waits for all that was begun.
@@ -72,26 +74,4 @@ func (w *work) take() (tasks []func(context.Context), brief []func()) {
 	tasks, brief = w.waiting, w.brief
 	w.waiting, w.brief = nil, nil
 	return tasks, brief
-}
-
-// beginCheck reports whether the caller is to look at the machine called name.
-// If somebody is at it, he will look once more instead.
-func (w *work) beginCheck(name string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, busy := w.checks[name]
-	w.checks[name] = busy
-	return !busy
-}
-
-// endCheck reports whether the look is over; if not, one more is due.
-func (w *work) endCheck(name string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.checks[name] {
-		w.checks[name] = false
-		return false
-	}
-	delete(w.checks, name)
-	return true
 }
