@@ -287,7 +287,7 @@ func TestExecLeavesNoDescriptors(t *testing.T) {
 	// The daemon of the test closes its own copies a little later.
 	deadline := time.Now().Add(30 * time.Second)
 	for open() > before+5 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // nobody tells when it has
 	}
 	if after := open(); after > before+5 {
 		t.Errorf("%d descriptors are open, before %d", after, before)

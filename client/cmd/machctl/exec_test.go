@@ -72,7 +72,7 @@ func awaitFile(t *testing.T, path, want string) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited for %q in %s: %q, %v", want, path, text, err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // a file tells nobody that it comes
 	}
 }
 
@@ -158,7 +158,7 @@ func TestASignalThatWeIgnoreIsNotPassedOn(t *testing.T) {
 	}
 	defer startReady(t, cmd).Close()
 	cmd.Process.Signal(syscall.SIGHUP)
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // what is ignored leaves no trace to wait for
 	io.WriteString(in, "x\n")
 	wantExit(t, cmd, 4)
 }

@@ -143,7 +143,9 @@ func (c *child) clone(args *cloneArgs) (uintptr, syscall.Errno) {
 }
 
 // run is all that the child does. No other thread exists in it: it must not
-// allocate, take locks, or grow its stack, so it makes system calls only.
+// allocate, take locks, or grow its stack, so it makes system calls only. It is
+// one function because calls among functions that may not grow the stack have
+// to fit into the little that there always is.
 //
 //go:noinline
 //go:norace
