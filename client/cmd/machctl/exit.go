@@ -54,7 +54,8 @@ exec, run and shell exit with the command's own status:
   127  There is no such command in the machine.
   128+N  Signal N killed the command, or ended the shell's session as above.
 
-With systemd-machined a shell's status is not told: 0 says that it was run.
+The status of a shell on a terminal is not told, nor with machctl --user or
+systemd-machined that of a command in one: 0 says that it was run.
 Called as machinectl, the command exits with 0 or 1 only.
 `
 

@@ -43,8 +43,8 @@ with the machine, and outlives a restart of machd.`
 	shellHelp = `Without COMMAND, a shell of USER is run, of root if there is no USER; without
 NAME, on the host. What follows NAME belongs to the command, options too. Type
 ^] three times within a second to leave. The exit status is the command's, as
-exec has it; systemd-machined does not tell it, and it is 0 then. A shell on a
-terminal outlives a restart of machd, and leaves 0.`
+exec has it; systemd-machined does not tell it, nor machd with --user, and it is
+0 then. A shell on a terminal outlives a restart of machd, and leaves 0.`
 
 	stopHelp = `The machine's init is asked to shut down; what has not ended after 90 s, or
 --timeout, has its unit stopped, and is killed if that takes longer than 15 s, or
