@@ -60,6 +60,9 @@ const (
 
 	capVersion3 = 0x20080522
 	lastCap     = 63
+
+	lastSignal    = 64
+	signalSetSize = lastSignal / 8 // bytes
 )
 
 // A child is all that a command is made of, in a form that needs no memory.
@@ -79,6 +82,7 @@ type child struct {
 	limits             []limit
 	groups             []uint32
 	uid, gid           uint32
+	byDefault          [4]uint64 // the kernel's struct sigaction: by default
 	capHeader          [2]uint32 // version, pid
 	capData            [6]uint32 // effective, permitted, inheritable, twice
 	mishap             mishap
@@ -159,7 +163,10 @@ func (c *child) run() {
 			goto failed
 		}
 	}
-	// Nothing of ours: groups, keys, session.
+	// Nothing of ours: ignored signals, groups, keys, session.
+	for i := 1; i <= lastSignal; i++ {
+		syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(i), uintptr(unsafe.Pointer(&c.byDefault)), 0, signalSetSize, 0, 0)
+	}
 	syscall.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0)
 	at = stageNamespaces
 	if _, _, e = syscall.RawSyscall(unix.SYS_SETNS, uintptr(c.leader), c.namespaces, 0); e != 0 {
