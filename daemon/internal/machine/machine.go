@@ -118,6 +118,10 @@ type life struct {
 	gone   chan struct{} // closed once the registry has forgotten the machine
 	cause  error         // why it is gone, nil if by itself; valid once gone is closed
 
+	// terminating says that it is being told to end. It may do so before its
+	// state says that.
+	terminating atomic.Bool
+
 	// ids are the maps of users and of groups as they were last read.
 	ids [2]atomic.Pointer[readMap]
 }

@@ -55,6 +55,7 @@ func endingOfLeader(s unix.WaitStatus) machd.Ending {
 // books, as soon as it is known. end is its unit's. It takes over both that and
 // the leader.
 func (m *Manager) tellEnding(last Machine, end *awaitedEnd) {
+	last.Stopping = last.Stopping || last.life.terminating.Load()
 	if alive(last.Leader) {
 		last.Leader.Close()
 		end.forget()

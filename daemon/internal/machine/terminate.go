@@ -38,7 +38,7 @@ func (m *Manager) Unregister(ctx context.Context, name string) error {
 // In a unit that is not the registrant's it is the leader that gets the signal.
 //
 // Reference: machine.c, machine_stop.
-func (m *Manager) Terminate(ctx context.Context, name string) error {
+func (m *Manager) Terminate(ctx context.Context, name string) (err error) {
 	seen, err := m.find(name)
 	if err != nil {
 		return err
@@ -49,6 +49,12 @@ func (m *Manager) Terminate(ctx context.Context, name string) error {
 	if err := m.checkProtection(ctx, seen); err != nil {
 		return err
 	}
+	seen.life.terminating.Store(true)
+	defer func() {
+		if err != nil {
+			seen.life.terminating.Store(seen.Stopping)
+		}
+	}()
 	change := func(now *Machine) { now.Stopping = true }
 	switch {
 	case seen.OwnsUnit():
