@@ -128,6 +128,7 @@ func serve(ctx context.Context, self instance) error {
 	if err := machines.Restore(ctx); err != nil {
 		return err
 	}
+	launcher.Restore(ctx)
 	sockets, err := varlinkSockets(self.sockets, log)
 	if err != nil {
 		return err

@@ -57,6 +57,7 @@ type Launcher struct {
 	ended   *ended
 
 	insistence *insistence
+	restored   restored
 }
 
 // New returns a launcher.

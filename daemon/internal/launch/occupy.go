@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,10 +50,21 @@ func (l *Launcher) vacate(ctx context.Context, lock *imagelock.Lock, unit string
 	}
 }
 
-// sweepThrowaways removes what the machines of an earlier daemon, or of an
-// earlier boot, have left of their roots, and has nobody change the images of
-// those that live.
-func (l *Launcher) sweepThrowaways(ctx context.Context) {
+// restored is what Restore has found, for Run.
+type restored struct {
+	left  []throwaway.Place
+	inUse map[string]*imagelock.Lock // on images, by the unit that reads one
+}
+
+// restoreLimit is how long PID 1 may take to tell of one unit.
+const restoreLimit = 5 * time.Second
+
+// Restore looks for the roots of an earlier daemon's machines, or of an earlier
+// boot's, and has nobody change the images of those that live. It must be over
+// before anybody can ask for such a change. Run removes what is left of the
+// others.
+func (l *Launcher) Restore(ctx context.Context) {
+	l.restored.inUse = map[string]*imagelock.Lock{}
 	entries, _ := os.ReadDir(l.cfg.Pool) // it need not be there
 	for _, e := range entries {
 		name, ok := throwaway.IsDir(e.Name())
@@ -60,15 +72,34 @@ func (l *Launcher) sweepThrowaways(ctx context.Context) {
 			continue
 		}
 		place, unit := throwaway.Place{Pool: l.cfg.Pool, Machine: name}, transientUnit(name)
-		switch over, err := l.awaitOver(ctx, unit, 0); {
-		case err != nil:
-			l.cfg.Log.Warn("Cannot tell whether a root that was to be thrown away is in use.", "path", place.Dir(), "error", err)
-		case over:
-			l.starts.wg.Go(func() { l.discard(ctx, place) })
-		default:
-			l.occupyAgain(ctx, place, unit)
+		if l.hasEnded(ctx, unit) {
+			l.restored.left = append(l.restored.left, place)
+		} else {
+			l.occupyAgain(place, unit)
 		}
 	}
+}
+
+// hasEnded takes a unit that PID 1 does not tell of for one that lives.
+func (l *Launcher) hasEnded(ctx context.Context, unit string) bool {
+	ctx, cancel := context.WithTimeout(ctx, restoreLimit)
+	defer cancel()
+	over, err := l.awaitOver(ctx, unit, 0)
+	if err != nil {
+		l.cfg.Log.Warn("Cannot tell whether a root that was to be thrown away is in use.", "unit", unit, "error", err)
+	}
+	return over && err == nil
+}
+
+// settleRestored removes what is left, and gives the images up in time.
+func (l *Launcher) settleRestored(ctx context.Context) {
+	for _, place := range l.restored.left {
+		l.starts.wg.Go(func() { l.discard(ctx, place) })
+	}
+	for unit, lock := range l.restored.inUse {
+		l.starts.wg.Go(func() { l.vacate(ctx, lock, unit) })
+	}
+	l.restored = restored{}
 }
 
 func (l *Launcher) discard(ctx context.Context, place throwaway.Place) {
@@ -78,7 +109,7 @@ func (l *Launcher) discard(ctx context.Context, place throwaway.Place) {
 }
 
 // occupyAgain locks an image that a machine has been reading since before us.
-func (l *Launcher) occupyAgain(ctx context.Context, place throwaway.Place, unit string) {
+func (l *Launcher) occupyAgain(place throwaway.Place, unit string) {
 	from, err := place.Image()
 	if err != nil || isSubvolume(from) {
 		return
@@ -88,7 +119,7 @@ func (l *Launcher) occupyAgain(ctx context.Context, place throwaway.Place, unit 
 		l.cfg.Log.Warn("Cannot have nobody change an image in use.", "image", from, "unit", unit, "error", err)
 		return
 	}
-	l.starts.wg.Go(func() { l.vacate(ctx, lock, unit) })
+	l.restored.inUse[unit] = lock
 }
 
 func isSubvolume(path string) bool {

@@ -129,7 +129,7 @@ func (l *Launcher) runContext(ctx context.Context) (context.Context, error) {
 // comes next.
 func (l *Launcher) Run(ctx context.Context) error {
 	l.starts.ctx = ctx
-	l.sweepThrowaways(ctx)
+	l.settleRestored(ctx)
 	l.adopt(ctx)
 	close(l.starts.ready)
 	l.starts.wg.Go(func() { l.insist(ctx) })
