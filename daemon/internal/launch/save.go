@@ -49,6 +49,9 @@ func savedFiles(name string, o machd.StartOptions, command []string, read func(p
 	if o.VM {
 		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "Options of a virtual machine cannot be saved: systemd-vmspawn reads no settings")
 	}
+	if err := checkLines(o, command); err != nil {
+		return nil, err
+	}
 	paths := []string{SettingsPath(name), DropInPath(name)}
 	var parsed []*nspawnfile.File
 	var before []string
@@ -69,6 +72,20 @@ func savedFiles(name string, o machd.StartOptions, command []string, read func(p
 		}
 	}
 	return files, nil
+}
+
+// checkLines refuses what would be more than one line of a file: there are
+// settings in which systemd-nspawn reads no escapes.
+func checkLines(o machd.StartOptions, command []string) error {
+	l := o.Limits
+	for _, text := range slices.Concat(o.Command, o.Environment, o.Capabilities, o.Bind, o.BindReadOnly, o.Properties, command, []string{
+		o.Boot, o.Hostname, o.PrivateUsers, o.StopSignal, o.Slice, string(o.Restart), l.Memory, l.Tasks, l.CPUs, l.IOWeight,
+	}) {
+		if strings.ContainsAny(text, "\n\r") {
+			return machine1.Errorf(machine1.ErrInvalidArgs, "%q cannot be saved: a setting is one line; without saving, it may have several", text)
+		}
+	}
+	return nil
 }
 
 // saveSettings writes what has a setting.

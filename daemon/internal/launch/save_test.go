@@ -101,7 +101,12 @@ func TestSavingKeepsWhatWasThere(t *testing.T) {
 func TestWhatNoSettingStandsForIsNotSaved(t *testing.T) {
 	t.Parallel()
 	read := func(string) (string, error) { return "", nil }
-	for name, o := range map[string]machd.StartOptions{"overlay": {Overlay: true}, "vm": {VM: true}} {
+	for name, o := range map[string]machd.StartOptions{
+		"overlay":     {Overlay: true},
+		"vm":          {VM: true},
+		"two lines":   {Environment: []string{"A=1\nBoot=no"}},
+		"two as well": {Hostname: "x\rBoot=no"},
+	} {
 		if files, err := savedFiles("web", o, nil, read); !errors.Is(err, machine1.ErrInvalidArgs) || files != nil {
 			t.Errorf("%s: %v, %v", name, files, err)
 		}

@@ -187,9 +187,10 @@ func splitWords(text string) ([]string, error) {
 }
 
 // quoteWord writes a word so that splitWords, and PID 1 in a unit file, read it.
+// Line ends are written as in C, which splitWords does not read.
 func quoteWord(word string) string {
-	if word != "" && !strings.ContainsAny(word, " \t\n\"'\\;") {
+	if word != "" && !strings.ContainsAny(word, " \t\n\r\"'\\;") {
 		return word
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(word) + `"`
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`).Replace(word) + `"`
 }
