@@ -7,6 +7,7 @@ package machine
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/godbus/dbus/v5"
@@ -75,6 +76,13 @@ func (m Machine) State() machine1.State {
 // the machine is ending the unit.
 func (m Machine) OwnsUnit() bool {
 	return m.Unit != "" && m.Subgroup == "" && !m.foreign && m.Class != machine1.ClassHost
+}
+
+// sharesUnit reports whether the unit is the supervisor's and the machine has a
+// part of it, as systemd-nspawn gives since version 258. Supervisors with other
+// things to do, such as a user's manager, go on when a machine ends.
+func (m Machine) sharesUnit() bool {
+	return m.Unit != "" && !m.OwnsUnit() && !m.foreign && m.Supervisor != nil && !strings.HasPrefix(m.Unit, "user@")
 }
 
 // madeUnit reports whether Create made the unit, in this process or in one

@@ -125,9 +125,9 @@ func (m *Manager) UnitEvent(e unit.Event) {
 	case unit.UnitRemoved:
 		m.awaited.wake(e.Unit)
 	}
-	seen, ok := m.View().ByUnit(e.Unit)
-	m.ends.take(e, ok)
-	if ok {
+	view := m.View()
+	m.ends.take(e, view.Follows(e.Unit))
+	if seen, ok := view.ByUnit(e.Unit); ok {
 		m.collect(seen.Name)
 	}
 }

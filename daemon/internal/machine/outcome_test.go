@@ -133,30 +133,46 @@ func TestTheStatusOfASupervisor(t *testing.T) {
 	}
 }
 
-// The unit of which a machine has a part tells of its supervisor, too.
+// The unit of which a machine has a part tells of its supervisor, too, and may
+// do so before the leader is known to be dead, or be forgotten by then.
 func TestTheStatusOfASupervisorBesideTheMachine(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	log := w.recorded()
-	unitName := newUnit(t, "payload")
-	leader, supervisor := start(t, unitName+"/payload"), start(t, unitName)
-	r := registrationOf("web", leader)
-	r.Supervisor = supervisor.open()
-	m, err := w.Register(t.Context(), r)
-	must(t, err)
-	w.wantEvent("+web")
-	if m.OwnsUnit() {
-		t.Fatal("the machine owns the unit")
+	for _, before := range []bool{true, false} {
+		t.Run(fmt.Sprintf("told before: %t", before), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			log := w.recorded()
+			unitName := newUnit(t, "payload")
+			leader, supervisor := start(t, unitName+"/payload"), start(t, unitName)
+			r := registrationOf("web", leader)
+			r.Supervisor = supervisor.open()
+			m, err := w.Register(t.Context(), r)
+			must(t, err)
+			w.wantEvent("+web")
+			if m.OwnsUnit() {
+				t.Fatal("the machine owns the unit")
+			}
+			tell := func() {
+				for _, e := range serviceEnds(m.Unit, "oom-kill", 2, 9, "failed") {
+					w.UnitEvent(e)
+				}
+				w.UnitEvent(unit.Event{Kind: unit.UnitRemoved, Unit: m.Unit})
+			}
+			if before {
+				tell()
+			}
+			leader.kill()
+			w.wantEvent("-web")
+			if !before {
+				tell()
+			}
+			f := log.next(t)
+			if f[machd.FieldResult] != machd.EndedOOMKill || f[machd.FieldInvocation] == "" {
+				t.Errorf("%v", f)
+			}
+			w.wantNoneFollowed()
+		})
 	}
-	leader.kill()
-	w.wantEvent("-web")
-	for _, e := range serviceEnds(m.Unit, "success", 1, 133, "activating") {
-		w.UnitEvent(e)
-	}
-	if f := log.next(t); f[machd.FieldResult] != machd.EndedReboot || f[machd.FieldInvocation] == "" {
-		t.Errorf("%v", f)
-	}
-	w.wantNoneFollowed()
 }
 
 // wantNoneFollowed waits until nothing is kept of any unit.

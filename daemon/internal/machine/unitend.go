@@ -3,7 +3,6 @@ package machine
 import (
 	"context"
 	"path"
-	"strings"
 	"sync"
 	"time"
 
@@ -38,16 +37,17 @@ type awaitedEnd struct {
 	awaiting int // by how many who have found the machine over
 }
 
-// take notes what e tells. of reports whether the unit is a machine's; of
-// others nothing is kept, and of a unit that runs there is nothing to keep.
-func (u *unitEnds) take(e unit.Event, ofMachine bool) {
+// take notes what e tells. followed reports whether the unit's end is that of a
+// machine; of others nothing is kept, and of a unit that runs there is nothing
+// to keep.
+func (u *unitEnds) take(e unit.Event, followed bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	a := u.byUnit[e.Unit]
 	c := e.Change
 	if a == nil {
 		failed := c.Result != "" && c.Result != "success"
-		if !ofMachine || c.Code == 0 && !failed {
+		if !followed || c.Code == 0 && !failed {
 			return
 		}
 		a = u.add(e.Unit)
@@ -99,12 +99,11 @@ func (a *awaitedEnd) close() {
 // forget when done.
 func (u *unitEnds) await(m Machine) *awaitedEnd {
 	wait := ownUnitTimeout
-	if !m.OwnsUnit() {
-		// systemd-nspawn since 258 has one cgroup of its unit for itself and
-		// gives the other to the machine. Others do so and go on.
-		if wait = sharedUnitTimeout; m.foreign || m.Supervisor == nil || strings.HasPrefix(m.Unit, "user@") {
-			return nil
-		}
+	switch {
+	case m.sharesUnit():
+		wait = sharedUnitTimeout
+	case !m.OwnsUnit():
+		return nil
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

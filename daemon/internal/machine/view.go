@@ -10,7 +10,7 @@ import (
 // A View is all machines there were at one moment. It never changes, so a
 // reader takes no lock and cannot be kept waiting by a writer.
 //
-// Its three indexes are persistent radix trees: a change copies the few nodes
+// Its indexes are persistent radix trees: a change copies the few nodes
 // on the path to the one leaf and shares all others with the View before, so
 // it costs the same among 10 machines and among 10,000. Copying a map or a
 // sorted slice for each change would cost one step per machine, and a locked
@@ -20,6 +20,10 @@ type View struct {
 	byName   *iradix.Tree[*Machine]
 	byLeader *iradix.Tree[*Machine] // key of identity
 	byUnit   *iradix.Tree[*Machine] // only those that own their unit
+
+	// Of those that have a part of their unit, by the unit, a slash and the
+	// name: only those whose supervisor has another part.
+	supervised *iradix.Tree[*Machine]
 }
 
 func newView() *View {
@@ -27,6 +31,8 @@ func newView() *View {
 		byName:   iradix.New[*Machine](),
 		byLeader: iradix.New[*Machine](),
 		byUnit:   iradix.New[*Machine](),
+
+		supervised: iradix.New[*Machine](),
 	}
 }
 
@@ -62,6 +68,17 @@ func (v *View) ByUnit(unit string) (Machine, bool) {
 	return found(v.byUnit.Get([]byte(unit)))
 }
 
+// Follows reports whether how unit ends says how a machine ended.
+func (v *View) Follows(unit string) bool {
+	if _, ok := v.byUnit.Get([]byte(unit)); ok {
+		return true
+	}
+	at := v.supervised.Root().Iterator()
+	at.SeekPrefix([]byte(unit + "/"))
+	_, _, ok := at.Next()
+	return ok
+}
+
 // All yields the machines sorted by name.
 func (v *View) All() iter.Seq[Machine] {
 	return func(yield func(Machine) bool) {
@@ -86,6 +103,8 @@ func (v *View) with(m *Machine) *View {
 	}
 	if m.OwnsUnit() {
 		next.byUnit, _, _ = v.byUnit.Insert([]byte(m.Unit), m)
+	} else if m.sharesUnit() {
+		next.supervised, _, _ = v.supervised.Insert([]byte(m.Unit+"/"+m.Name), m)
 	}
 	return &next
 }
@@ -99,6 +118,8 @@ func (v *View) without(m *Machine) *View {
 	}
 	if m.OwnsUnit() {
 		next.byUnit, _, _ = v.byUnit.Delete([]byte(m.Unit))
+	} else if m.sharesUnit() {
+		next.supervised, _, _ = v.supervised.Delete([]byte(m.Unit + "/" + m.Name))
 	}
 	return &next
 }
