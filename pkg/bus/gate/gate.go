@@ -22,23 +22,34 @@ import (
 // Dial is dbus.Dial with a gate in between. The connection receives replies,
 // what the bus itself says, and the signals that it has a match for; nothing
 // can be called on it. It ends with ctx. Only the bus of this host has a gate:
-// any other address is dialled as it is.
+// any other address is dialled as it is. The gate has the connection
+// authenticated at the bus; Auth, which must be called all the same, tells
+// godbus so.
 func Dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbus.Conn, error) {
 	options = append([]dbus.ConnOption{dbus.WithContext(ctx)}, options...)
-	bus, err := dialSocket(ctx, address)
+	sock, err := dialSocket(ctx, address)
 	if errors.Is(err, errNoSocket) {
 		return dbus.Dial(address, options...)
 	}
 	if err != nil {
 		return nil, err
 	}
-	conn, client, err := connectBehind(options)
+	bus := newStream(sock)
+	guid, passesFDs, err := authenticate(ctx, bus)
 	if err != nil {
-		bus.Close()
-		return nil, fmt.Errorf("cannot put a gate before the bus: %w", err)
+		bus.close()
+		return nil, fmt.Errorf("cannot authenticate: %w", err)
 	}
-	relay(bus, client)
-	return conn, nil
+	conn, client, err := connectBehind(options)
+	if err == nil {
+		relay(bus, newStream(client))
+		if err = welcome(client, guid, passesFDs); err == nil {
+			return conn, nil
+		}
+		conn.Close() // and so does the relay
+	}
+	bus.close()
+	return nil, fmt.Errorf("cannot put a gate before the bus: %w", err)
 }
 
 // connectBehind has godbus connect to a socket of ours and returns both ends.

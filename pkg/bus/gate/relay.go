@@ -7,33 +7,30 @@ import (
 
 // relay moves what the bus and the client send until one of them is gone: then
 // the other one is closed, and both goroutines end.
-func relay(bus, client *net.UnixConn) {
+func relay(bus, client *stream) {
 	hangUp := sync.OnceFunc(func() {
-		bus.Close()
-		client.Close()
+		bus.sock.Close()
+		client.sock.Close()
 	})
 	run := func(from *stream, move func(*stream, *net.UnixConn) error, to *net.UnixConn) {
 		defer from.close()
 		defer hangUp()
 		move(from, to)
 	}
-	go run(newStream(bus), fromBus, client)
-	go run(newStream(client), fromClient, bus)
+	go run(bus, fromBus, client.sock)
+	go run(client, fromClient, bus.sock)
 }
 
-// fromClient moves what the client sends: the lines of the authentication, and
-// then each message by itself. A bus that reads a part of what was written at
+// fromClient moves the messages that the client sends behind the lines of its
+// authentication, each by itself. A bus that reads a part of what was written at
 // once gives descriptors to the message which that part ends in. dbus-broker
 // reads 2 KiB, so descriptors that were written together with other messages
 // before theirs would go to one of those, and the broker hangs up.
 func fromClient(from *stream, to *net.UnixConn) error {
-	for {
-		text, err := line(from, to)
-		if err != nil {
+	for text := ""; text != "BEGIN"; {
+		var err error
+		if text, err = from.line(); err != nil {
 			return err
-		}
-		if text == "BEGIN\r\n" {
-			break
 		}
 	}
 	for {
@@ -47,20 +44,10 @@ func fromClient(from *stream, to *net.UnixConn) error {
 	}
 }
 
-// fromBus moves the messages of the bus, or drops them. Before the first one
-// there are the lines of the authentication, none of which begins like one.
+// fromBus moves the messages of the bus, or drops them.
 func fromBus(from *stream, to *net.UnixConn) error {
 	for {
-		first, err := from.peek(1)
-		if err != nil {
-			return err
-		}
-		if first[0] == 'l' || first[0] == 'B' {
-			err = letThrough(from, to)
-		} else {
-			_, err = line(from, to)
-		}
-		if err != nil {
+		if err := letThrough(from, to); err != nil {
 			return err
 		}
 	}
@@ -99,21 +86,4 @@ func forwardMessage(from *stream, f frame, to *net.UnixConn) error {
 		return err
 	}
 	return from.forward(f.header+f.body, to)
-}
-
-// maxLine is more than a line of the authentication has, in bytes.
-const maxLine = 16 << 10
-
-// line moves one line and returns it.
-func line(from *stream, to *net.UnixConn) (string, error) {
-	for n := 1; n <= maxLine; n++ {
-		b, err := from.peek(n)
-		if err != nil {
-			return "", err
-		}
-		if b[n-1] == '\n' {
-			return string(b), from.forward(n, to)
-		}
-	}
-	return "", errProtocol
 }

@@ -22,16 +22,18 @@ func TestDescriptorsLeaveWithTheirOwnMessage(t *testing.T) {
 
 	greeting := "\x00AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
 	write(t, godbus, []byte(greeting))
-	ends := []int{len(greeting)} // where in the stream what was written ends
-	want := []int{0}             // how many descriptors came since the end before
+	var ends []int // where each message ends
+	var want []int // how many descriptors it has
+	at := 0
 	for _, m := range []struct {
 		size, fds int
 	}{{10, 0}, {3000, 0}, {100, 1}, {0, 0}, {20, 2}, {5000, 3}, {100_000, 0}, {70_000, 1}, {1, 0}} {
 		b := callOf(t, m.size)
 		write(t, godbus, b, make([]int, m.fds)...)
-		ends, want = append(ends, ends[len(ends)-1]+len(b)), append(want, m.fds)
+		at += len(b)
+		ends, want = append(ends, at), append(want, m.fds)
 	}
-	relay(gate, client)
+	relay(newStream(gate), newStream(client))
 
 	got := make([]int, len(ends))
 	for pos, i := 0, 0; i < len(ends); {
