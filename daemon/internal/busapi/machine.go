@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/machd/machd/daemon/internal/access"
+	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/vtable"
@@ -27,6 +28,11 @@ func (o machineObject) ask(ctx context.Context, c *vtable.Call, rule access.Rule
 		return *o.machine, err
 	}
 	defer caller.Close()
+	return o.askFor(ctx, c, caller, rule, details)
+}
+
+// askFor is ask for a caller who is known.
+func (o machineObject) askFor(ctx context.Context, c *vtable.Call, caller auth.Caller, rule access.Rule, details map[string]string) (machine.Machine, error) {
 	all := map[string]string{"machine": o.machine.Name}
 	maps.Copy(all, details)
 	return o.api.gate.Machine(ctx, caller, *o.machine, access.Question{Rule: rule, Details: all, Interactive: c.Interactive})

@@ -58,7 +58,7 @@ func ownExec(ctx context.Context, c *vtable.Call, o machineObject, arguments []s
 		return -1, nil, "", err
 	}
 	defer caller.Close()
-	m, err := o.ask(ctx, c, access.Exec(parsed), map[string]string{
+	m, err := o.askFor(ctx, c, caller, access.Exec(parsed), map[string]string{
 		"user": command.User, "program": command.Args[0], "command_line": strings.Join(command.Args, " "),
 	})
 	if err != nil {

@@ -12,19 +12,16 @@ import (
 
 // Wait returns how the command ended. If ctx ends first, it is lost.
 func (e *Execution) Wait(ctx context.Context) machd.Outcome {
+	var end ending
 	err := e.awaitNews(ctx)
 	if err == nil {
-		err = e.await(ctx)
+		end, err = e.await(ctx)
 	}
 	for err != nil && e.lives(ctx, err) {
 		// The machine's bus was started again, say. The unit is still there.
 		if err = e.reconnect(ctx); err == nil {
-			err = e.await(ctx)
+			end, err = e.await(ctx)
 		}
-	}
-	var end ending
-	if err == nil {
-		end, err = e.ending(ctx)
 	}
 	if err != nil {
 		return machd.Outcome{Failure: machd.FailureLost, Message: e.lost(ctx, err)}
@@ -77,16 +74,28 @@ func (e *Execution) reconnect(ctx context.Context) error {
 	}
 }
 
+// An ending is what the service manager knows of a command that has ended.
+type ending struct {
+	ran          bool // the program, and not only what was to become it
+	code, status int64
+}
+
 // await returns when the unit is over. It looks, and then at each reason to look
-// again.
-func (e *Execution) await(ctx context.Context) error {
+// again. All is asked for in one go, and answered in this order: once the unit
+// is over, none of the rest changes any more.
+func (e *Execution) await(ctx context.Context) (ending, error) {
 	for {
-		over, err := e.manager.number(ctx, e.unit.path(), unitInterface, "InactiveEnterTimestampMonotonic")
-		if err != nil || over != 0 {
-			return err
+		numbers, err := e.manager.numbers(ctx, e.unit.path(),
+			[2]string{unitInterface, "InactiveEnterTimestampMonotonic"}, [2]string{unitInterface, "ActiveEnterTimestampMonotonic"},
+			[2]string{serviceInterface, "ExecMainCode"}, [2]string{serviceInterface, "ExecMainStatus"})
+		if err != nil {
+			return ending{}, err
+		}
+		if over, active := numbers[0], numbers[1]; over != 0 {
+			return ending{ran: active != 0, code: numbers[2], status: numbers[3]}, nil
 		}
 		if err := e.awaitNews(ctx); err != nil {
-			return err
+			return ending{}, err
 		}
 	}
 }
@@ -105,24 +114,6 @@ func (e *Execution) awaitNews(ctx context.Context) error {
 		p.news = false
 		return nil
 	})
-}
-
-// An ending is what the service manager knows of a command that has ended.
-type ending struct {
-	ran          bool // the program, and not only what was to become it
-	code, status int64
-}
-
-// ending asks for it. Since the unit is over, none of it changes any more.
-func (e *Execution) ending(ctx context.Context) (ending, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, sessionLimit, errSilentManager)
-	defer cancel()
-	numbers, err := e.manager.numbers(ctx, e.unit.path(), [2]string{unitInterface, "ActiveEnterTimestampMonotonic"},
-		[2]string{serviceInterface, "ExecMainCode"}, [2]string{serviceInterface, "ExecMainStatus"})
-	if err != nil {
-		return ending{}, err
-	}
-	return ending{ran: numbers[0] != 0, code: numbers[1], status: numbers[2]}, nil
 }
 
 // Values of ExecMainCode, as of waitid(2).
