@@ -65,7 +65,8 @@ func (u execUnit) properties() []machine1.Property {
 		list = append(list, property(name+"FileDescriptor", dbus.UnixFD(u.stream(i).Fd())))
 	}
 	if u.Terminal != nil {
-		list = append(list, property("TTYPath", u.Terminal.Path), property("TTYReset", true))
+		// It is a new one: to reset it would lose what has been typed already.
+		list = append(list, property("TTYPath", u.Terminal.Path))
 	}
 	if u.Login {
 		list = append(list, property("PAMName", "login"))
