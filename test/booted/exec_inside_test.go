@@ -192,7 +192,7 @@ func TestMachdExecOnTerminal(t *testing.T) {
 	startByHand(t, watch(t), bare, "--private-users=pick")
 	for _, name := range []string{systemd, bare} {
 		for _, login := range []bool{false, true} {
-			command := sh("tty; echo ready; sleep 100")
+			command := sh("tty; echo ready; exec sleep 100") // dash that forks at this moment would be deaf to the key
 			command.Terminal, command.Login = true, login
 			x := hold(t, name, command)
 			seen := ""
