@@ -3,10 +3,12 @@ package varlinkapi
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/varlink"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -79,16 +81,51 @@ type systemError struct {
 }
 
 func errorOf(err error) *varlink.Error {
-	for _, row := range errorNames {
-		if errors.Is(err, row.err) {
-			return row.error
-		}
+	if named := named(err); named != nil {
+		return named
 	}
 	errno := errnoOf(err)
 	return &varlink.Error{
 		Name:       "io.systemd.System",
 		Parameters: systemError{"linux", int(errno), nameOf(errno)},
 	}
+}
+
+// named returns the error whose name says all that err does, nil if there is
+// none.
+func named(err error) *varlink.Error {
+	for _, row := range errorNames {
+		if errors.Is(err, row.err) {
+			return row.error
+		}
+	}
+	return nil
+}
+
+// failed is what an error of our own interfaces is called that has a reason
+// and no name.
+const failed = "Failed"
+
+// withReasons has methods of our own tell reasons, where systemd's tell an
+// errno.
+func withReasons(methods []varlink.Method[*API]) []varlink.Method[*API] {
+	methods = slices.Clone(methods)
+	for i := range methods {
+		do := methods[i].Func
+		methods[i].Func = func(ctx context.Context, a *API, c *varlink.Call) (any, error) {
+			answer, err := do(ctx, a, c)
+			var own *varlink.Error
+			if err == nil || errors.As(err, &own) || named(err) != nil {
+				return answer, err
+			}
+			return nil, &varlink.Error{Name: machd.MachineVarlink + "." + failed, Parameters: reason{err.Error()}}
+		}
+	}
+	return methods
+}
+
+type reason struct {
+	Reason string `json:"reason"`
 }
 
 // unsupported is err, but as name if it says that something is not supported,

@@ -43,8 +43,9 @@ var (
 var ownMachineInterface = varlink.Interface[*API]{
 	Name:    machd.MachineVarlink,
 	Doc:     "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
-	Methods: slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, usageMethods),
+	Methods: withReasons(slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, usageMethods)),
 	Errors: []varlink.ErrorType{
+		{Name: failed, Doc: "It was not done", Fields: varlink.Fields{{Name: "reason", Type: varlink.String}}},
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},
 		startFailed,
 	},

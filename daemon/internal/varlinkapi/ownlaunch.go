@@ -66,14 +66,14 @@ func ownPlan(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	name := c.In.String("name")
 	o, err := startOptionsOf(c)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, err
 	}
 	if err := a.ask(ctx, c, access.OwnPlan, access.StartDetails(name, o)); err != nil {
 		return nil, err
 	}
 	unit, changes, err := a.Launcher.PlanStart(ctx, name, o)
 	if err != nil {
-		return nil, refusal(err)
+		return nil, err
 	}
 	reply := planned{unit, []plannedChange{}}
 	for _, c := range changes {
@@ -98,8 +98,5 @@ func ownSetLimits(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if m, err = a.authorize(ctx, c, m, access.OwnSetLimits, details); err != nil {
 		return nil, err
 	}
-	if err := a.Launcher.SetLimits(ctx, m, o); err != nil {
-		return nil, refusal(err)
-	}
-	return nil, nil
+	return nil, a.Launcher.SetLimits(ctx, m, o)
 }

@@ -2,7 +2,6 @@ package varlinkapi
 
 import (
 	"context"
-	"errors"
 	"math"
 	"strings"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machd"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // Starter starts machines; *launch.Launcher does.
@@ -144,13 +142,11 @@ func onBus(name string) string {
 	return b.String()
 }
 
-// refusal gives an error the name that has room for its text, unless it has one
-// that says all.
+// refusal gives the error of a start the name that has room for its text, unless
+// it has one that says all.
 func refusal(err error) error {
-	for _, named := range []error{machine1.ErrMachineExists, machine1.ErrNoSuchImage, machine1.ErrNoSuchMachine} {
-		if errors.Is(err, named) {
-			return err
-		}
+	if named(err) != nil {
+		return err
 	}
 	type reason struct {
 		Reason string   `json:"reason"`
