@@ -32,7 +32,7 @@ func TestBootingSystemIsAskedAgainToHalt(t *testing.T) {
 	lines(0)
 	changed := func(state string) {
 		w.pid1.set(itsUnit, unit.Run{State: state})
-		w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit})
+		w.unitIs(state)
 	}
 	changed("active")
 	time.Sleep(2 * insistEvery)
@@ -44,6 +44,30 @@ func TestBootingSystemIsAskedAgainToHalt(t *testing.T) {
 	w.pid1.set(itsUnit, unit.Run{State: "inactive"})
 }
 
+// unitIs tells of the unit's state what PID 1 would.
+func (w *world) unitIs(state string) {
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit, Change: unit.Change{State: state}})
+}
+
+// A machine that comes while its unit is being stopped was not asked either.
+func TestMachineThatComesTooLateIsAskedToHalt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	log := filepath.Join(t.TempDir(), "log")
+	w.pid1.set(itsUnit, unit.Run{State: "deactivating"})
+	w.registerRunning(t, name, "sh", "-c", halts, log)
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		content, _ := os.ReadFile(log)
+		if string(content) == "listens\nasked\n" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it was not asked:\n%s", content)
+		}
+	}
+	w.pid1.set(itsUnit, unit.Run{State: "inactive"})
+}
+
 // The next machine of the unit is not the one that was being stopped.
 func TestNextMachineIsNotAskedToHalt(t *testing.T) {
 	t.Parallel()
@@ -51,11 +75,12 @@ func TestNextMachineIsNotAskedToHalt(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	w.register(t, name)
 	w.pid1.set(itsUnit, unit.Run{State: "deactivating"})
-	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit})
+	w.unitIs("deactivating")
 	time.Sleep(insistEvery / 4)
 	if err := w.machines.Unregister(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
+	w.pid1.set(itsUnit, unit.Run{State: "activating"})
 	w.registerRunning(t, name, "sh", "-c", halts, log)
 	time.Sleep(3 * insistEvery)
 	if content, _ := os.ReadFile(log); string(content) != "listens\n" {
@@ -69,7 +94,7 @@ func TestOtherInitsAreNotAskedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.register(t, name)
 	w.pid1.set(itsUnit, unit.Run{State: "deactivating"})
-	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit})
+	w.unitIs("deactivating")
 	time.Sleep(3 * insistEvery)
 	m, ok := w.machines.View().Get(name)
 	if !ok || !m.Leader.Alive() {

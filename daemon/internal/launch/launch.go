@@ -55,6 +55,7 @@ type Launcher struct {
 	watches watches
 	starts  starts
 	ended   *ended
+	blank   blank
 
 	insistence *insistence
 	restored   restored
@@ -77,12 +78,13 @@ type Event struct {
 // UnitEvent takes note of what PID 1 says. It does not block.
 func (l *Launcher) UnitEvent(e unit.Event) {
 	if e.Kind == unit.Reloaded {
+		l.blank.forget()
 		l.watches.wakeAll()
 		return
 	}
 	l.watches.wake(e.Unit)
-	if e.Kind == unit.UnitChanged {
-		l.insistence.unitChanged(e.Unit)
+	if e.Kind == unit.UnitChanged && e.Change.State == "deactivating" {
+		l.insistence.unitStops(e.Unit)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -34,6 +35,49 @@ type template struct {
 // blankUnit is one that there is not.
 const blankUnit = "machd-blank.service"
 
+// A blank is what a unit begins with on this host. PID 1 looks into all
+// directories of units to tell it, so machines that are started together have
+// one. It changes when PID 1 reads its configuration again, or with a drop-in
+// for all services, which PID 1 may see without being told.
+type blank struct {
+	mu    sync.Mutex
+	kept  map[string]dbus.Variant
+	until time.Time
+	reads int // of its configuration by PID 1
+}
+
+const blankLife = 5 * time.Second
+
+// get returns what nobody may change.
+func (b *blank) get(ctx context.Context, units planUnits) (map[string]dbus.Variant, error) {
+	b.mu.Lock()
+	kept, reads := b.kept, b.reads
+	if time.Now().After(b.until) {
+		kept = nil
+	}
+	b.mu.Unlock()
+	if kept != nil {
+		return kept, nil
+	}
+	asked, err := units.Properties(ctx, blankUnit)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if reads == b.reads {
+		b.kept, b.until = asked, time.Now().Add(blankLife)
+	}
+	return asked, nil
+}
+
+func (b *blank) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reads++
+	b.kept = nil
+}
+
 // The templates that systemd brings.
 const (
 	containerTemplate = "systemd-nspawn@.service"
@@ -48,7 +92,7 @@ func (l *Launcher) template(ctx context.Context, name string, vm bool) (*templat
 	t.unit = strings.Replace(t.files, "@", "@"+name, 1)
 	var blankErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { t.blank, blankErr = l.cfg.Units.Properties(ctx, blankUnit) })
+	wait.Go(func() { t.blank, blankErr = l.blank.get(ctx, l.cfg.Units) })
 	var err error
 	t.all, err = l.cfg.Units.Properties(ctx, t.unit)
 	wait.Wait()
