@@ -27,8 +27,10 @@ func TestMachdTellsWhoRanOutOfMemory(t *testing.T) {
 	var pid string
 	live.Eventually(t, "its process runs", func() error {
 		text, err := os.ReadFile("/run/greedy.pid")
-		pid = strings.TrimSpace(string(text))
-		return err
+		if pid = strings.TrimSpace(string(text)); pid == "" {
+			return fmt.Errorf("its process has not said its number: %w", err)
+		}
+		return nil
 	})
 	live.Run(t, "busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager",
 		"RegisterMachine", "sayssus", name, "0", "tester", "container", pid, "/")
