@@ -84,11 +84,12 @@ func errorOf(err error) *varlink.Error {
 	if named := named(err); named != nil {
 		return named
 	}
+	return &varlink.Error{Name: "io.systemd.System", Parameters: systemErrorOf(err)}
+}
+
+func systemErrorOf(err error) systemError {
 	errno := errnoOf(err)
-	return &varlink.Error{
-		Name:       "io.systemd.System",
-		Parameters: systemError{"linux", int(errno), nameOf(errno)},
-	}
+	return systemError{"linux", int(errno), nameOf(errno)}
 }
 
 // named returns the error whose name says all that err does, nil if there is
@@ -102,12 +103,25 @@ func named(err error) *varlink.Error {
 	return nil
 }
 
-// failed is what an error of our own interfaces is called that has a reason
-// and no name.
-const failed = "Failed"
+// failed is what an error of our own interface is that has no name: systemd's
+// error for that, with a reason.
+var failed = varlink.ErrorType{
+	Name: "Failed", Doc: "It was not done",
+	Fields: varlink.Fields{
+		{Name: "reason", Type: varlink.String},
+		{Name: "origin", Doc: "As of io.systemd.System", Type: varlink.String},
+		{Name: "errno", Type: varlink.Int},
+		{Name: "errnoName", Type: varlink.String},
+	},
+}
+
+type failure struct {
+	Reason string `json:"reason"`
+	systemError
+}
 
 // withReasons has methods of our own tell reasons, where systemd's tell an
-// errno.
+// errno alone.
 func withReasons(methods []varlink.Method[*API]) []varlink.Method[*API] {
 	methods = slices.Clone(methods)
 	for i := range methods {
@@ -118,14 +132,10 @@ func withReasons(methods []varlink.Method[*API]) []varlink.Method[*API] {
 			if err == nil || errors.As(err, &own) || named(err) != nil {
 				return answer, err
 			}
-			return nil, &varlink.Error{Name: machd.MachineVarlink + "." + failed, Parameters: reason{err.Error()}}
+			return nil, &varlink.Error{Name: machd.MachineVarlink + "." + failed.Name, Parameters: failure{err.Error(), systemErrorOf(err)}}
 		}
 	}
 	return methods
-}
-
-type reason struct {
-	Reason string `json:"reason"`
 }
 
 // unsupported is err, but as name if it says that something is not supported,

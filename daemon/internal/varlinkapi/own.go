@@ -45,7 +45,7 @@ var ownMachineInterface = varlink.Interface[*API]{
 	Doc:     "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
 	Methods: withReasons(slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, usageMethods)),
 	Errors: []varlink.ErrorType{
-		{Name: failed, Doc: "It was not done", Fields: varlink.Fields{{Name: "reason", Type: varlink.String}}},
+		failed,
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},
 		startFailed,
 	},
