@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"github.com/godbus/dbus/v5"
-
-	"github.com/machd/machd/pkg/bus"
 )
 
 // An Ending is what matters about a unit to whoever wants to end it.
@@ -24,26 +22,24 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 	if err := m.call(ctx, "GetUnit", []any{name}, &path); err != nil {
 		return Ending{}, noSuchUnit(err)
 	}
-	to := bus.Target{Name: busName, Path: path}
-	all := map[string]dbus.Variant{}
-	if err := bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{unitInterface}, &all); err != nil {
-		return Ending{}, noSuchUnit(err)
+	list := []property{{unitInterface, "ActiveState"}, {unitInterface, "RefuseManualStop"}, {unitInterface, "Job"}}
+	isService := typeInterface(name) == serviceInterface
+	if isService {
+		list = append(list, property{serviceInterface, "Restart"}, property{serviceInterface, "MainPID"})
 	}
-	e.State, _ = all["ActiveState"].Value().(string)
-	e.RefusesStop, _ = all["RefuseManualStop"].Value().(bool)
-	var job struct {
-		ID   uint32
-		Path dbus.ObjectPath
+	v, err := m.values(ctx, path, list...)
+	if err != nil {
+		return Ending{}, err
 	}
-	e.HasJob = dbus.Store([]any{all["Job"].Value()}, &job) == nil && job.ID != 0
-	if typeInterface(name) != serviceInterface {
-		return e, nil
+	e.State, _ = v[0].(string)
+	e.RefusesStop, _ = v[1].(bool)
+	e.HasJob = hasJob(v[2])
+	if isService {
+		restart, _ := v[3].(string)
+		e.ComesBack = restart == "always" || restart == "on-success"
+		e.MainPID, _ = v[4].(uint32)
 	}
-	err = bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{serviceInterface}, &all)
-	restart, _ := all["Restart"].Value().(string)
-	e.ComesBack = restart == "always" || restart == "on-success"
-	e.MainPID, _ = all["MainPID"].Value().(uint32)
-	return e, noSuchUnit(err)
+	return e, nil
 }
 
 // RefusesStop reports whether PID 1 refuses to stop the unit when it is asked
@@ -53,11 +49,12 @@ func (m *Manager) RefusesStop(ctx context.Context, name string) (bool, error) {
 	if err := m.call(ctx, "GetUnit", []any{name}, &path); err != nil {
 		return false, noSuchUnit(err)
 	}
-	var value dbus.Variant
-	to := bus.Target{Name: busName, Path: path}
-	err := bus.Call(ctx, m.conn, to, propsInterface+".Get", false, []any{unitInterface, "RefuseManualStop"}, &value)
-	refuses, _ := value.Value().(bool)
-	return refuses, noSuchUnit(err)
+	v, err := m.values(ctx, path, property{unitInterface, "RefuseManualStop"})
+	if err != nil {
+		return false, err
+	}
+	refuses, _ := v[0].(bool)
+	return refuses, nil
 }
 
 // ListActive returns the names of the loaded units that match pattern and are

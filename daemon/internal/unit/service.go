@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"github.com/godbus/dbus/v5"
-
-	"github.com/machd/machd/pkg/bus"
 )
 
 const serviceInterface = "org.freedesktop.systemd1.Service"
@@ -54,28 +52,27 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 	if err := m.call(ctx, "GetUnit", []any{name}, &path); err != nil {
 		return Run{}, noSuchUnit(err)
 	}
-	var ofUnit, ofService map[string]dbus.Variant
-	to := bus.Target{Name: busName, Path: path}
-	// The state comes last: whoever finds no main process finds out why.
-	for _, of := range []struct {
-		iface string
-		all   *map[string]dbus.Variant
-	}{{serviceInterface, &ofService}, {unitInterface, &ofUnit}} {
-		if err := bus.Call(ctx, m.conn, to, propsInterface+".GetAll", false, []any{of.iface}, of.all); err != nil {
-			return Run{}, noSuchUnit(err)
+	for {
+		// The state comes last, and whoever finds no main process finds out why.
+		// It comes first as well: the rest is final if it was over by then.
+		v, err := m.values(ctx, path, property{unitInterface, "ActiveState"}, property{serviceInterface, "MainPID"},
+			property{serviceInterface, "ExecMainCode"}, property{serviceInterface, "ExecMainStatus"}, property{serviceInterface, "Result"},
+			property{unitInterface, "InvocationID"}, property{unitInterface, "Job"}, property{unitInterface, "ActiveState"})
+		if err != nil {
+			return Run{}, err
+		}
+		before, _ := v[0].(string)
+		r.MainPID, _ = v[1].(uint32)
+		r.ExitCode, _ = v[2].(int32)
+		r.ExitStatus, _ = v[3].(int32)
+		r.Result, _ = v[4].(string)
+		if id, ok := v[5].([]byte); ok {
+			copy(r.Invocation[:], id)
+		}
+		r.HasJob = hasJob(v[6])
+		r.State, _ = v[7].(string)
+		if r.State == before {
+			return r, nil
 		}
 	}
-	r.State, _ = ofUnit["ActiveState"].Value().(string)
-	if id, ok := ofUnit["InvocationID"].Value().([]byte); ok {
-		copy(r.Invocation[:], id)
-	}
-	if job, ok := ofUnit["Job"].Value().([]any); ok && len(job) > 0 {
-		id, _ := job[0].(uint32)
-		r.HasJob = id != 0
-	}
-	r.Result, _ = ofService["Result"].Value().(string)
-	r.MainPID, _ = ofService["MainPID"].Value().(uint32)
-	r.ExitCode, _ = ofService["ExecMainCode"].Value().(int32)
-	r.ExitStatus, _ = ofService["ExecMainStatus"].Value().(int32)
-	return r, nil
 }

@@ -1,0 +1,50 @@
+package unit_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/dbustest"
+)
+
+// The service fails in the middle of the look: what was seen before counts as
+// nothing.
+func TestLastRunIsOfOneMoment(t *testing.T) {
+	t.Parallel()
+	b := dbustest.New(t)
+	f := newPID1(t, b)
+	var mu sync.Mutex // godbus answers calls side by side
+	looks := 0
+	get := func(_, name string) (dbus.Variant, *dbus.Error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if name == "ActiveState" {
+			looks++
+		}
+		now := 0
+		if looks > 1 {
+			now = 1
+		}
+		return dbus.MakeVariant(map[string][2]any{
+			"ActiveState":    {"active", "failed"},
+			"MainPID":        {uint32(42), uint32(0)},
+			"ExecMainCode":   {int32(0), int32(1)},
+			"ExecMainStatus": {int32(0), int32(7)},
+			"Result":         {"success", "exit-code"},
+			"InvocationID":   {[]byte{1}, []byte{1}},
+			"Job":            {[]any{uint32(5), dbus.ObjectPath("/job")}, []any{uint32(0), dbus.ObjectPath("/")}},
+		}[name][now]), nil
+	}
+	if err := f.conn.ExportMethodTable(map[string]any{"Get": get}, unitPath("web.service"), properties); err != nil {
+		t.Fatal(err)
+	}
+	m := connect(t, b)
+	got, err := m.LastRun(t.Context(), "web.service")
+	want := unit.Run{State: "failed", Result: "exit-code", ExitCode: 1, ExitStatus: 7, Invocation: [16]byte{1}}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
