@@ -251,6 +251,10 @@ func (s *start) outcome(ctx context.Context) machd.Outcome {
 		}
 		return machd.Outcome{Exit: &status}
 	}
+	if err == nil && registered && run.Result == "success" {
+		// He was told by the first process inside, or has gone.
+		return machd.Outcome{Failure: machd.FailureLost, Message: s.plan.Unit + " ended without telling how its command did"}
+	}
 	o := machd.Outcome{Failure: machd.FailureRefused, Message: s.explain(ctx, &overError{run}).Error()}
 	if registered {
 		o.Failure = machd.FailureLost
