@@ -404,8 +404,8 @@ func TestMachdExecKeepsNothing(t *testing.T) {
 	for _, service := range []string{theService, "machd-exec.service"} {
 		before[service] = descriptorsOf(t, service)
 	}
-	often(systemd, 300)
-	often(bare, 2000)
+	often(systemd, 100)
+	often(bare, 500)
 	for service, n := range before {
 		eventually(t, service+" has no more descriptors than before", func() error {
 			if now := descriptorsOf(t, service); now > n+1 { // the helper that waits

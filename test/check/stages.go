@@ -14,8 +14,9 @@ import (
 
 const (
 	// These have tests for a booted host only, the third for one with libvirt,
-	// the last for one that is a virtual machine. That is no stage: programs in it
-	// wait for others that are interpreted, and give up where the machine is slow.
+	// the last for one that is a virtual machine. What that has for 262 is no
+	// stage: programs in it wait for others that are interpreted, and give up where
+	// the machine is slow.
 	bootedTree  = "test/booted"
 	foreignTree = "test/foreign"
 	vmTree      = "test/vm"

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +23,15 @@ func TestMachdLimitsOfAStart(t *testing.T) {
 	group := filepath.Join("/sys/fs/cgroup", live.Run(t, "systemctl", "show", "-P", "ControlGroup", unit))
 	wantFiles(t, group, map[string]string{
 		"memory.max": strconv.Itoa(64 << 20), "pids.max": "40", "cpu.max": "50000 100000", "io.weight": "default 50",
+	})
+
+	// The first command of all starts a server, which may take more time than an
+	// interpreted machine has.
+	live.Eventually(t, "a command runs there", func() error {
+		if o := live.Observe(t, "machctl", "exec", name, "--", "/bin/true"); o.Code != 0 {
+			return fmt.Errorf("%+v", o)
+		}
+		return nil
 	})
 
 	// More processes than it may have.
