@@ -162,7 +162,10 @@ func flagHelp(flags *pflag.FlagSet, wanted func(*pflag.Flag) bool) string {
 			short = "-" + f.Shorthand
 		}
 		long := "--" + f.Name
-		if value != "" {
+		switch {
+		case value != "" && f.NoOptDefVal != "" && f.Value.Type() != "bool":
+			long += "[=" + value + "]"
+		case value != "":
 			long += "=" + value
 		}
 		fmt.Fprintf(&b, "  %s %-20s %s\n", short, long, usage)

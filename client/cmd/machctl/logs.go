@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/machd/machd/client"
@@ -187,16 +190,67 @@ func (a *app) whileRunning(ctx context.Context, name string) (context.Context, f
 func (a *app) showJournal(ctx context.Context, args []string) error {
 	cmd := exec.CommandContext(ctx, "journalctl", args...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_COLORS="+strconv.FormatBool(a.ui.colour))
-	cmd.Stdout, cmd.Stderr = a.ui.out, a.ui.err
+	cmd.Stdout = a.ui.out
+	said := &held{to: a.ui.err}
+	cmd.Stderr = said
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case err == nil, ctx.Err() != nil:
+		said.letGo()
 		return nil
 	case errors.As(err, &exit) && exit.Exited():
+		if denied, ok := said.last(); ok && strings.Contains(denied, "insufficient permissions") {
+			return journalHint(machine1.Errorf(machine1.ErrAccessDenied, "cannot read the journal: %s", denied))
+		}
 		// It has said why, and that it found nothing is no reason.
+		said.letGo()
 		return statusError(exit.ExitCode())
 	}
 	return fmt.Errorf("cannot read the journal: %w", err)
+}
+
+// heldTime is how long it takes a program that may not read to say so.
+const heldTime = 2 * time.Second
+
+// held keeps what a program says at first, which is more than a person needs if
+// it fails for want of a right.
+type held struct {
+	to io.Writer
+
+	mu    sync.Mutex
+	began time.Time
+	text  []byte
+	open  bool // nothing is kept any more
+}
+
+func (h *held) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.began.IsZero() {
+		h.began = time.Now()
+		time.AfterFunc(heldTime, h.letGo)
+	}
+	if h.open {
+		return h.to.Write(b)
+	}
+	h.text = append(h.text, b...)
+	return len(b), nil
+}
+
+// letGo passes on what was kept, and from now on everything.
+func (h *held) letGo() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, _ = h.to.Write(h.text)
+	h.text, h.open = nil, true
+}
+
+// last returns the last line, if it is still kept.
+func (h *held) last() (line string, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	text := strings.TrimRight(string(h.text), "\n")
+	return text[strings.LastIndexByte(text, '\n')+1:], text != ""
 }

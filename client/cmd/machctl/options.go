@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -67,6 +68,8 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noLegend, "no-legend", false, "Show neither header nor footer")
 	f.BoolVar(&o.noPager, "no-pager", false, "Accepted: there is never a pager")
 	f.StringVarP(&o.output, "output", "o", "", "Show log lines or a list in another `FORMAT`, such as json")
+	f.Var(&jsonOf{o}, "json", "The same as JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
+	f.Lookup("json").NoOptDefVal = "auto"
 	f.UintVarP(&o.lines, "lines", "n", 10, "Show `N` log lines")
 	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; may be repeated")
 	f.BoolVar(&o.value, "value", false, "Show values without names")
@@ -186,6 +189,24 @@ func (a *addressLimit) Set(text string) error {
 
 func (a *addressLimit) String() string { return strconv.Itoa(a.n) }
 func (a *addressLimit) Type() string   { return "N" }
+
+// jsonOf is --json: --output in the words of other programs of systemd's.
+type jsonOf struct{ o *options }
+
+func (j *jsonOf) Set(how string) error {
+	output, ok := map[string]string{"pretty": "json-pretty", "short": "json", "off": "", "auto": "json"}[how]
+	if !ok {
+		return errors.New("it is pretty, short or off")
+	}
+	if how == "auto" && isTerminal(os.Stdout) {
+		output = "json-pretty"
+	}
+	j.o.output = output
+	return nil
+}
+
+func (j *jsonOf) String() string { return "" }
+func (j *jsonOf) Type() string   { return "HOW" }
 
 // valueOf is -P: --property and --value in one.
 type valueOf struct{ o *options }

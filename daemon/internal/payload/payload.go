@@ -48,7 +48,8 @@ func Run(argv []string) int {
 	}
 	pid, err := start(argv)
 	if err != nil {
-		return s.refuse(failureOf(err), fmt.Sprintf("cannot run %s: %v", argv[0], err))
+		failure := failureOf(err)
+		return s.refuse(failure, fmt.Sprintf("Cannot run %q in the machine: %s", argv[0], reasonOf(failure, err)))
 	}
 	go s.obey(pid)
 	go heedSignals()
@@ -92,6 +93,20 @@ func failureOf(err error) machd.Failure {
 		return machd.FailureNotFound
 	}
 	return machd.FailureNotExecutable
+}
+
+// reasonOf says what exec does elsewhere: Go would speak of its own path.
+func reasonOf(failure machd.Failure, err error) string {
+	var search *exec.Error
+	switch {
+	case failure == machd.FailureNotFound:
+		return "there is no such program"
+	case errors.Is(err, unix.ENOEXEC):
+		return "it is no program"
+	case errors.As(err, &search):
+		err = search.Err
+	}
+	return err.Error()
 }
 
 // reap waits for the command and, until then, for all whose parents have ended.
