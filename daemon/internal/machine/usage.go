@@ -30,17 +30,19 @@ const usageAge = 200 * time.Millisecond
 // those who wait for him get what he read.
 type usages struct {
 	mu   sync.Mutex
-	last []Usage
-	read time.Time
+	last []Usage   // sorted by name
+	read time.Time // all but newcomers
 }
 
 // Usage returns what each machine takes, sorted by name. The host is not among
-// them, nor is a machine that has just ended.
+// them.
 func (m *Manager) Usage(ctx context.Context) ([]Usage, error) {
-	m.usages.mu.Lock()
-	defer m.usages.mu.Unlock()
-	if !m.usages.read.IsZero() && time.Since(m.usages.read) < usageAge {
-		return m.usages.last, nil
+	u := &m.usages
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	known, fresh := u.last, time.Since(u.read) < usageAge
+	if !fresh {
+		known = nil
 	}
 	kernel, err := usage.System()
 	if err != nil {
@@ -51,6 +53,13 @@ func (m *Manager) Usage(ctx context.Context) ([]Usage, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		for len(known) > 0 && known[0].Machine.Name < seen.Name {
+			known = known[1:]
+		}
+		if len(known) > 0 && known[0].Machine.generation == seen.generation {
+			list = append(list, known[0])
+			continue
+		}
 		cgroup, err := cgroupOf(seen)
 		if err != nil {
 			continue
@@ -59,7 +68,9 @@ func (m *Manager) Usage(ctx context.Context) ([]Usage, error) {
 			list = append(list, Usage{seen, numbers})
 		}
 	}
-	m.usages.last, m.usages.read = list, time.Now()
+	if u.last = list; !fresh {
+		u.read = time.Now()
+	}
 	return list, nil
 }
 

@@ -48,7 +48,6 @@ func TestUsageIsOfAllInTheUnitAndOfNobodyElse(t *testing.T) {
 
 	ghost.kill()
 	w.wantEvent("-ghost")
-	time.Sleep(usageAge)
 	if list, err = w.Usage(t.Context()); err != nil || len(list) != 1 || list[0].Machine.Name != "web" {
 		t.Errorf("after the end of one: %+v, %v", list, err)
 	}
@@ -64,7 +63,18 @@ func TestUsageIsSharedForAMoment(t *testing.T) {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	again, err := w.Usage(t.Context())
-	if err != nil || len(again) != 1 || &first[0] != &again[0] {
+	if err != nil || len(again) != 1 || again[0].Tasks == nil || first[0].Tasks != again[0].Tasks {
 		t.Errorf("read anew: %+v, %v", again, err)
+	}
+	// A machine that has come meanwhile is told at once.
+	w.register("app", start(t, newUnit(t)))
+	again, err = w.Usage(t.Context())
+	if err != nil || len(again) != 2 || again[0].Machine.Name != "app" || again[0].Tasks == nil || first[0].Tasks != again[1].Tasks {
+		t.Errorf("with a newcomer: %+v, %v", again, err)
+	}
+	time.Sleep(usageAge)
+	again, err = w.Usage(t.Context())
+	if err != nil || len(again) != 2 || first[0].Tasks == again[1].Tasks {
+		t.Errorf("not read anew: %+v, %v", again, err)
 	}
 }
