@@ -88,7 +88,7 @@ type StartOptions struct {
 	Hostname     string   // hostname: its own name for itself
 	PrivateUsers string   // private_users: yes, no, pick, identity or a first ID, as in .nspawn files
 	Capabilities []string // capability: CAP_… that it has beside the usual ones
-	Arguments    []string // nspawn_arguments: options of systemd-nspawn for all the rest
+	Arguments    []string // nspawn_arguments: options of systemd-nspawn, or systemd-vmspawn, for all the rest
 
 	Limits
 	Properties  []string      // property: of the unit, NAME=VALUE as in unit files

@@ -25,7 +25,7 @@ func limitsOf(t *testing.T, unit string) string {
 func TestMachdLimitsOfARunningMachine(t *testing.T) {
 	const name = "limits-live"
 	installTiny(t, name)
-	unit := machineUnitOf(name)
+	unit := transientOf(name)
 	run(t, "machctl", "start", "--wait=registered", name, "--tasks=100")
 	for _, c := range []struct {
 		options, want string
@@ -84,10 +84,10 @@ func TestMachdLimitsAreSaved(t *testing.T) {
 	if o := observe(t, "machctl", "set", name, "--tasks=0", "--save"); o.Code == 0 {
 		t.Error("no tasks at all are taken")
 	}
-	if got := limitsOf(t, machineUnitOf(name)); !strings.HasPrefix(got, "1073741824 infinity 777") {
+	if got := limitsOf(t, transientOf(name)); !strings.HasPrefix(got, "1073741824 infinity 777") {
 		t.Errorf("the limits are %s", got)
 	}
-	endAtOnce(t, machineUnitOf(name))
+	endAtOnce(t, transientOf(name))
 	run(t, "machctl", "start", "--wait=registered", name)
 	if got := limitsOf(t, serviceOf(name)); !strings.HasPrefix(got, "1073741824 infinity 777") {
 		t.Errorf("the limits of the next start are %s", got)
@@ -133,7 +133,7 @@ func TestMachdLimitsTakeARight(t *testing.T) {
 	const name = "limits-right"
 	installTiny(t, name)
 	run(t, "machctl", "start", "--wait=registered", name)
-	unit := machineUnitOf(name)
+	unit := transientOf(name)
 	if o := observeAs(t, "alice", "machctl", "--no-ask-password", "set", name, "--tasks=5"); o.Code != 4 {
 		t.Errorf("alice sets limits: %d, %s", o.Code, o.Stderr)
 	}

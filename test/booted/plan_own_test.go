@@ -13,16 +13,13 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// machineUnitOf is the unit of a machine that machd starts with options.
-func machineUnitOf(name string) string { return "machine-" + machine1.EscapeUnit(name) + ".service" }
-
 // installOwnGuest makes a copy of c8-ns, and ends what machd starts of it.
 func installOwnGuest(t *testing.T, name string) {
 	t.Helper()
 	installGuest(t, name)
 	t.Cleanup(func() {
-		observe(t, "systemctl", "kill", "--signal=KILL", machineUnitOf(name))
-		observe(t, "systemctl", "stop", machineUnitOf(name))
+		observe(t, "systemctl", "kill", "--signal=KILL", transientOf(name))
+		observe(t, "systemctl", "stop", transientOf(name))
 	})
 }
 
@@ -31,8 +28,8 @@ func installTiny(t *testing.T, name string) {
 	t.Helper()
 	run(t, "cp", "-a", filepath.Join(guests, "tiny"), filepath.Join(guests, name))
 	t.Cleanup(func() {
-		observe(t, "systemctl", "kill", "--signal=KILL", machineUnitOf(name))
-		observe(t, "systemctl", "stop", machineUnitOf(name))
+		observe(t, "systemctl", "kill", "--signal=KILL", transientOf(name))
+		observe(t, "systemctl", "stop", transientOf(name))
 		os.RemoveAll(filepath.Join(guests, name))
 	})
 }
@@ -96,21 +93,21 @@ func TestMachdOptionsWinOverSettings(t *testing.T) {
 		"the file's network":    {inside("ls /sys/class/net | grep -c host0 || true"), "0"},
 		"option's capability":   {fmt.Sprint(capabilities(t, leader) >> 25 & 1), "1"},
 		"the file's capability": {fmt.Sprint(capabilities(t, leader) >> 13 & 1), "1"},
-		"memory":                {show(t, machineUnitOf(name), "MemoryMax"), "1073741824"},
-		"high memory":           {show(t, machineUnitOf(name), "MemoryHigh"), "943718400"},
-		"cpus":                  {show(t, machineUnitOf(name), "CPUQuotaPerSecUSec"), "500ms"},
-		"weight":                {show(t, machineUnitOf(name), "IOWeight"), "50"},
-		"environment of nspawn": {show(t, machineUnitOf(name), "Environment"), "OF=unit"},
-		"slice":                 {show(t, machineUnitOf(name), "Slice"), "machine-own.slice"},
-		"restart":               {show(t, machineUnitOf(name), "Restart"), "on-failure"},
-		"stop timeout":          {show(t, machineUnitOf(name), "TimeoutStopUSec"), "40s"},
-		"template's watchdog":   {show(t, machineUnitOf(name), "WatchdogUSec"), "3min"},
+		"memory":                {show(t, transientOf(name), "MemoryMax"), "1073741824"},
+		"high memory":           {show(t, transientOf(name), "MemoryHigh"), "943718400"},
+		"cpus":                  {show(t, transientOf(name), "CPUQuotaPerSecUSec"), "500ms"},
+		"weight":                {show(t, transientOf(name), "IOWeight"), "50"},
+		"environment of nspawn": {show(t, transientOf(name), "Environment"), "OF=unit"},
+		"slice":                 {show(t, transientOf(name), "Slice"), "machine-own.slice"},
+		"restart":               {show(t, transientOf(name), "Restart"), "on-failure"},
+		"stop timeout":          {show(t, transientOf(name), "TimeoutStopUSec"), "40s"},
+		"template's watchdog":   {show(t, transientOf(name), "WatchdogUSec"), "3min"},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s: %q, want %q", what, c[0], c[1])
 		}
 	}
-	if tasks := show(t, machineUnitOf(name), "TasksMax"); tasks == "16384" || tasks == "infinity" {
+	if tasks := show(t, transientOf(name), "TasksMax"); tasks == "16384" || tasks == "infinity" {
 		t.Errorf("30%% of the tasks are %s", tasks)
 	}
 	run(t, "machctl", "stop", name)
@@ -175,7 +172,7 @@ func TestMachdAdministratorsUnits(t *testing.T) {
 		for _, start := range []struct {
 			options []string
 			unit    string
-		}{{nil, unit}, {[]string{"--hostname=other"}, machineUnitOf(name)}} {
+		}{{nil, unit}, {[]string{"--hostname=other"}, transientOf(name)}} {
 			run(t, append([]string{"machctl", "start", "--wait=registered", name}, start.options...)...)
 			if got := watch(t).properties(t, name)["Unit"]; got != start.unit {
 				t.Errorf("%s, options %q: the machine runs in %v", c.how, start.options, got)
@@ -189,10 +186,10 @@ func TestMachdAdministratorsUnits(t *testing.T) {
 		run(t, "systemctl", "daemon-reload")
 	}
 	run(t, "machctl", "start", "--wait=registered", name)
-	if got := watch(t).properties(t, name)["Unit"]; got != machineUnitOf(name) {
+	if got := watch(t).properties(t, name)["Unit"]; got != transientOf(name) {
 		t.Errorf("without any of it the machine runs in %v", got)
 	}
-	endAtOnce(t, machineUnitOf(name))
+	endAtOnce(t, transientOf(name))
 }
 
 // Drop-ins for all machines and a mask are heeded, too.
@@ -210,13 +207,13 @@ func TestMachdTemplateOfTheHost(t *testing.T) {
 		run(t, "systemctl", "daemon-reload")
 	})
 	run(t, "machctl", "start", "--wait=registered", name)
-	if got := show(t, machineUnitOf(name), "TasksMax"); got != "4321" {
+	if got := show(t, transientOf(name), "TasksMax"); got != "4321" {
 		t.Errorf("the machine may have %s tasks", got)
 	}
 	if _, err := os.Stat("/run/plan-template-" + name); err != nil {
 		t.Error(err)
 	}
-	endAtOnce(t, machineUnitOf(name))
+	endAtOnce(t, transientOf(name))
 	run(t, "systemctl", "mask", serviceOf(name))
 	for _, options := range [][]string{nil, {"--tasks=7"}} {
 		o := observe(t, append([]string{"machctl", "start", name}, options...)...)
@@ -238,7 +235,7 @@ func TestMachdDryRunChangesNothing(t *testing.T) {
 	before := state()
 	plan := run(t, append([]string{"machctl", "start", "--dry-run", name}, options...)...)
 	for _, want := range []string{
-		name + " in " + machineUnitOf(name), "+ mount /mnt=/srv", "+ property MemoryMax=1G",
+		name + " in " + transientOf(name), "+ mount /mnt=/srv", "+ property MemoryMax=1G",
 		"+ file /etc/systemd/nspawn/" + name + ".nspawn", "+     Bind=/srv:/mnt", "+     MemoryMax=1G",
 	} {
 		if !strings.Contains(plan+"\n", want+"\n") {
@@ -253,7 +250,7 @@ func TestMachdDryRunChangesNothing(t *testing.T) {
 	run(t, "machctl", "start", name, "--memory=1G", "--hostname=h")
 	before = state()
 	plan = run(t, "machctl", "start", "--dry-run", name, "--memory=2G", "--hostname=h", "--bind=/srv")
-	want := name + " in " + machineUnitOf(name) + "\n+ mount /srv=/srv\n- property MemoryMax=1G\n+ property MemoryMax=2G"
+	want := name + " in " + transientOf(name) + "\n+ mount /srv=/srv\n- property MemoryMax=1G\n+ property MemoryMax=2G"
 	if plan != want {
 		t.Errorf("against the machine that runs, the plan is\n%s\nwant\n%s", plan, want)
 	}
@@ -335,13 +332,13 @@ func TestMachdPlanOfARootInUse(t *testing.T) {
 	if o.Code == 0 || !strings.Contains(o.Stderr, "'/var/lib/machines/"+first+"' is in use by machine '"+first+"'") {
 		t.Errorf("an image in use: %d, %s", o.Code, o.Stderr)
 	}
-	endAtOnce(t, machineUnitOf(first))
+	endAtOnce(t, transientOf(first))
 	run(t, "machctl", "start", "--wait=registered", second, "--image="+first)
-	t.Cleanup(func() { observe(t, "systemctl", "kill", "--signal=KILL", machineUnitOf(second)) })
+	t.Cleanup(func() { observe(t, "systemctl", "kill", "--signal=KILL", transientOf(second)) })
 	if got := watch(t).properties(t, second)["RootDirectory"]; got != "/var/lib/machines/"+first {
 		t.Errorf("the second machine's root is %v", got)
 	}
-	endAtOnce(t, machineUnitOf(second))
+	endAtOnce(t, transientOf(second))
 }
 
 // Planning tells what is on the host: it takes the right to start.

@@ -24,8 +24,8 @@ func TestMachdSavedOptionsAreThoseOfLaterStarts(t *testing.T) {
 	must(t, os.Rename(filepath.Join(guests, name), filepath.Join(guests, image)))
 	must(t, os.Remove(filepath.Join(guests, image, "etc/hostname")))
 	t.Cleanup(func() {
-		observe(t, "systemctl", "kill", "--signal=KILL", machineUnitOf(name))
-		observe(t, "systemctl", "stop", machineUnitOf(name))
+		observe(t, "systemctl", "kill", "--signal=KILL", transientOf(name))
+		observe(t, "systemctl", "stop", transientOf(name))
 		os.RemoveAll(filepath.Join(guests, image))
 		removeSaved(t, name)
 	})
@@ -33,7 +33,7 @@ func TestMachdSavedOptionsAreThoseOfLaterStarts(t *testing.T) {
 		"--memory=1G", "--tasks=777", "--cpus=0.5", "--property=MemoryHigh=900M", "--stop-timeout=40s", "--nspawn-arg=--network-veth-extra=vex:in")
 	// machinectl would look for an image of the machine's name first.
 	for _, start := range [][]string{nil, {"machctl", "start", name}, {"systemctl", "start", serviceOf(name)}} {
-		unit := machineUnitOf(name)
+		unit := transientOf(name)
 		if start != nil {
 			run(t, start...)
 			unit = serviceOf(name)
@@ -89,7 +89,7 @@ func TestMachdAStartThatFailsSavesNothing(t *testing.T) {
 		t.Errorf("PID 1 has read %s tasks", got)
 	}
 	run(t, "machctl", "start", "--wait=registered", name, "--save", "--tasks=77", "--hostname=old")
-	endAtOnce(t, machineUnitOf(name))
+	endAtOnce(t, transientOf(name))
 	if o := observe(t, wrong...); o.Code == 0 {
 		t.Fatal("it started")
 	}

@@ -35,6 +35,10 @@ const clientPackages = " systemd-tests systemd-resolved systemd-userdbd libnss-m
 // no systemd-vmspawn.
 const vmPackages = " libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86"
 
+// vmspawnPackages are what systemd-vmspawn starts a machine with that stays in
+// its firmware.
+const vmspawnPackages = " qemu-system-x86 seabios ipxe-qemu"
+
 // quietBoot keeps a fresh copy from doing first-boot work at each boot, and
 // from looking like the machine that built it.
 const quietBoot = `
@@ -106,7 +110,7 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 
 var (
 	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, hostScript + clientScript}
-	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages, hostScript + forkyScript + clientScript}
+	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages + vmspawnPackages, hostScript + forkyScript + clientScript}
 	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
 		"busybox login passwd libnss-systemd dbus-user-session openssh-server", guestScript}

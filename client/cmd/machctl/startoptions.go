@@ -37,7 +37,7 @@ func (o *startOptions) addStartFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.Hostname, "hostname", "", "Call it `NAME` inside")
 	f.StringVar(&s.PrivateUsers, "private-users", "", "`WHICH` user IDs it has: yes, no, pick, identity or a first one")
 	f.Var(&appended{&s.Capabilities}, "capability", "Let it have this `CAPABILITY`; may be repeated")
-	f.Var(&appended{&s.Arguments}, "nspawn-arg", "One more `OPTION` for systemd-nspawn; may be repeated")
+	f.Var(&appended{&s.Arguments}, "nspawn-arg", "One more `OPTION` for systemd-nspawn, or systemd-vmspawn; may be repeated")
 	f.StringVar(&s.Memory, "memory", "", "It may take so many `BYTES`, as 200M or 30%, or infinity")
 	f.StringVar(&s.CPUs, "cpus", "", "It may take the time of `N` processors, as 0.5, or infinity")
 	f.StringVar(&s.Tasks, "tasks", "", "It may have `N` processes and threads, or infinity")

@@ -74,7 +74,7 @@ func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, 
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Name: name, Unit: t.unit, VM: o.VM, Options: o, Boots: true, template: t}
+	plan := Plan{Name: name, Unit: t.unit, VM: o.VM, Options: o, Boots: true, template: t, Notes: vmNotes(o)}
 	if hasNone(o) && t.administered() {
 		plan.Existing = true
 		return plan, nil

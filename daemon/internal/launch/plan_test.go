@@ -197,6 +197,30 @@ func TestAPlanThatCannotBe(t *testing.T) {
 	}
 }
 
+func TestOptionsOfVmspawn(t *testing.T) {
+	t.Parallel()
+	for argument, fine := range map[string]bool{
+		"--kvm=no": true, "--ram=1G": true, "--image-format=qcow2": true, "--linux=/boot/vmlinuz": true,
+		"--image=/x": false, "--im=/x": false, "--machine=x": false, "--keep-unit": false, "-n": false, "-M": false, "word": false,
+		"--": false, "--=x": false, "--KVM=no": false, "": false,
+	} {
+		err := checkVMArguments([]string{"--tpm=no", argument})
+		if (err == nil) != fine || err != nil && !errors.Is(err, machine1.ErrInvalidArgs) {
+			t.Errorf("%q: %v", argument, err)
+		}
+	}
+	o := machd.StartOptions{VM: true, Ephemeral: true, Bind: []string{"/srv"}, Arguments: []string{"--ram=1G"}}
+	given := []string{"--ephemeral", "--bind=/srv", "--ram=1G"}
+	// What is given overrules the template, but comes before what is no option.
+	if got, want := vmArguments([]string{"vmspawn", "--ram=2G"}, o, root{}), append([]string{"vmspawn", "--ram=2G"}, given...); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	want := slices.Concat([]string{"vmspawn"}, given, []string{"-M", "m", "quiet"})
+	if got := vmArguments([]string{"vmspawn", "-M", "m", "quiet"}, o, root{}); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestChangesAreToldAgainstTheTemplate(t *testing.T) {
 	t.Parallel()
 	l := newPlanner(t, stockUnit(nil))

@@ -89,7 +89,7 @@ func checkVM(o machd.StartOptions) error {
 	}{
 		{"overlay", o.Overlay}, {"boot", o.Boot != ""}, {"command", len(o.Command) > 0},
 		{"environment", len(o.Environment) > 0}, {"hostname", o.Hostname != ""}, {"private_users", o.PrivateUsers != ""},
-		{"capability", len(o.Capabilities) > 0}, {"stop_signal", o.StopSignal != ""}, {"nspawn_arguments", len(o.Arguments) > 0},
+		{"capability", len(o.Capabilities) > 0}, {"stop_signal", o.StopSignal != ""},
 	} {
 		if c.given {
 			return contradiction("Option '%s' is for containers, and 'vm' asks for a virtual machine", c.option)
@@ -119,6 +119,9 @@ func checkWords(o machd.StartOptions) error {
 		if _, err := parseSignal(o.StopSignal); err != nil {
 			return invalid("stop_signal", "%v", err)
 		}
+	}
+	if o.VM {
+		return checkVMArguments(o.Arguments)
 	}
 	return checkArguments(o.Arguments)
 }
@@ -165,6 +168,31 @@ func checkArguments(words []string) error {
 	for _, a := range given {
 		if other, ok := otherOption[a.name]; ok {
 			return invalid("nspawn_arguments", "--%s is not for it to decide, but for %s", a.name, other)
+		}
+	}
+	return nil
+}
+
+// otherVMOption are those of systemd-vmspawn, with their letters.
+var otherVMOption = map[string]string{
+	"machine": "the machine's name", "directory": "option 'directory' or 'image'", "image": "option 'disk' or 'image'",
+	"ephemeral": "option 'ephemeral'", "slice": "option 'slice'", "property": "option 'property'",
+	"register": "the host's template", "keep-unit": "the host's template", "user": "the host's template", "system": "the host's template",
+}
+
+// checkVMArguments takes long options only, each in one word: which of
+// systemd-vmspawn's have a value changes with its version.
+func checkVMArguments(words []string) error {
+	for _, word := range words {
+		name, ok := strings.CutPrefix(word, "--")
+		name, _, _ = strings.Cut(name, "=")
+		if !ok || name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return invalid("nspawn_arguments", "'%s' is no option of systemd-vmspawn in the form --NAME or --NAME=VALUE", word)
+		}
+		for long, other := range otherVMOption {
+			if strings.HasPrefix(long, name) { // it may be abbreviated
+				return invalid("nspawn_arguments", "--%s is not for it to decide, but for %s", long, other)
+			}
 		}
 	}
 	return nil
@@ -291,7 +319,7 @@ func userArguments(mapping string) []argument {
 }
 
 // vmArguments returns the command line of systemd-vmspawn. Of options that are
-// there twice the last one is heeded, and what is no option comes last.
+// there twice the last one is heeded, but what is no option comes last.
 func vmArguments(argv []string, o machd.StartOptions, root root) []string {
 	var given []string
 	if root.given() {
@@ -306,5 +334,17 @@ func vmArguments(argv []string, o machd.StartOptions, root root) []string {
 	for _, bind := range o.BindReadOnly {
 		given = append(given, "--bind-ro="+bind)
 	}
+	given = append(given, o.Arguments...)
+	if strings.HasPrefix(argv[len(argv)-1], "-") {
+		return append(slices.Clone(argv), given...)
+	}
 	return slices.Insert(slices.Clone(argv), 1, given...)
+}
+
+// vmNotes says what a person may take an option for that it is not.
+func vmNotes(o machd.StartOptions) (notes []string) {
+	if o.VM && o.Limits.Memory != "" {
+		notes = append(notes, "option 'memory' limits what the host gives the virtual machine; what it has inside is for --ram= of systemd-vmspawn")
+	}
+	return notes
 }

@@ -36,7 +36,7 @@ var startOptions = varlink.Fields{
 	option("hostname", "", varlink.String),
 	option("privateUsers", "yes, no, pick, identity or a first ID", varlink.String),
 	option("capability", "", varlink.Array(varlink.String)),
-	option("nspawnArguments", "Options of systemd-nspawn for all the rest", varlink.Array(varlink.String)),
+	option("nspawnArguments", "Options of systemd-nspawn, or systemd-vmspawn, for all the rest", varlink.Array(varlink.String)),
 	option("memory", "Bytes with a suffix, or a percentage", varlink.String),
 	option("cpus", "How many processors' time", varlink.String),
 	option("tasks", "How many processes and threads", varlink.String),

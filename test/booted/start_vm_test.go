@@ -1,0 +1,55 @@
+package booted
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A virtual machine is started as a container is, by systemd-vmspawn. This one
+// has an empty disk and stays in its firmware.
+func TestMachd262StartsVirtualMachines(t *testing.T) {
+	t.Parallel()
+	const name, image = "real-vm", "real-vm-disk"
+	disk := filepath.Join(guests, image+".raw")
+	must(t, os.WriteFile(disk, nil, 0o600))
+	t.Cleanup(func() { os.Remove(disk) })
+	must(t, os.Truncate(disk, 16<<20))
+	before := traces(t, name)
+	start := func(options ...string) outcome {
+		return observe(t, append([]string{"machctl", "start", name, "--vm", "--image=" + image}, options...)...)
+	}
+
+	o := start("--memory=512M", "--nspawn-arg=--kvm=no", "--nspawn-arg=--firmware=bios", "--nspawn-arg=--vsock=no",
+		"--nspawn-arg=--tpm=no", "--nspawn-arg=--ram=128M", "--nspawn-arg=--notify-ready=no")
+	t.Cleanup(func() { observe(t, "machctl", "terminate", name) })
+	wantEnd(t, o, 0, "what it has inside is for --ram= of systemd-vmspawn")
+	unit := transientOf(name)
+	for property, want := range map[string]string{"Class": "vm", "Service": "systemd-vmspawn", "Unit": unit, "State": "running"} {
+		if got := run(t, "machctl", "show", "-P", property, name); got != want {
+			t.Errorf("its %s is %q, want %q", property, got, want)
+		}
+	}
+	if got := show(t, unit, "MemoryMax"); got != "536870912" {
+		t.Errorf("its limit is %s", got)
+	}
+	leader := run(t, "machctl", "show", "-P", "Leader", name)
+	if command, err := os.ReadFile("/proc/" + leader + "/cmdline"); err != nil || !strings.Contains(string(command), "qemu") {
+		t.Errorf("its leader is %q, %v", command, err)
+	}
+	wantEnd(t, observe(t, "machctl", "exec", name, "--", "true"), 125, "without a way in by ssh")
+	wantEnd(t, observe(t, "machctl", "stop", "--timeout=3", name), 0, "did not shut down by itself")
+	wantNoTraces(t, before, name)
+
+	for option, says := range map[string]string{
+		"--nspawn-arg=--machine=x":      "--machine is not for it to decide, but for the machine's name",
+		"--nspawn-arg=--reg=no":         "--register is not for it to decide",
+		"--nspawn-arg=-n":               "'-n' is no option of systemd-vmspawn in the form",
+		"--nspawn-arg=--no-such-option": "unrecognized option '--no-such-option'",
+		"--capability=all":              "'capability' is for containers",
+	} {
+		wantEnd(t, start(option), 1, says)
+	}
+	wantNoTraces(t, before, name)
+}
