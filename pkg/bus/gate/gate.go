@@ -41,15 +41,16 @@ func Dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbu
 		return nil, fmt.Errorf("cannot authenticate: %w", err)
 	}
 	conn, client, err := connectBehind(options)
-	if err == nil {
-		relay(bus, newStream(client))
-		if err = welcome(client, guid, passesFDs); err == nil {
-			return conn, nil
-		}
-		conn.Close() // and so does the relay
+	if err != nil {
+		bus.close()
+		return nil, fmt.Errorf("cannot put a gate before the bus: %w", err)
 	}
-	bus.close()
-	return nil, fmt.Errorf("cannot put a gate before the bus: %w", err)
+	relay(bus, newStream(client)) // both are its own from now on
+	if err := welcome(client, guid, passesFDs); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("cannot put a gate before the bus: %w", err)
+	}
+	return conn, nil
 }
 
 // connectBehind has godbus connect to a socket of ours and returns both ends.

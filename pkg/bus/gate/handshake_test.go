@@ -16,8 +16,8 @@ import (
 	"github.com/machd/machd/pkg/bus/gate"
 )
 
-// listen has a bus say answer to whoever connects, and returns its address and
-// what it is told.
+// listen has a bus say answer to whoever connects and has said all, and returns
+// its address and what it is told.
 func listen(t *testing.T, answer string) (address string, told <-chan string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bus")
@@ -33,13 +33,15 @@ func listen(t *testing.T, answer string) (address string, told <-chan string) {
 			return
 		}
 		defer conn.Close()
-		io.WriteString(conn, answer)
 		for in := bufio.NewReader(conn); ; {
 			text, err := in.ReadString('\n')
 			if err != nil {
 				return
 			}
 			lines <- text
+			if text == "BEGIN\r\n" {
+				io.WriteString(conn, answer)
+			}
 		}
 	}()
 	return "unix:path=" + path, lines
