@@ -1,9 +1,10 @@
 package booted
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 )
 
@@ -43,7 +44,10 @@ func TestMachdSavedOptionsAreThoseOfLaterStarts(t *testing.T) {
 		}
 		inside := func(script string) string { return run(t, "machctl", "exec", name, "--", "sh", "-c", script) }
 		eventually(t, "its bus answers", func() error {
-			return firstError(observe(t, "machctl", "exec", name, "--", "true"))
+			if o := observe(t, "machctl", "exec", name, "--", "true"); o.Code != 0 {
+				return fmt.Errorf("%+v", o)
+			}
+			return nil
 		})
 		for what, c := range map[string][2]string{
 			"host name": {inside("hostname"), "saved"},
@@ -65,13 +69,6 @@ func TestMachdSavedOptionsAreThoseOfLaterStarts(t *testing.T) {
 	}
 }
 
-func firstError(o outcome) error {
-	if o.Code != 0 {
-		return os.ErrInvalid
-	}
-	return nil
-}
-
 // A start that fails saves nothing, and what was saved before stays.
 func TestMachdAStartThatFailsSavesNothing(t *testing.T) {
 	const name = "plan-unsaved"
@@ -82,7 +79,7 @@ func TestMachdAStartThatFailsSavesNothing(t *testing.T) {
 	if o := observe(t, wrong...); o.Code == 0 {
 		t.Fatal("it started")
 	}
-	if after := planFiles(t); strings.Join(after, " ") != strings.Join(before, " ") {
+	if after := planFiles(t); !slices.Equal(after, before) {
 		t.Errorf("there is %q, was %q", after, before)
 	}
 	if got := show(t, serviceOf(name), "TasksMax"); got != "16384" {
