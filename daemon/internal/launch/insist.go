@@ -42,21 +42,16 @@ func (i *insistence) machineEvent(e machine.Event) {
 	if m.Service != nspawn || m.Class != machine1.ClassContainer || m.Unit == "" || m.Leader == nil {
 		return
 	}
-	if i.note(m.Name, m.Unit, e.Added) {
+	i.mu.Lock()
+	if e.Added {
+		i.carried[m.Unit] = m.Name
+	} else if i.carried[m.Unit] == m.Name {
+		delete(i.carried, m.Unit)
+	}
+	i.mu.Unlock()
+	if e.Added {
 		i.unitStops(m.Unit) // it may have been told to before
 	}
-}
-
-// note keeps that a unit carries a machine, and reports whether it does so now.
-func (i *insistence) note(machine, unit string, carries bool) bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if carries {
-		i.carried[unit] = machine
-	} else if i.carried[unit] == machine {
-		delete(i.carried, unit)
-	}
-	return carries
 }
 
 // unitStops is told that a unit may be being stopped. It does not block.

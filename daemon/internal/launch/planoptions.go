@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,13 +168,17 @@ func checkArguments(words []string) error {
 	}
 	for _, a := range given {
 		if other, ok := otherOption[a.name]; ok {
-			return invalid("nspawn_arguments", "--%s is not for it to decide, but for %s", a.name, other)
+			return notForArguments(a.name, other)
 		}
 	}
 	return nil
 }
 
-// otherVMOption are those of systemd-vmspawn, with their letters.
+func notForArguments(name, other string) error {
+	return invalid("nspawn_arguments", "--%s is not for it to decide, but for %s", name, other)
+}
+
+// otherVMOption are those of systemd-vmspawn.
 var otherVMOption = map[string]string{
 	"machine": "the machine's name", "directory": "option 'directory' or 'image'", "image": "option 'disk' or 'image'",
 	"ephemeral": "option 'ephemeral'", "slice": "option 'slice'", "property": "option 'property'",
@@ -189,9 +194,9 @@ func checkVMArguments(words []string) error {
 		if !ok || name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			return invalid("nspawn_arguments", "'%s' is no option of systemd-vmspawn in the form --NAME or --NAME=VALUE", word)
 		}
-		for long, other := range otherVMOption {
+		for _, long := range slices.Sorted(maps.Keys(otherVMOption)) {
 			if strings.HasPrefix(long, name) { // it may be abbreviated
-				return invalid("nspawn_arguments", "--%s is not for it to decide, but for %s", long, other)
+				return notForArguments(long, otherVMOption[long])
 			}
 		}
 	}

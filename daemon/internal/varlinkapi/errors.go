@@ -120,8 +120,8 @@ type failure struct {
 	systemError
 }
 
-// withReasons has methods of our own tell reasons, where systemd's tell an
-// errno alone.
+// withReasons has methods of org.machd.Machine tell reasons, where systemd's tell
+// an errno alone.
 func withReasons(methods []varlink.Method[*API]) []varlink.Method[*API] {
 	methods = slices.Clone(methods)
 	for i := range methods {
