@@ -192,20 +192,20 @@ func (a *app) showJournal(ctx context.Context, args []string) error {
 	cmd.Env = append(os.Environ(), "SYSTEMD_COLORS="+strconv.FormatBool(a.ui.colour))
 	cmd.Stdout = a.ui.out
 	said := &held{to: a.ui.err}
+	defer said.letGo()
+	defer time.AfterFunc(heldTime, said.letGo).Stop()
 	cmd.Stderr = said
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
 	case err == nil, ctx.Err() != nil:
-		said.letGo()
 		return nil
 	case errors.As(err, &exit) && exit.Exited():
-		if denied, ok := said.last(); ok && strings.Contains(denied, "insufficient permissions") {
+		if denied := said.takeDenial(); denied != "" {
 			return journalHint(machine1.Errorf(machine1.ErrAccessDenied, "cannot read the journal: %s", denied))
 		}
 		// It has said why, and that it found nothing is no reason.
-		said.letGo()
 		return statusError(exit.ExitCode())
 	}
 	return fmt.Errorf("cannot read the journal: %w", err)
@@ -219,19 +219,14 @@ const heldTime = 2 * time.Second
 type held struct {
 	to io.Writer
 
-	mu    sync.Mutex
-	began time.Time
-	text  []byte
-	open  bool // nothing is kept any more
+	mu   sync.Mutex
+	text []byte
+	open bool // nothing is kept any more
 }
 
 func (h *held) Write(b []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.began.IsZero() {
-		h.began = time.Now()
-		time.AfterFunc(heldTime, h.letGo)
-	}
 	if h.open {
 		return h.to.Write(b)
 	}
@@ -247,10 +242,16 @@ func (h *held) letGo() {
 	h.text, h.open = nil, true
 }
 
-// last returns the last line, if it is still kept.
-func (h *held) last() (line string, ok bool) {
+// takeDenial returns the last line of what is kept, in place of all of it, if it
+// says that a right is lacking.
+func (h *held) takeDenial() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	text := strings.TrimRight(string(h.text), "\n")
-	return text[strings.LastIndexByte(text, '\n')+1:], text != ""
+	line := text[strings.LastIndexByte(text, '\n')+1:]
+	if !strings.Contains(line, "insufficient permissions") {
+		return ""
+	}
+	h.text = nil
+	return line
 }
