@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/pkg/nspawnfile"
@@ -40,13 +42,19 @@ const blankUnit = "machd-blank.service"
 // one. It changes when PID 1 reads its configuration again, or with a drop-in
 // for all services, which PID 1 may see without being told.
 type blank struct {
+	asking singleflight.Group
+
 	mu    sync.Mutex
 	kept  map[string]dbus.Variant
 	until time.Time
 	reads int // of its configuration by PID 1
 }
 
-const blankLife = 5 * time.Second
+const (
+	blankLife = 5 * time.Second
+	// blankLimit is how long PID 1 may take, whoever gives up waiting meanwhile.
+	blankLimit = 30 * time.Second
+)
 
 // get returns what nobody may change.
 func (b *blank) get(ctx context.Context, units planUnits) (map[string]dbus.Variant, error) {
@@ -59,16 +67,27 @@ func (b *blank) get(ctx context.Context, units planUnits) (map[string]dbus.Varia
 	if kept != nil {
 		return kept, nil
 	}
-	asked, err := units.Properties(ctx, blankUnit)
-	if err != nil {
-		return nil, err
+	answer := b.asking.DoChan(strconv.Itoa(reads), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), blankLimit)
+		defer cancel()
+		asked, err := units.Properties(ctx, blankUnit)
+		if err != nil {
+			return nil, err
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if reads == b.reads {
+			b.kept, b.until = asked, time.Now().Add(blankLife)
+		}
+		return asked, nil
+	})
+	select {
+	case r := <-answer:
+		asked, _ := r.Val.(map[string]dbus.Variant)
+		return asked, r.Err
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if reads == b.reads {
-		b.kept, b.until = asked, time.Now().Add(blankLife)
-	}
-	return asked, nil
 }
 
 func (b *blank) forget() {
