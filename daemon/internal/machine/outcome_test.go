@@ -60,6 +60,25 @@ func serviceEnds(name, result string, code, status int32, state string) []unit.E
 	}
 }
 
+// endLeader ends the machine web, of whose unit PID 1 tells these events before
+// or after.
+func (w *world) endLeader(leader *process, before bool, events ...unit.Event) {
+	w.t.Helper()
+	tell := func() {
+		for _, e := range events {
+			w.UnitEvent(e)
+		}
+	}
+	if before {
+		tell()
+	}
+	leader.kill()
+	w.wantEvent("-web")
+	if !before {
+		tell()
+	}
+}
+
 func TestHowAServiceEnded(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -83,19 +102,7 @@ func TestHowAServiceEnded(t *testing.T) {
 				log := w.recorded()
 				leader := start(t, newUnit(t))
 				m := w.register("web", leader)
-				tell := func() {
-					for _, e := range serviceEnds(m.Unit, tt.result, tt.code, tt.status, tt.state) {
-						w.UnitEvent(e)
-					}
-				}
-				if before {
-					tell()
-				}
-				leader.kill()
-				w.wantEvent("-web")
-				if !before {
-					tell()
-				}
+				w.endLeader(leader, before, serviceEnds(m.Unit, tt.result, tt.code, tt.status, tt.state)...)
 				f := log.next(t)
 				if got := fmt.Sprint(f[machd.FieldResult], " ", f[machd.FieldCode], " ", f[machd.FieldStatus]); got != tt.want {
 					t.Errorf("%s, want %s", got, tt.want)
@@ -137,41 +144,42 @@ func TestTheStatusOfASupervisor(t *testing.T) {
 // do so before the leader is known to be dead, or be forgotten by then.
 func TestTheStatusOfASupervisorBesideTheMachine(t *testing.T) {
 	t.Parallel()
-	for _, before := range []bool{true, false} {
-		t.Run(fmt.Sprintf("told before: %t", before), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			log := w.recorded()
-			unitName := newUnit(t, "payload")
-			leader, supervisor := start(t, unitName+"/payload"), start(t, unitName)
-			r := registrationOf("web", leader)
-			r.Supervisor = supervisor.open()
-			m, err := w.Register(t.Context(), r)
-			must(t, err)
-			w.wantEvent("+web")
-			if m.OwnsUnit() {
-				t.Fatal("the machine owns the unit")
-			}
-			tell := func() {
-				for _, e := range serviceEnds(m.Unit, "oom-kill", 2, 9, "failed") {
-					w.UnitEvent(e)
+	for _, tt := range []struct {
+		result       string
+		code, status int32
+		state        string
+		forgotten    bool
+		want         string
+	}{
+		{"success", 1, 133, "activating", false, machd.EndedReboot},
+		{"oom-kill", 2, 9, "failed", true, machd.EndedOOMKill},
+	} {
+		for _, before := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, told before: %t", tt.want, before), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				log := w.recorded()
+				unitName := newUnit(t, "payload")
+				leader, supervisor := start(t, unitName+"/payload"), start(t, unitName)
+				r := registrationOf("web", leader)
+				r.Supervisor = supervisor.open()
+				m, err := w.Register(t.Context(), r)
+				must(t, err)
+				w.wantEvent("+web")
+				if m.OwnsUnit() {
+					t.Fatal("the machine owns the unit")
 				}
-				w.UnitEvent(unit.Event{Kind: unit.UnitRemoved, Unit: m.Unit})
-			}
-			if before {
-				tell()
-			}
-			leader.kill()
-			w.wantEvent("-web")
-			if !before {
-				tell()
-			}
-			f := log.next(t)
-			if f[machd.FieldResult] != machd.EndedOOMKill || f[machd.FieldInvocation] == "" {
-				t.Errorf("%v", f)
-			}
-			w.wantNoneFollowed()
-		})
+				events := serviceEnds(m.Unit, tt.result, tt.code, tt.status, tt.state)
+				if tt.forgotten {
+					events = append(events, unit.Event{Kind: unit.UnitRemoved, Unit: m.Unit})
+				}
+				w.endLeader(leader, before, events...)
+				if f := log.next(t); f[machd.FieldResult] != tt.want || f[machd.FieldInvocation] == "" {
+					t.Errorf("%v", f)
+				}
+				w.wantNoneFollowed()
+			})
+		}
 	}
 }
 
