@@ -107,9 +107,30 @@ var (
 // ask calls a method of the machine manager that changes nothing. If the
 // daemon ends over it, the one that follows is asked again.
 func (c *Client) ask(ctx context.Context, member string, in []any, out ...any) error {
-	err := c.tell(ctx, member, in, out...)
-	if errors.Is(err, machine1.ErrNoReply) {
-		return c.tell(ctx, member, in, out...)
+	return c.inquire(ctx, machine1.ManagerInterface+"."+member, in, out...)
+}
+
+// inquire is ask for a method of any interface.
+func (c *Client) inquire(ctx context.Context, method string, in []any, out ...any) error {
+	return throughRestart(ctx, func() error { return c.call(ctx, machined, method, in, out...) })
+}
+
+const (
+	// restartLimit is how long a daemon that ends may take to be another one.
+	restartLimit = 15 * time.Second
+	restartPause = 50 * time.Millisecond
+)
+
+// throughRestart repeats a call for as long as the daemon ends over it. The one
+// that ends may be who is asked once more.
+func throughRestart(ctx context.Context, call func() error) error {
+	err := call()
+	for again := time.Now().Add(restartLimit); errors.Is(err, machine1.ErrNoReply) && time.Now().Before(again); err = call() {
+		select {
+		case <-time.After(restartPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return err
 }

@@ -184,19 +184,21 @@ func TestADaemonThatAnswersNothingIsGivenUp(t *testing.T) {
 
 func TestAQuestionIsAskedAgainWhenTheDaemonIsReplaced(t *testing.T) {
 	t.Parallel()
-	w, c := connect(t)
-	w.Hang("ListMachines")
-	listed := make(chan error, 1)
-	go func() {
-		_, err := c.List(t.Context())
-		listed <- err
-	}()
-	w.AwaitCall("ListMachines")
-	if err := w.ReplaceMachined(); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-listed; err != nil {
-		t.Error(err)
+	for method, ask := range map[string]func(*client.Client) error{
+		"ListMachines": func(c *client.Client) error { _, err := c.List(t.Context()); return err },
+		"Introspect":   func(c *client.Client) error { _, err := c.IsMachd(t.Context()); return err },
+	} {
+		w, c := connect(t)
+		w.Hang(method)
+		answered := make(chan error, 1)
+		go func() { answered <- ask(c) }()
+		w.AwaitCall(method)
+		if err := w.ReplaceMachined(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-answered; err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
 	}
 }
 

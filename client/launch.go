@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -16,12 +15,6 @@ type Launched struct {
 	State string // machd.StateQueued, StateRegistered, StateReady or StateDegraded
 	Note  string // what a person should know of that, or ""
 }
-
-const (
-	// restartLimit is how long a daemon that ends may take to be another one.
-	restartLimit = 15 * time.Second
-	restartPause = 50 * time.Millisecond
-)
 
 // Launch has machd start a machine and returns once it has come as far as
 // o.Wait says, until it can be used if that is "". If ctx ends first, the start
@@ -36,18 +29,16 @@ const (
 // A daemon that is restarted meanwhile goes on with the start, and is asked
 // again.
 func (c *Client) Launch(ctx context.Context, name string, o machd.StartOptions) (Launched, error) {
-	l, err := c.launch(ctx, name, o)
-	for again := time.Now().Add(restartLimit); errors.Is(err, machine1.ErrNoReply) && time.Now().Before(again); {
-		// The one that ends may be who is asked once more.
-		select {
-		case <-time.After(restartPause):
-		case <-ctx.Done():
-			return Launched{}, fmt.Errorf("cannot start %q: %w", name, ctx.Err())
-		}
-		if l, err = c.launch(ctx, name, o); errors.Is(err, machine1.ErrMachineExists) {
+	var l Launched
+	again := false
+	err := throughRestart(ctx, func() (err error) {
+		l, err = c.launch(ctx, name, o)
+		if again && errors.Is(err, machine1.ErrMachineExists) {
 			l, err = c.launched(ctx, name, o)
 		}
-	}
+		again = true
+		return err
+	})
 	if err != nil {
 		return Launched{}, fmt.Errorf("cannot start %q: %w", name, err)
 	}

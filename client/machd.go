@@ -16,7 +16,7 @@ func (c *Client) IsMachd(ctx context.Context) (bool, error) {
 	// Asking for a method that is not there would not tell: where systemd's own
 	// bus policy rules, such a call is refused like one without permission.
 	var text string
-	if err := c.call(ctx, machined, "org.freedesktop.DBus.Introspectable.Introspect", nil, &text); err != nil {
+	if err := c.inquire(ctx, "org.freedesktop.DBus.Introspectable.Introspect", nil, &text); err != nil {
 		return false, fmt.Errorf("cannot tell which machine manager runs: %w", err)
 	}
 	return strings.Contains(text, `"`+machd.ManagerInterface+`"`), nil

@@ -60,7 +60,10 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 }
 
 // introspect tells machd from systemd-machined, and no more.
-func (w *World) introspect(dbus.Message) (string, *dbus.Error) {
+func (w *World) introspect(msg dbus.Message) (string, *dbus.Error) {
+	if err := w.enter(msg); err != nil {
+		return "", err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stock {
