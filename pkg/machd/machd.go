@@ -28,4 +28,6 @@ const (
 	ActionStop         = "org.machd.stop"
 	ActionExec         = "org.machd.exec"
 	ActionSetLimits    = "org.machd.set-limits"
+
+	ActionManageNetwork = "org.machd.manage-network"
 )

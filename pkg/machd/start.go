@@ -90,6 +90,7 @@ type StartOptions struct {
 	Capabilities []string // capability: CAP_… that it has beside the usual ones
 	Arguments    []string // nspawn_arguments: options of systemd-nspawn, or systemd-vmspawn, for all the rest
 
+	NetworkOptions
 	Limits
 	Properties  []string      // property: of the unit, NAME=VALUE as in unit files
 	Slice       string        // slice: that the unit is in
@@ -104,7 +105,7 @@ type StartOptions struct {
 }
 
 func (o *StartOptions) table() table {
-	return o.Limits.add(table{
+	return o.NetworkOptions.add(o.Limits.add(table{
 		"image": &o.Image, "directory": &o.Directory, "disk": &o.Disk, "from": &o.From, "vm": &o.VM,
 		"ephemeral": &o.Ephemeral, "overlay": &o.Overlay,
 		"boot": &o.Boot, "command": &o.Command,
@@ -113,7 +114,7 @@ func (o *StartOptions) table() table {
 		"property": &o.Properties, "slice": &o.Slice, "restart": &o.Restart,
 		"stop_signal": &o.StopSignal, "stop_timeout": &o.StopTimeout, "protect": &o.Protect,
 		"wait": &o.Wait, "wait_timeout": &o.WaitTimeout, "save": &o.Save,
-	})
+	}))
 }
 
 func (o *LimitOptions) table() table { return o.Limits.add(table{"save": &o.Save}) }
@@ -143,8 +144,8 @@ func ParseLimitOptions(options map[string]dbus.Variant) (o LimitOptions, err err
 // A Change is one thing that a start would do, or what there is would have to
 // change for it.
 type Change struct {
-	Kind string // property, argument, file, mount, image
-	Name string // of the property, or the path
+	Kind string // property, argument, file, mount, image, link, address, port, rule
+	Name string // of the property or link, or the path
 	From string // "" if there is none
 	To   string // "" if it goes away
 }

@@ -112,7 +112,8 @@ func TestProblemsAreNamed(t *testing.T) {
 	if problems := nspawnfile.Parse(byHand).Problems(); problems != nil {
 		t.Errorf("a good file has problems: %v", problems)
 	}
-	got := nspawnfile.Parse("Boot=yes\n[Exec]\nBot=yes\nLimitNOFILE=1\nX-Mine=1\nBoot\n[Exe]\nBoot=yes\n[Network\n[X-Machd]\nNote=1\nNot=1\n").Problems()
+	got := nspawnfile.Parse("Boot=yes\n[Exec]\nBot=yes\nLimitNOFILE=1\nX-Mine=1\nBoot\n[Exe]\nBoot=yes\n[Network\n[X-Machd]\nNote=1\nNot=1\n" +
+		"Network=yes\nAddress=10.0.0.2/30\nGateway=10.0.0.1\nMAC=02:00:00:00:00:01\nPublish=8080:80\nExposeHost=5432\nPort=1\n").Problems()
 	want := []nspawnfile.Problem{
 		{Line: 1, Text: "Boot= is in no section"},
 		{Line: 3, Text: "section [Exec] has no Bot="},
@@ -120,6 +121,7 @@ func TestProblemsAreNamed(t *testing.T) {
 		{Line: 7, Text: "there is no section [Exe]"},
 		{Line: 9, Text: `"[Network" is no section`},
 		{Line: 12, Text: "section [X-Machd] has no Not="},
+		{Line: 19, Text: "section [X-Machd] has no Port="},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)

@@ -1,0 +1,193 @@
+package machd
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// MaxPorts is how many ports one text may name.
+const MaxPorts = 1024
+
+// String returns the port as ParsePorts reads it: [ADDR:]HOST[:GUEST]/PROTOCOL.
+func (p Port) String() string {
+	text := strconv.Itoa(int(p.Host))
+	if p.Guest != p.Host {
+		text += ":" + strconv.Itoa(int(p.Guest))
+	}
+	switch {
+	case p.Address.Is6():
+		text = "[" + p.Address.String() + "]:" + text
+	case p.Address.IsValid():
+		text = p.Address.String() + ":" + text
+	}
+	return text + "/" + string(p.Protocol)
+}
+
+// InwardString returns the port as ParseInwardPorts reads it:
+// GUEST[:HOST]/PROTOCOL.
+func (p Port) InwardString() string {
+	return Port{Protocol: p.Protocol, Host: p.Guest, Guest: p.Host}.String()
+}
+
+// ParsePorts reads which ports of the host lead to which of a machine, as a
+// person writes it:
+//
+//	[ADDR:]HOST[:GUEST][/tcp|/udp]    HOST and GUEST may be ranges FIRST-LAST
+//	[tcp:|udp:]HOST[:GUEST]           as systemd-nspawn has it
+//
+// An IPv6 address is in brackets. Without a GUEST it is the same as HOST,
+// without a protocol it is TCP.
+func ParsePorts(text string) ([]Port, error) {
+	ports, err := parsePorts(text, true)
+	if err != nil {
+		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "'%s' is no port to publish: %v", text, err)
+	}
+	return ports, nil
+}
+
+// ParseInwardPorts reads which services of the host a machine finds at which
+// ports of its gateway: GUEST[:HOST][/tcp|/udp], both of which may be ranges.
+func ParseInwardPorts(text string) ([]Port, error) {
+	ports, err := parsePorts(text, false)
+	if err != nil {
+		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "'%s' is no port of the host to expose: %v", text, err)
+	}
+	for i, p := range ports {
+		ports[i].Host, ports[i].Guest = p.Guest, p.Host
+	}
+	return ports, nil
+}
+
+func parsePorts(text string, withAddress bool) ([]Port, error) {
+	rest, protocol, err := cutProtocol(text)
+	if err != nil {
+		return nil, err
+	}
+	address, rest, err := cutAddress(rest)
+	switch {
+	case err != nil:
+		return nil, err
+	case address.IsValid() && !withAddress:
+		return nil, fmt.Errorf("the machine finds it at the address of its gateway, so that it takes no address")
+	}
+	hostText, guestText, both := strings.Cut(rest, ":")
+	host, err := parseRange(hostText)
+	if err != nil {
+		return nil, err
+	}
+	guest := host
+	if both {
+		if guest, err = parseRange(guestText); err != nil {
+			return nil, err
+		}
+	}
+	if host.length() != guest.length() {
+		return nil, fmt.Errorf("%s are %d ports and %s are %d; there is one for each",
+			hostText, host.length(), guestText, guest.length())
+	}
+	ports := make([]Port, host.length())
+	for i := range ports {
+		ports[i] = Port{Protocol: protocol, Address: address, Host: uint16(host.first + i), Guest: uint16(guest.first + i)}
+	}
+	return ports, nil
+}
+
+// cutProtocol cuts off the protocol, which stands at one end.
+func cutProtocol(text string) (rest string, protocol Protocol, err error) {
+	rest, name, behind := strings.Cut(text, "/")
+	if first, after, ok := strings.Cut(rest, ":"); ok && isProtocol(first) {
+		if behind {
+			return "", "", fmt.Errorf("it names a protocol twice, '%s' and '%s'", first, name)
+		}
+		return after, Protocol(strings.ToLower(first)), nil
+	}
+	switch {
+	case !behind:
+		return rest, TCP, nil
+	case isProtocol(name):
+		return rest, Protocol(strings.ToLower(name)), nil
+	}
+	return "", "", fmt.Errorf("'%s' is no protocol that has ports here; tcp and udp are", name)
+}
+
+func isProtocol(name string) bool {
+	return strings.EqualFold(name, string(TCP)) || strings.EqualFold(name, string(UDP))
+}
+
+// cutAddress cuts off the address, if one stands before the ports.
+func cutAddress(text string) (address netip.Addr, rest string, err error) {
+	name := ""
+	switch {
+	case strings.HasPrefix(text, "["):
+		var closed bool
+		if name, rest, closed = strings.Cut(text[1:], "]:"); !closed {
+			return netip.Addr{}, "", fmt.Errorf("behind the address in brackets it goes on with ']:' and the port")
+		}
+	case strings.Count(text, ":") > 2:
+		return netip.Addr{}, "", fmt.Errorf("an IPv6 address is in brackets, as in [::1]:8080:80")
+	default:
+		first, after, ok := strings.Cut(text, ":")
+		if !ok || !strings.Contains(first, ".") {
+			if strings.Count(text, ":") > 1 {
+				return netip.Addr{}, "", fmt.Errorf("'%s' is no address", first)
+			}
+			return netip.Addr{}, text, nil
+		}
+		name, rest = first, after
+	}
+	address, err = netip.ParseAddr(name)
+	switch {
+	case err != nil:
+		return netip.Addr{}, "", fmt.Errorf("'%s' is no address", name)
+	case address.Zone() != "":
+		return netip.Addr{}, "", fmt.Errorf("'%s' is an address of one link only; one that others can reach is needed", name)
+	case address.Unmap().IsUnspecified():
+		return netip.Addr{}, "", fmt.Errorf("'%s' is no single address; without one, every address of the host counts", name)
+	case address.IsMulticast():
+		return netip.Addr{}, "", fmt.Errorf("'%s' is no address of one host", name)
+	}
+	return address.Unmap(), rest, nil
+}
+
+// A portRange is the ports from first to last.
+type portRange struct{ first, last int }
+
+func (r portRange) length() int { return r.last - r.first + 1 }
+
+func parseRange(text string) (r portRange, err error) {
+	first, last, isRange := strings.Cut(text, "-")
+	if r.first, err = parsePort(first); err != nil {
+		return portRange{}, err
+	}
+	r.last = r.first
+	if isRange {
+		if r.last, err = parsePort(last); err != nil {
+			return portRange{}, err
+		}
+	}
+	switch {
+	case r.last < r.first:
+		return portRange{}, fmt.Errorf("the range %s begins behind its end; %d-%d does not", text, r.last, r.first)
+	case r.length() > MaxPorts:
+		return portRange{}, fmt.Errorf("the range %s are %d ports, of at most %d at once", text, r.length(), MaxPorts)
+	}
+	return r, nil
+}
+
+func parsePort(text string) (int, error) {
+	if text == "" {
+		return 0, fmt.Errorf("a port is missing; ports are from 1 to 65535")
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	switch {
+	case err != nil && strings.Trim(text, "0123456789") != "":
+		return 0, fmt.Errorf("'%s' is no port; ports are from 1 to 65535", text)
+	case err != nil || n == 0 || n > 65535:
+		return 0, fmt.Errorf("there is no port %s; ports are from 1 to 65535", text)
+	}
+	return int(n), nil
+}
