@@ -1,0 +1,190 @@
+// Package doctor looks for what is wrong with machines and with what the host
+// does for them, says why and which command mends it, and mends what cannot do
+// harm. It believes nobody: it looks at links, rules and files as they are, and
+// sends packets where that is the only way to know. It changes nothing unless
+// it was told to.
+//
+// Each family of checks has a file; checks.go lists them.
+package doctor
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const (
+	// machineLimit is how long all that is to be known of one machine may take.
+	machineLimit = 3 * time.Second
+	// hostLimit is the same for the host, and for all machines there are.
+	hostLimit = 20 * time.Second
+	// atOnce is how many checks go on at a time. Most of them wait for packets.
+	atOnce = 24
+)
+
+// Units is what is asked of PID 1.
+type Units interface {
+	ListActive(ctx context.Context, pattern string) ([]string, error)
+	HasProcesses(ctx context.Context, name string) (bool, error)
+	Stop(ctx context.Context, name, mode string) (job dbus.ObjectPath, err error)
+}
+
+// Network is what is asked of whoever gives machines their networks.
+type Network interface {
+	// Attachments returns the networks of the machines there are.
+	Attachments() []Attachment
+	// Starting returns the machines that have a network and are not there yet.
+	Starting() []string
+	// Mend makes links, rules and kernel settings what they should be, and
+	// returns what it had to do.
+	Mend(ctx context.Context) ([]string, error)
+}
+
+// An Attachment is the network that a machine should have.
+type Attachment struct {
+	Machine   string
+	Kind      string         // as of machd.NetworkStatus: veth, zone, bridge, other
+	Link      string         // the host's side: ve-NAME, or the bridge of a zone
+	Port      string         // the machine's port of that bridge
+	GuestLink string         // in the machine; "" is host0
+	Addresses []netip.Prefix // of the machine, with the length of its network
+	Gateways  []netip.Addr   // the host's addresses on the link
+	MAC       net.HardwareAddr
+	Ports     []machd.Port
+	Managed   bool     // by us
+	By        string   // who manages it otherwise
+	Problems  []string // that came up when it was made
+}
+
+// Paths are where things are on the host.
+type Paths struct {
+	States    string   // state files of machines
+	Nspawn    string   // what systemd-nspawn needs at run time
+	Locks     string   // locks of images
+	Images    []string // directories with images, and their own locks
+	Records   string   // what package network has written down, a file a machine
+	Sysctl    string   // /proc/sys
+	Processes string   // /proc
+}
+
+// SystemPaths are those of the system's daemon.
+func SystemPaths() Paths {
+	return Paths{
+		States:    machine1.StateDir,
+		Nspawn:    "/run/systemd/nspawn",
+		Locks:     "/run/systemd/nspawn/locks",
+		Images:    []string{"/var/lib/machines"},
+		Records:   "/run/machd/network",
+		Sysctl:    "/proc/sys",
+		Processes: "/proc",
+	}
+}
+
+// Config is what a Doctor looks at. Network may be nil: then nobody gives
+// machines a network.
+type Config struct {
+	Machines func() []machine.Machine // the containers and VMs, without the host
+	Units    Units
+	Network  Network
+	Host     *Space // nil is the namespace of this process
+	Paths    Paths
+	Log      *slog.Logger
+}
+
+// A Doctor diagnoses. One diagnosis goes on at a time: two would meet each
+// other's packets.
+type Doctor struct {
+	cfg  Config
+	busy chan struct{} // holds a token while nobody diagnoses
+}
+
+// New returns the doctor of what cfg describes.
+func New(cfg Config) *Doctor {
+	if cfg.Host == nil {
+		cfg.Host = &Space{}
+	}
+	d := &Doctor{cfg: cfg, busy: make(chan struct{}, 1)}
+	d.busy <- struct{}{}
+	return d
+}
+
+// Diagnose looks at the machine called name, or at the host and all machines if
+// that is empty. What is well is told, too, of one machine check by check. The
+// error is machine1.ErrNoSuchMachine if there is no such machine.
+func (d *Doctor) Diagnose(ctx context.Context, name string, o machd.DiagnoseOptions) ([]machd.Finding, error) {
+	select {
+	case <-d.busy:
+		defer func() { d.busy <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	first, err := d.look(ctx, name)
+	if err != nil || !o.Fix {
+		return plain(first), err
+	}
+	mended := mend(ctx, first)
+	if mended == 0 {
+		return plain(first), nil
+	}
+	second, err := d.look(ctx, name)
+	if err != nil {
+		return plain(first), nil // the machine went meanwhile
+	}
+	return plain(compare(first, second)), nil
+}
+
+// look makes all checks that are for name.
+func (d *Doctor) look(ctx context.Context, name string) ([]finding, error) {
+	limit := machineLimit
+	if name == "" {
+		limit = hostLimit
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	v := d.newVisit()
+	defer v.close()
+	if name == "" {
+		return v.everything(ctx), nil
+	}
+	p, ok := v.patient(name)
+	if !ok {
+		return nil, machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
+	}
+	defer p.close()
+	return p.examine(ctx, make(chan struct{}, atOnce)), nil
+}
+
+// everything looks at the host and at every machine.
+func (v *visit) everything(ctx context.Context) []finding {
+	tokens := make(chan struct{}, atOnce)
+	all := make([][]finding, 1+len(v.machines))
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		all[0] = run(ctx, tokens, v, "", hostChecks)
+	})
+	for i, m := range v.machines {
+		wait.Go(func() {
+			p, ok := v.patient(m.Name)
+			if !ok {
+				return
+			}
+			defer p.close()
+			all[1+i] = summary(m.Name, p.examine(ctx, tokens))
+		})
+	}
+	wait.Wait()
+	var list []finding
+	for _, f := range all {
+		list = append(list, f...)
+	}
+	return list
+}

@@ -1,0 +1,109 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/machd/machd/pkg/machd"
+)
+
+// A finding may know how to mend what it is about. It does so only where that
+// cannot do harm, and looks again itself before it does.
+type finding struct {
+	machd.Finding
+	mend func(context.Context) error
+}
+
+// trouble is an error that has a cause.
+func trouble(what, why, command string) finding {
+	return finding{Finding: machd.Finding{Level: machd.LevelError, What: what, Why: why, Command: command}}
+}
+
+// doubt is what may be meant so.
+func doubt(what, why, command string) finding {
+	return finding{Finding: machd.Finding{Level: machd.LevelWarning, What: what, Why: why, Command: command}}
+}
+
+// about returns f as one about something other than what was looked at.
+func (f finding) about(subject string) finding {
+	f.Subject = subject
+	return f
+}
+
+// mendedBy returns f as one that fix can mend.
+func (f finding) mendedBy(mend func(context.Context) error) finding {
+	f.mend = mend
+	return f
+}
+
+// unknown says that something could not be looked at.
+func unknown(what string, err error) []finding {
+	return []finding{doubt(fmt.Sprintf("%s cannot be looked at: %v", what, err), "", "")}
+}
+
+func plain(list []finding) []machd.Finding {
+	out := make([]machd.Finding, len(list))
+	for i, f := range list {
+		out[i] = f.Finding
+	}
+	return out
+}
+
+// mend mends what can be, and returns how much that was. Why something could not
+// be is added to it.
+func mend(ctx context.Context, list []finding) (tried int) {
+	for i := range list {
+		f := &list[i]
+		if f.mend == nil {
+			continue
+		}
+		tried++
+		if err := f.mend(ctx); err != nil {
+			f.Why = sentence(f.Why, fmt.Sprintf("It could not be mended: %v.", err))
+		}
+	}
+	return tried
+}
+
+func sentence(text, more string) string {
+	if text == "" {
+		return more
+	}
+	return text + " " + more
+}
+
+// compare returns what was found the second time, and of the first what was
+// mended meanwhile.
+func compare(first, second []finding) []finding {
+	remains := func(f finding) int {
+		return slices.IndexFunc(second, func(s finding) bool {
+			return s.Check == f.Check && s.Subject == f.Subject && s.What == f.What
+		})
+	}
+	var fixed []finding
+	for _, f := range first {
+		if f.mend == nil {
+			continue
+		}
+		if i := remains(f); i >= 0 {
+			second[i].Why = f.Why
+			continue
+		}
+		f.Fixed = true
+		fixed = append(fixed, f)
+	}
+	return append(fixed, second...)
+}
+
+// summary leaves what is wrong of a machine among many; if nothing is, one line
+// says so.
+func summary(name string, list []finding) []finding {
+	bad := slices.DeleteFunc(slices.Clone(list), func(f finding) bool { return f.Level == machd.LevelOK })
+	if len(bad) > 0 || len(list) == 0 {
+		return bad
+	}
+	return []finding{{Finding: machd.Finding{
+		Check: "machine", Subject: name, Level: machd.LevelOK, What: fmt.Sprintf("%d checks, all is well", len(list)),
+	}}}
+}

@@ -1,0 +1,176 @@
+package doctor
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/machd/machd/daemon/internal/machine"
+)
+
+// netlinkTimeout ends what cannot happen: the kernel answers in the call.
+const netlinkTimeout = time.Second
+
+// A visit is one look at the host. What several checks need is read once.
+type visit struct {
+	*Doctor
+	machines    []machine.Machine
+	attachments map[string]Attachment
+	starting    map[string]bool
+
+	links func() (*links, error)
+	rules func() (*ruleset, error)
+}
+
+func (d *Doctor) newVisit() *visit {
+	v := &visit{Doctor: d, machines: d.cfg.Machines(), attachments: map[string]Attachment{}, starting: map[string]bool{}}
+	if d.cfg.Network != nil {
+		for _, a := range d.cfg.Network.Attachments() {
+			v.attachments[a.Machine] = a
+		}
+		for _, name := range d.cfg.Network.Starting() {
+			v.starting[name] = true
+		}
+	}
+	v.links = sync.OnceValues(func() (*links, error) { return readLinks(d.cfg.Host) })
+	v.rules = sync.OnceValues(func() (*ruleset, error) { return readRules(d.cfg.Host) })
+	return v
+}
+
+func (v *visit) close() {}
+
+// A patient is one machine that is looked at.
+type patient struct {
+	*visit
+	machine.Machine
+	net    Attachment
+	inside *Space // nil if it shares the host's network, or has no processes that we know of
+	err    error  // why inside is not known
+}
+
+// patient returns the machine called name. The caller closes it.
+func (v *visit) patient(name string) (*patient, bool) {
+	for _, m := range v.machines {
+		if m.Name != name {
+			continue
+		}
+		p := &patient{visit: v, Machine: m, net: v.attachments[name]}
+		if m.Leader != nil {
+			p.inside, p.err = spaceOf(m.Leader)
+		}
+		return p, true
+	}
+	return nil, false
+}
+
+func (p *patient) close() { p.inside.Close() }
+
+// linked reports whether the machine has a link to the host that somebody is to
+// see to.
+func (p *patient) linked() bool { return p.net.Link != "" && p.inside != nil }
+
+// guestLink is what the link is called in the machine.
+func (a Attachment) guestLink() string {
+	if a.GuestLink != "" {
+		return a.GuestLink
+	}
+	return "host0"
+}
+
+// gateway returns the host's address for the family of addr.
+func (a Attachment) gateway(addr netip.Addr) (netip.Addr, bool) {
+	for _, g := range a.Gateways {
+		if g.Is4() == addr.Is4() {
+			return g, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// links are the links of a namespace, with their addresses and routes.
+type links struct {
+	all    []netlink.Link
+	addrs  map[int][]netip.Prefix // by index
+	routes []netlink.Route        // of the main table and the local one
+}
+
+func readLinks(s *Space) (*links, error) {
+	h, err := s.kernel()
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	l := &links{addrs: map[int][]netip.Prefix{}}
+	if l.all, err = h.LinkList(); err != nil {
+		return nil, err
+	}
+	addrs, err := h.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addrs {
+		if p, ok := prefixOf(a.IPNet); ok {
+			l.addrs[a.LinkIndex] = append(l.addrs[a.LinkIndex], p)
+		}
+	}
+	l.routes, err = h.RouteList(nil, netlink.FAMILY_ALL)
+	return l, err
+}
+
+// named returns the link called name, nil if there is none.
+func (l *links) named(name string) netlink.Link {
+	for _, link := range l.all {
+		if link.Attrs().Name == name {
+			return link
+		}
+	}
+	return nil
+}
+
+// index returns the link of that index, nil if there is none.
+func (l *links) index(index int) netlink.Link {
+	for _, link := range l.all {
+		if link.Attrs().Index == index {
+			return link
+		}
+	}
+	return nil
+}
+
+// nameOf is for messages.
+func (l *links) nameOf(index int) string {
+	if link := l.index(index); link != nil {
+		return link.Attrs().Name
+	}
+	return "no link"
+}
+
+// hasDefault reports whether there is a route to everywhere through link index,
+// or through any if that is 0.
+func (l *links) hasDefault(ipv4 bool, index int) (gateway netip.Addr, ok bool) {
+	for _, r := range l.routes {
+		if !isDefault(r) || (r.Family == netlink.FAMILY_V4) != ipv4 || index != 0 && r.LinkIndex != index {
+			continue
+		}
+		gateway, _ = netip.AddrFromSlice(r.Gw)
+		return gateway.Unmap(), true
+	}
+	return netip.Addr{}, false
+}
+
+func isDefault(r netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
+}
+
+// ofMachine reports whether a link is one between host and machines, by the
+// names that systemd-nspawn gives.
+func ofMachine(name string) bool {
+	return strings.HasPrefix(name, "ve-") || strings.HasPrefix(name, "vb-") || strings.HasPrefix(name, "vz-")
+}
