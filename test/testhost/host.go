@@ -35,7 +35,8 @@ type spec struct {
 	Quiet            bool
 	Files            string // shown at filesInside
 
-	host root
+	host   root
+	guests []root
 }
 
 type machdMode string

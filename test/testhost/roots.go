@@ -19,13 +19,14 @@ type root struct {
 	name, suite, variant string
 	include              string // packages, blank separated
 	script               string // run by sh inside, at the end
+	base                 *root  // which it begins as a copy of; suite and variant are that one's
 }
 
 const mirror = "http://deb.debian.org/debian"
 
 // hostPackages: libpam-systemd is what polkitd needs to know of sessions.
 const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkitd systemd-container nftables iproute2 " +
-	"iputils-ping procps python3-minimal btrfs-progs e2fsprogs kmod less vim-tiny login passwd"
+	"iputils-ping procps curl python3-minimal btrfs-progs e2fsprogs kmod less vim-tiny login passwd"
 
 // clientPackages are programs that know systemd-machined, and its own tests.
 const clientPackages = " systemd-tests systemd-resolved systemd-userdbd libnss-mymachines libnss-resolve libnss-systemd " +
@@ -38,6 +39,30 @@ const vmPackages = " libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients q
 // vmspawnPackages are what systemd-vmspawn starts a machine with that stays in
 // its firmware.
 const vmspawnPackages = " qemu-system-x86 seabios ipxe-qemu"
+
+// firewallPackages are programs that make rules for packets of everybody, and
+// what others run machines or containers with that have networks.
+const firewallPackages = "iptables firewalld ufw docker.io libvirt-daemon libvirt-daemon-driver-network libvirt-clients dnsmasq-base"
+
+// firewallScript leaves it to the tests which of them is there.
+const firewallScript = quietBoot + `
+for unit in firewalld.service ufw.service docker.service docker.socket containerd.service libvirtd.service libvirtd.socket \
+  libvirtd-ro.socket libvirtd-admin.socket virtlogd.service virtlogd.socket virtlogd-admin.socket libvirt-guests.service dnsmasq.service; do
+  ! systemctl -q is-enabled $unit 2>/dev/null || systemctl -q disable $unit
+done
+echo testhost >/etc/hostname
+`
+
+// addressPackages are programs that ask for the address of a link.
+const addressPackages = "network-manager ifupdown isc-dhcp-client dhcpcd"
+
+// addressScript leaves it to the tests which of them is there.
+const addressScript = quietBoot + `
+for unit in NetworkManager.service NetworkManager-dispatcher.service NetworkManager-wait-online.service networking.service \
+  ifupdown-wait-online.service dhcpcd.service wpa_supplicant.service; do
+  ! systemctl -q is-enabled $unit 2>/dev/null || systemctl -q disable $unit
+done
+`
 
 // quietBoot keeps a fresh copy from doing first-boot work at each boot, and
 // from looking like the machine that built it.
@@ -109,20 +134,27 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 `
 
 var (
-	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, hostScript + clientScript}
-	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages + vmspawnPackages, hostScript + forkyScript + clientScript}
-	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript}
+	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, hostScript + clientScript, nil}
+	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages + vmspawnPackages, hostScript + forkyScript + clientScript, nil}
+	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript, nil}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
-		"busybox login passwd libnss-systemd dbus-user-session openssh-server", guestScript}
-	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript}
+		"busybox login passwd libnss-systemd dbus-user-session openssh-server", guestScript, nil}
+	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript, nil}
+
+	firewalls = root{name: "firewalls", include: firewallPackages, script: firewallScript, base: &trixie}
+	addresses = root{name: "c8-net", include: addressPackages, script: addressScript, base: &guest}
 
 	guests = []root{guest, tiny}
-	all    = []root{trixie, forky, vm, guest, tiny}
+	all    = []root{trixie, forky, vm, guest, tiny, firewalls, addresses}
 )
 
 // id changes with the recipe, so that a changed recipe is a root not built yet.
 func (r root) id() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.suite, r.variant, r.include, r.script}, "\x00")))
+	recipe := []string{r.suite, r.variant, r.include, r.script}
+	if r.base != nil {
+		recipe = append(recipe, r.base.id())
+	}
+	sum := sha256.Sum256([]byte(strings.Join(recipe, "\x00")))
 	return fmt.Sprintf("%s-%x", r.name, sum[:4])
 }
 
@@ -133,7 +165,8 @@ func (c cache) built(r root) bool {
 	return err == nil
 }
 
-// ensure builds those of the roots that are missing, side by side.
+// ensure builds those of the roots that are missing, side by side. One that
+// begins as a copy waits for the other.
 func (c cache) ensure(ctx context.Context, log io.Writer, roots ...root) error {
 	if err := os.MkdirAll(filepath.Join(c.dir, "roots"), 0o755); err != nil {
 		return err
@@ -158,6 +191,11 @@ func (c cache) ensure(ctx context.Context, log io.Writer, roots ...root) error {
 // request has a contained copy of this program build r, so that an interrupt
 // leaves no process and no mount behind.
 func (c cache) request(ctx context.Context, log io.Writer, r root) error {
+	if r.base != nil {
+		if err := c.ensure(ctx, log, *r.base); err != nil {
+			return err
+		}
+	}
 	lock, err := lockFile(c.root(r)+".lock", wait)
 	if err != nil {
 		return err
@@ -167,7 +205,7 @@ func (c cache) request(ctx context.Context, log io.Writer, r root) error {
 		return nil
 	}
 	out := &prefixer{w: log, prefix: "  " + r.name + ": "}
-	fmt.Fprintf(log, "building %s of Debian %s, once; it takes about half a minute …\n", r.name, r.suite)
+	fmt.Fprintf(log, "building %s, once; it takes about half a minute …\n", r.name)
 	return contained(ctx, nil, out, out, "build", c.dir, r.name)
 }
 
@@ -181,23 +219,67 @@ func (c cache) build(ctx context.Context, name string) error {
 	if err := os.RemoveAll(temporary); err != nil {
 		return err
 	}
-	source := os.Getenv("MACHD_TEST_MIRROR")
-	if source == "" {
-		source = mirror
+	if r.base != nil {
+		err = r.copyBase(ctx, c.root(*r.base), temporary)
+	} else {
+		err = r.bootstrap(ctx, temporary)
 	}
-	// A snapshot or a slow mirror has an index past its date; these roots are
-	// thrown away and reach no network.
-	bootstrap := exec.CommandContext(ctx, "mmdebstrap", "--mode=root", "--variant="+r.variant,
-		"--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Check-Date \"false\"",
-		"--include="+strings.ReplaceAll(r.include, " ", ","), r.suite, temporary, source)
-	bootstrap.Stdout, bootstrap.Stderr = os.Stdout, os.Stderr
-	if err := bootstrap.Run(); err != nil {
-		return fmt.Errorf("cannot run mmdebstrap: %w", err)
+	if err != nil {
+		return err
 	}
 	if err := r.finish(ctx, temporary); err != nil {
 		return fmt.Errorf("cannot set up the root: %w", err)
 	}
 	return os.Rename(temporary, c.root(r))
+}
+
+// unchecked: a snapshot or a slow mirror has an index past its date; these roots
+// are thrown away and reach no network.
+var unchecked = []string{`Acquire::Check-Valid-Until "false"`, `Acquire::Check-Date "false"`}
+
+func (r root) bootstrap(ctx context.Context, dir string) error {
+	source := os.Getenv("MACHD_TEST_MIRROR")
+	if source == "" {
+		source = mirror
+	}
+	args := []string{"--mode=root", "--variant=" + r.variant, "--include=" + strings.ReplaceAll(r.include, " ", ",")}
+	for _, option := range unchecked {
+		args = append(args, "--aptopt="+option)
+	}
+	return command(ctx, "mmdebstrap", append(args, r.suite, dir, source)...)
+}
+
+// copyBase leaves it to finish to add the packages.
+func (r root) copyBase(ctx context.Context, base, dir string) error {
+	if err := command(ctx, "cp", "-a", "--reflink=auto", base, dir); err != nil {
+		return err
+	}
+	// Names are looked up as on this machine while packages come.
+	return command(ctx, "cp", "--remove-destination", "/etc/resolv.conf", filepath.Join(dir, "etc/resolv.conf"))
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("cannot run %s: %w", name, err)
+	}
+	return nil
+}
+
+// install is the part of the script that adds packages to a copy.
+func (r root) install() string {
+	if r.base == nil {
+		return ""
+	}
+	options := "-q -o DPkg::Options::=--force-unsafe-io -o APT::Install-Recommends=false"
+	for _, option := range unchecked {
+		name, value, _ := strings.Cut(option, " ")
+		options += " -o " + name + "=" + strings.Trim(value, `"`)
+	}
+	return "export DEBIAN_FRONTEND=noninteractive\n" +
+		"apt-get " + options + " update\napt-get " + options + " -y install " + r.include + "\n" +
+		"apt-get clean\nrm -rf /var/lib/apt/lists/*\n"
 }
 
 // finish runs the recipe's script inside, with a /proc for its programs.
@@ -211,7 +293,7 @@ func (r root) finish(ctx context.Context, dir string) error {
 	}
 	defer unix.Unmount(proc, 0)
 
-	script := exec.CommandContext(ctx, "chroot", dir, "/bin/sh", "-euc", r.script)
+	script := exec.CommandContext(ctx, "chroot", dir, "/bin/sh", "-euc", r.install()+r.script)
 	if r.variant == "extract" {
 		script.Args = []string{"chroot", dir, "/usr/bin/busybox", "sh", "-euc", r.script}
 	}

@@ -17,7 +17,7 @@ import (
 
 // options are the choices of the commands that boot a host.
 type options struct {
-	stock, disabled, forky, vm, kernel, quiet, json, noRace bool
+	stock, disabled, forky, vm, net, kernel, quiet, json, noRace bool
 
 	binds list
 }
@@ -109,12 +109,16 @@ func (c cache) spec(o options) (spec, error) {
 	if err != nil {
 		return spec{}, err
 	}
-	s := spec{Repo: repo, host: trixie, Machd: machdEnabled, Binds: o.binds, Quiet: o.quiet, Guests: map[string]string{}}
+	s := spec{Repo: repo, host: trixie, guests: guests[:len(guests):len(guests)], Machd: machdEnabled, Binds: o.binds, Quiet: o.quiet, Guests: map[string]string{}}
 	if o.forky {
 		s.host = forky
 	}
 	if o.vm {
 		s.host = vm
+	}
+	if o.net {
+		s.host = firewalls
+		s.guests = append(s.guests, addresses)
 	}
 	switch {
 	case o.stock:
@@ -127,7 +131,7 @@ func (c cache) spec(o options) (spec, error) {
 		s.Virtual = true
 		s.Lower = c.root(kernelOf(s.host)) + ":" + s.Lower
 	}
-	for _, r := range guests {
+	for _, r := range s.guests {
 		s.Guests[r.name] = c.root(r)
 	}
 	return s, nil
@@ -135,7 +139,7 @@ func (c cache) spec(o options) (spec, error) {
 
 // roots are the file trees that the host is made of.
 func (s *spec) roots() []root {
-	roots := append([]root{s.host}, guests...)
+	roots := append([]root{s.host}, s.guests...)
 	if s.Virtual {
 		roots = append(roots, kernelOf(s.host))
 	}
