@@ -23,6 +23,7 @@ type record struct {
 	Since               time.Time
 	Cloned              string        `json:",omitempty"` // image that the start makes
 	Files               []writtenFile `json:",omitempty"` // files it writes, as they were
+	Network             bool          `json:",omitempty"` // what its network needs is reserved
 	Held                bool          // by whoever runs the machine
 	Asked               bool          // PID 1 was asked for the unit, or is being
 }
@@ -30,7 +31,7 @@ type record struct {
 func newRecord(p Plan, o machd.StartOptions) record {
 	r := record{
 		Name: p.Name, Unit: p.Unit, Existing: p.Existing, Boots: p.Boots, VM: p.VM, Notes: p.Notes,
-		Options: o, Since: time.Now(),
+		Options: o, Since: time.Now(), Network: p.Network != nil,
 	}
 	if p.Clone != nil {
 		r.Cloned = p.Clone.To

@@ -40,7 +40,11 @@ func (l *Launcher) Changes(ctx context.Context, plan Plan) ([]machd.Change, erro
 	changes := plan.imageChanges()
 	changes = append(changes, plan.fileChanges()...)
 	changes = append(changes, commandChanges(before, after)...)
-	return append(changes, propertyChanges(before, after)...), nil
+	changes = append(changes, propertyChanges(before, after)...)
+	if plan.Network != nil {
+		changes = append(changes, plan.Network.Changes...)
+	}
+	return changes, nil
 }
 
 // before returns the properties of the unit that carries the machine now, or

@@ -32,6 +32,7 @@ type Config struct {
 	Machines Machines
 	Images   Images
 	Guests   Guests
+	Network  Network // nil if somebody else sees to the networks of machines
 
 	// Dir keeps a record of each start under way, for the daemon that comes
 	// after one that was killed. It need not outlive the boot.

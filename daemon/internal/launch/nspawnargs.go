@@ -25,8 +25,12 @@ func option(name, value string) argument {
 // isOtherNetwork reports whether an option is about a network that leaves no
 // room for the template's; the others add interfaces.
 func (a argument) isOtherNetwork() bool {
-	return a.name == "network-namespace-path" || a.name == "private-network"
+	return a.name == "network-namespace-path" || a.name == "private-network" || a.name == hostNetwork.name
 }
+
+// hostNetwork stands for no option at all: without any about its network, a
+// machine has the host's.
+var hostNetwork = argument{name: "host-network", group: groupNetwork}
 
 func flag(name string) argument {
 	return argument{words: []string{"--" + name}, name: name, group: nspawnOptions[name].group}
@@ -202,7 +206,9 @@ func (c *commandLine) overrule(given []argument, start bool, s *settingsFile) {
 	c.remove(func(a argument) bool {
 		switch {
 		case a.group == groupNetwork && groups[groupNetwork]:
-			return slices.ContainsFunc(given, argument.isOtherNetwork)
+			return slices.ContainsFunc(given, func(b argument) bool {
+				return b.isOtherNetwork() || a.name == b.name && a.value == b.value
+			})
 		case groups[a.group] && !a.group.grows():
 			return true
 		case overrides && contested && a.group != "" && s.says(a.group):

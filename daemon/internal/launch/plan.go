@@ -32,6 +32,8 @@ type Plan struct {
 
 	Throwaway *Throwaway // where its root is, if that is thrown away
 
+	Network *NetworkPlan // nil if the machine gets none from us
+
 	Boots   bool     // the machine runs an init
 	VM      bool     // by systemd-vmspawn
 	Notes   []string // what whoever asked should know, a sentence each
@@ -77,7 +79,8 @@ func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, 
 	plan := Plan{Name: name, Unit: t.unit, VM: o.VM, Options: o, Boots: true, template: t, Notes: vmNotes(o)}
 	if hasNone(o) && t.administered() {
 		plan.Existing = true
-		return plan, nil
+		p, _ := t.settable()
+		return plan, l.planNetwork(&plan, p, root{})
 	}
 	if err := t.check(); err != nil {
 		return Plan{}, err
@@ -100,6 +103,9 @@ func (l *Launcher) plan(ctx context.Context, name string, o machd.StartOptions, 
 		plan.Clone = &CloneImage{From: o.From, To: name}
 	}
 	if err := plan.arguments(p, root); err != nil {
+		return Plan{}, err
+	}
+	if err := l.planNetwork(&plan, p, root); err != nil {
 		return Plan{}, err
 	}
 	if err := plan.unitOptions(p); err != nil {
@@ -206,6 +212,9 @@ func (plan *Plan) containerArguments(run command, root root) ([]string, error) {
 	if len(given) == 0 && !starts {
 		plan.Boots = boots(line, settings)
 		return run.Argv, nil
+	}
+	if err := networkIsFree(line, o, settings); err != nil {
+		return nil, err
 	}
 	line.overrule(given, starts, settings)
 	if starts {

@@ -15,7 +15,7 @@ import (
 // checkOptions refuses options that contradict each other, and values that make
 // no sense on any host.
 func checkOptions(o machd.StartOptions) error {
-	for _, check := range []func(machd.StartOptions) error{checkRoots, checkPayload, checkVM, checkWords, checkBinds, checkUnitWords} {
+	for _, check := range []func(machd.StartOptions) error{checkRoots, checkPayload, checkVM, checkWords, checkBinds, checkNetwork, checkUnitWords} {
 		if err := check(o); err != nil {
 			return err
 		}
@@ -93,10 +93,17 @@ func checkVM(o machd.StartOptions) error {
 		{"capability", len(o.Capabilities) > 0}, {"stop_signal", o.StopSignal != ""},
 	} {
 		if c.given {
-			return contradiction("Option '%s' is for containers, and 'vm' asks for a virtual machine", c.option)
+			return notForVM(c.option)
 		}
 	}
+	if given := networkGiven(o.NetworkOptions); len(given) > 0 {
+		return notForVM(given[0])
+	}
 	return nil
+}
+
+func notForVM(option string) error {
+	return contradiction("Option '%s' is for containers, and 'vm' asks for a virtual machine", option)
 }
 
 func checkWords(o machd.StartOptions) error {
@@ -298,6 +305,7 @@ func givenArguments(o machd.StartOptions, root root) ([]argument, error) {
 		given = append(given, option("kill-signal", signalName(o.StopSignal)))
 	}
 	given = append(given, userArguments(o.PrivateUsers)...)
+	given = append(given, networkArguments(o.NetworkOptions)...)
 	raw, _, err := readOptions(o.Arguments)
 	return append(given, raw...), err
 }

@@ -78,9 +78,10 @@ func savedFiles(name string, o machd.StartOptions, command []string, read func(p
 // settings in which systemd-nspawn reads no escapes.
 func checkLines(o machd.StartOptions, command []string) error {
 	l := o.Limits
-	for _, text := range slices.Concat(o.Command, o.Environment, o.Capabilities, o.Bind, o.BindReadOnly, o.Properties, command, []string{
-		o.Boot, o.Hostname, o.PrivateUsers, o.StopSignal, o.Slice, string(o.Restart), l.Memory, l.Tasks, l.CPUs, l.IOWeight,
-	}) {
+	for _, text := range slices.Concat(o.Command, o.Environment, o.Capabilities, o.Bind, o.BindReadOnly, o.Properties, command,
+		o.VirtualEx, o.MACVLAN, o.IPVLAN, o.Interfaces, o.Addresses, o.Gateways, o.Publish, o.ExposeHost, []string{
+			o.Network, o.Zone, o.Bridge, o.MAC, o.Boot, o.Hostname, o.PrivateUsers, o.StopSignal, o.Slice, string(o.Restart), l.Memory, l.Tasks, l.CPUs, l.IOWeight,
+		}) {
 		if strings.ContainsAny(text, "\n\r") {
 			return machine1.Errorf(machine1.ErrInvalidArgs, "%q cannot be saved: a setting is one line; without saving, it may have several", text)
 		}
@@ -111,6 +112,7 @@ func (s saving) saveSettings(o machd.StartOptions) {
 	s.add("Exec", "Capability", o.Capabilities)
 	s.add("Files", "Bind", o.Bind)
 	s.add("Files", "BindReadOnly", o.BindReadOnly)
+	s.saveNetwork(o.NetworkOptions)
 }
 
 // saveUnit writes what PID 1 is told.

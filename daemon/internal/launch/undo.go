@@ -143,6 +143,11 @@ func (s *start) prepare(ctx context.Context) error {
 		return err
 	}
 	s.undo = s.l.undoOf(s.record)
+	if s.plan.Network != nil {
+		if err := s.plan.Network.Reserve(); err != nil {
+			return err
+		}
+	}
 	if clone := s.plan.Clone; clone != nil {
 		from, err := s.l.cfg.Images.Get(ctx, clone.From)
 		if err == nil {
@@ -170,6 +175,9 @@ func (s *start) prepare(ctx context.Context) error {
 // undoOf returns how to take back what a record says that was to be done, as
 // far as it was.
 func (l *Launcher) undoOf(r record) (u undo) {
+	if r.Network && l.cfg.Network != nil {
+		u.add(func(context.Context) error { return l.cfg.Network.Release(r.Name) }) // once its unit has ended
+	}
 	if r.Cloned != "" {
 		u.add(func(ctx context.Context) error { return l.removeClone(ctx, r.Cloned) })
 	}

@@ -212,6 +212,7 @@ type world struct {
 	pid1     *pid1
 	guests   *guests
 	images   images
+	network  Network // or nil
 	machines *machine.Manager
 	stop     func() // ends the launcher, as the end of the daemon does
 
@@ -240,7 +241,7 @@ func newWorld(t *testing.T) *world {
 func (w *world) restart(t *testing.T, dir string) {
 	t.Helper()
 	w.Launcher = New(Config{
-		Units: w.pid1, Machines: w.machines, Images: w.images, Guests: w.guests, Dir: dir,
+		Units: w.pid1, Machines: w.machines, Images: w.images, Guests: w.guests, Network: w.network, Dir: dir,
 		Emit: func(e Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
