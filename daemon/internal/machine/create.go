@@ -55,7 +55,7 @@ func (m *Manager) addWithScope(ctx context.Context, newcomer Machine, scope []ma
 		return Machine{}, err
 	}
 	newcomer.ScopeJob, newcomer.referenced = job, true
-	added, err := m.add(newcomer)
+	added, err := m.add(ctx, newcomer)
 	if err != nil {
 		m.unref(ctx, newcomer.Unit)
 		return Machine{}, err

@@ -49,12 +49,30 @@ type Config struct {
 	User  bool        // Units is a user's: the host is no machine then
 	Emit  func(Event) // queues a signal; must not block, nor call back
 	Log   *slog.Logger
+
+	Network Network // nil for machines that see to theirs themselves
 }
+
+// Network gives machines theirs; *network.Manager does.
+type Network interface {
+	// Attach is called before anybody is told of a machine, and before whoever
+	// registers it is answered.
+	Attach(ctx context.Context, m Machine)
+	// Detach is called when a machine is over, or was not recorded after all.
+	Detach(m Machine)
+}
+
+// noNetwork is that of machines that see to it themselves.
+type noNetwork struct{}
+
+func (noNetwork) Attach(context.Context, Machine) {}
+func (noNetwork) Detach(Machine)                  {}
 
 // A Manager is all that can be done with machines.
 type Manager struct {
 	registry *Registry
 	units    Units
+	network  Network
 	log      *slog.Logger
 	work     *work
 	awaited  unitWaiters
@@ -77,6 +95,7 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{
 		registry: newRegistry(stateDir(cfg.Dir), cfg.Emit, cfg.Log),
 		units:    cfg.Units,
+		network:  cmp.Or[Network](cfg.Network, noNetwork{}),
 		log:      cfg.Log,
 		work:     newWork(),
 		user:     cfg.User,
@@ -167,6 +186,7 @@ func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
 		return
 	}
 	m.terminated(last)
+	m.network.Detach(last)
 	closeProcesses(last.Supervisor)
 	m.forget(last.Leader)
 	m.tellEnding(last, end)

@@ -59,7 +59,7 @@ func (m *Manager) Register(ctx context.Context, r Registration) (_ Machine, err 
 	}
 	newcomer.foreign = !m.mayOwn(newcomer, cgroup)
 	m.evict(ctx, newcomer)
-	return m.add(newcomer)
+	return m.add(ctx, newcomer)
 }
 
 // CheckName returns an error if a machine called name lives. One that is over,
@@ -111,12 +111,14 @@ func (m *Manager) awaitEmpty(ctx context.Context, holder Machine) {
 
 // add records newcomer, unless its leader is dead: a request can wait in our
 // socket for so long that its sender has given up and gone.
-func (m *Manager) add(newcomer Machine) (Machine, error) {
+func (m *Manager) add(ctx context.Context, newcomer Machine) (Machine, error) {
 	if !newcomer.Leader.Alive() {
 		return Machine{}, machine1.Errorf(unix.ESRCH, "Process %d is gone", newcomer.leader.pid)
 	}
+	m.network.Attach(ctx, newcomer)
 	added, err := m.registry.Add(newcomer)
 	if err != nil {
+		m.network.Detach(newcomer)
 		return Machine{}, err
 	}
 	m.counter.began()
