@@ -8,13 +8,20 @@ import (
 
 // Network gives machines their networks.
 type Network interface {
-	// PlanNetwork works out what a machine's link will get that o and its
-	// settings ask for; settings are nil if it has none that are believed. It
-	// changes nothing.
-	PlanNetwork(name string, o machd.NetworkOptions, settings *nspawnfile.File) (NetworkPlan, error)
+	// PlanNetwork works out what a machine's link will get. It changes nothing.
+	PlanNetwork(r NetworkRequest) (NetworkPlan, error)
 	// Release lets go of what a plan has reserved for a machine that has not
 	// come. It does nothing about one that has.
 	Release(name string) error
+}
+
+// A NetworkRequest is about the network of a machine that is to be started.
+type NetworkRequest struct {
+	Machine, Unit string
+	Options       machd.NetworkOptions
+	Kind          string           // of its link to the host: machd.LinkVeth and its like
+	Shared        string           // the zone or bridge that the link is in
+	Settings      *nspawnfile.File // the machine's, if it has some and they are believed
 }
 
 // A NetworkPlan is what a start does about a machine's network.
@@ -50,7 +57,9 @@ func (l *Launcher) planNetwork(plan *Plan, p properties, root root) error {
 	if settings != nil && settings.trusted {
 		believed = settings.file
 	}
-	network, err := l.cfg.Network.PlanNetwork(plan.Name, o, believed)
+	r := NetworkRequest{Machine: plan.Name, Unit: plan.Unit, Options: o, Settings: believed}
+	r.Kind, r.Shared = kindOf(linkOf(line, settings, o))
+	network, err := l.cfg.Network.PlanNetwork(r)
 	if err != nil {
 		return err
 	}
@@ -72,21 +81,42 @@ func (l *Launcher) planNetwork(plan *Plan, p properties, root root) error {
 // hasLink reports whether the machine gets a link to the host that has but two
 // ends, of which we know the host's.
 func hasLink(line commandLine, s *settingsFile) bool {
-	given := false
-	for _, a := range line.options {
-		switch a.name {
-		case "network-veth", "network-bridge", "network-zone":
-			given = true
-		}
+	return wantsLink(linkOf(line, s, machd.NetworkOptions{}))
+}
+
+// linkOf returns what the machine's link will be by its command line and its
+// settings, or by options that are to be saved in these.
+func linkOf(line commandLine, s *settingsFile, saved machd.NetworkOptions) machd.NetworkOptions {
+	if wantsLink(saved) {
+		return saved
 	}
 	mode, _ := line.has("settings")
-	switch {
-	case !s.says(groupNetwork):
-		return given
-	case mode.value == "override" || s.believedIn(mode.value) && !hasNetwork(line):
-		return wantsLink(s.network())
+	if s.says(groupNetwork) && (mode.value == "override" || s.believedIn(mode.value) && !hasNetwork(line)) {
+		return s.network()
+	}
+	var given machd.NetworkOptions
+	for _, a := range line.options {
+		switch a.name {
+		case "network-veth":
+			given.Network = networkVeth
+		case "network-bridge":
+			given.Bridge = a.value
+		case "network-zone":
+			given.Zone = a.value
+		}
 	}
 	return given
+}
+
+// kindOf tells what systemd-nspawn makes of options for a link.
+func kindOf(o machd.NetworkOptions) (kind, shared string) {
+	switch {
+	case o.Zone != "":
+		return machd.LinkZone, o.Zone
+	case o.Bridge != "":
+		return machd.LinkBridge, o.Bridge
+	}
+	return machd.LinkVeth, ""
 }
 
 // believedIn reports whether systemd-nspawn heeds all that the file says if it

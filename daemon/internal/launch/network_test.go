@@ -12,7 +12,6 @@ import (
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
-	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 // networks plans one network for everybody, and keeps a list of what it was
@@ -24,8 +23,8 @@ type networks struct {
 	taken     error // what reserving says
 }
 
-func (n *networks) PlanNetwork(name string, o machd.NetworkOptions, s *nspawnfile.File) (NetworkPlan, error) {
-	n.note("plan network of %s %s %v", name, strings.Join(o.Addresses, " "), s != nil)
+func (n *networks) PlanNetwork(r NetworkRequest) (NetworkPlan, error) {
+	n.note("plan network of %s %s %v", r.Machine, strings.Join(r.Options.Addresses, " "), r.Settings != nil)
 	return NetworkPlan{
 		Arguments: n.arguments,
 		Changes:   []machd.Change{{Kind: "address", Name: "host0", To: "10.0.0.2/30"}},
