@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -37,7 +38,7 @@ type LinkAddress struct {
 // machine_get_addresses. Putting the link to the host first is ours.
 func LinkAddresses(ctx context.Context, leader *proc.PIDFD, name string) ([]LinkAddress, error) {
 	list, err := linkAddresses(ctx, leader)
-	if errors.Is(err, errShared) {
+	if errors.Is(err, ErrShared) {
 		return nil, machine1.Errorf(machine1.ErrNoPrivateNetworking,
 			"Machine %s does not use private networking", name)
 	}
@@ -64,7 +65,8 @@ func Addresses(ctx context.Context, leader *proc.PIDFD, name string) ([]machine1
 	return out, nil
 }
 
-var errShared = errors.New("the namespace is the host's")
+// ErrShared says that a process is in our own network namespace.
+var ErrShared = errors.New("the namespace is the host's")
 
 func linkAddresses(ctx context.Context, leader *proc.PIDFD) ([]LinkAddress, error) {
 	c, err := dial()
@@ -98,21 +100,34 @@ type nsid int32
 const ours nsid = -1
 
 // namespaceOf returns the id of leader's network namespace, giving it one if
-// it has none yet. It returns errShared if the namespace is ours.
+// it has none yet. It returns ErrShared if the namespace is ours.
 func (c *conn) namespaceOf(leader *proc.PIDFD) (nsid, error) {
+	namespace, err := Open(leader)
+	if err != nil {
+		return 0, err
+	}
+	defer namespace.Close()
+	return c.idOf(int(namespace.Fd()))
+}
+
+// Open opens the network namespace of leader, for who has to enter it. The
+// caller closes it. The error wraps ErrShared if it is our own, unix.ESRCH if
+// leader has ended.
+func Open(leader *proc.PIDFD) (*os.File, error) {
 	fd, err := openNamespace(leader)
 	if err != nil {
-		return 0, fmt.Errorf("cannot open the network namespace: %w", err)
+		return nil, fmt.Errorf("cannot open the network namespace: %w", err)
 	}
-	defer unix.Close(fd)
+	namespace := os.NewFile(uintptr(fd), "net")
 	shared, err := isOurs(fd)
+	if err == nil && !shared {
+		return namespace, nil
+	}
+	namespace.Close()
 	if err != nil {
-		return 0, fmt.Errorf("cannot compare network namespaces: %w", err)
+		return nil, fmt.Errorf("cannot compare network namespaces: %w", err)
 	}
-	if shared {
-		return 0, errShared
-	}
-	return c.idOf(fd)
+	return nil, ErrShared
 }
 
 // idOf returns the id of the namespace that fd is of.

@@ -1,0 +1,11 @@
+package link
+
+// Inside runs do on a thread that is in the namespace.
+func (s *Space) Inside(do func() error) error { return s.inside(do) }
+
+// Sysctl and SetSysctl are the namespace's switches.
+func (s *Space) Sysctl(path string) (string, error) { return s.sysctl(path) }
+func (s *Space) SetSysctl(path, value string) error { return s.setSysctl(path, value) }
+
+// WithoutForce makes the kernel one that cannot have single links pass IPv6 on.
+func (f *Forwarder) WithoutForce() { f.force = "no_such_switch" }
