@@ -19,8 +19,8 @@ type NetworkOptions struct {
 	Addresses  []string // address: of its link, with the length of the prefix
 	Gateways   []string // gateway: the host's address on that link, or another router
 	MAC        string   // mac: of its link
-	Publish    []string // publish: ports of the host that lead to it, see ParsePorts
-	ExposeHost []string // expose_host: services of the host that it reaches at its gateway, PORT[:HOSTPORT][/tcp|udp]
+	Publish    []string // publish: ports of the host that lead to it, [ADDR:]HOST[:GUEST][/tcp|/udp]
+	ExposeHost []string // expose_host: services of the host that it reaches at its gateway, PORT[:HOSTPORT][/tcp|/udp]
 }
 
 func (n *NetworkOptions) add(t table) table {

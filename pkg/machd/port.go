@@ -191,3 +191,32 @@ func parsePort(text string) (int, error) {
 	}
 	return int(n), nil
 }
+
+// ParsePortList reads several texts, as ParseInwardPorts does if they are inward
+// and else as ParsePorts does. A port that is there twice is told once. There has
+// to be one.
+func ParsePortList(texts []string, inward bool) (ports []Port, err error) {
+	parse := ParsePorts
+	if inward {
+		parse = ParseInwardPorts
+	}
+	seen := map[Port]bool{}
+	for _, text := range texts {
+		list, err := parse(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range list {
+			if !seen[p] {
+				seen[p], ports = true, append(ports, p)
+			}
+		}
+	}
+	switch {
+	case len(ports) == 0:
+		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "No port given; one is [ADDRESS:]HOST[:GUEST][/tcp|/udp]")
+	case len(ports) > MaxPorts:
+		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "These are %d ports, of at most %d at once", len(ports), MaxPorts)
+	}
+	return ports, nil
+}

@@ -142,3 +142,21 @@ func FuzzParsePorts(f *testing.F) {
 		}
 	})
 }
+
+func TestListsOfPorts(t *testing.T) {
+	t.Parallel()
+	ports, err := machd.ParsePortList([]string{"80", "80:80/tcp", "79-80", "53/udp"}, false)
+	want := []machd.Port{{Protocol: machd.TCP, Host: 80, Guest: 80}, {Protocol: machd.TCP, Host: 79, Guest: 79}, {Protocol: machd.UDP, Host: 53, Guest: 53}}
+	if diff := cmp.Diff(want, ports, byValue); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	ports, err = machd.ParsePortList([]string{"80:90"}, true)
+	if err != nil || len(ports) != 1 || ports[0].Guest != 80 || ports[0].Host != 90 {
+		t.Errorf("inward: %v, %v", ports, err)
+	}
+	for _, texts := range [][]string{nil, {"80", "x"}, {"1-1024", "2000"}} {
+		if ports, err := machd.ParsePortList(texts, false); !errors.Is(err, machine1.ErrInvalidArgs) {
+			t.Errorf("%q: %d ports, %v", texts, len(ports), err)
+		}
+	}
+}

@@ -124,6 +124,7 @@ var defaults = map[string]string{
 	"org.freedesktop.machine1.manage-images": "auth_admin_keep", "org.freedesktop.machine1.inspect-images": "auth_admin_keep",
 	"org.machd.bind": "auth_admin_keep", "org.machd.copy": "auth_admin_keep", "org.machd.manage-images": "auth_admin_keep",
 	"org.machd.start": "auth_admin_keep", "org.machd.stop": "auth_admin_keep", "org.machd.exec": "auth_admin_keep", "org.machd.set-limits": "auth_admin_keep",
+	"org.machd.manage-network": "auth_admin_keep",
 }
 
 func TestMachdPolkitKnowsEveryAction(t *testing.T) {

@@ -86,6 +86,13 @@ var (
 	OwnStop      = Rule{Action: machd.ActionStop, Verb: "stop", Owner: true}
 	OwnRestart   = Rule{Action: machd.ActionStop, Verb: "restart", Owner: true}
 	OwnExec      = Rule{Action: machd.ActionExec, Verb: "exec", Owner: true}
+
+	// Ports are the host's. A diagnosis sends packets, and tells of what others
+	// have opened.
+	OwnAddPorts    = Rule{Action: machd.ActionManageNetwork, Verb: "add_ports"}
+	OwnRemovePorts = Rule{Action: machd.ActionManageNetwork, Verb: "remove_ports"}
+	OwnDiagnose    = Rule{Action: machd.ActionManageNetwork, Verb: "diagnose"}
+	OwnFix         = Rule{Action: machd.ActionManageNetwork, Verb: "fix"}
 )
 
 // Exec returns the rule for a command: a login on a terminal is a shell, and so

@@ -63,6 +63,7 @@ type Launcher interface {
 	Planner
 	Runner
 	Ender
+	PortSaver
 }
 
 // Config is what the API stands on.
@@ -72,6 +73,8 @@ type Config struct {
 	Inside     Inside
 	Launcher   Launcher
 	Sessions   Sessions
+	Network    Networker // nil if somebody else sees to the networks of machines
+	Doctor     Doctor    // nil if there is none
 	Operations *operation.Set
 	Authority  Callers
 	Access     *access.Gate
@@ -85,6 +88,8 @@ type API struct {
 	inside     Inside
 	launcher   Launcher
 	sessions   Sessions
+	network    Networker
+	doctor     Doctor
 	operations *operation.Set
 	callers    Callers
 	gate       *access.Gate
@@ -101,6 +106,8 @@ func New(cfg Config) *API {
 		inside:     cfg.Inside,
 		launcher:   cfg.Launcher,
 		sessions:   cfg.Sessions,
+		network:    cfg.Network,
+		doctor:     cfg.Doctor,
 		operations: cfg.Operations,
 		callers:    cfg.Authority,
 		gate:       cfg.Access,

@@ -165,6 +165,7 @@ var optionSets = map[string]string{
 	"BindMount": "BindOptions", "Unbind": "", "CopyFrom": "CopyOptions", "CopyTo": "CopyOptions", "RemoveImage": "RemoveOptions",
 	"StartMachine": "StartOptions", "PlanStart": "StartOptions", "RunMachine": "RunOptions", "SetLimits": "LimitOptions",
 	"StopMachine": "StopOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
+	"AddPorts": "PortOptions", "RemovePorts": "PortOptions", "Diagnose": "DiagnoseOptions",
 }
 
 func writeOptions(b *strings.Builder, rows []optionRow) {

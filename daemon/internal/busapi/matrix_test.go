@@ -152,7 +152,7 @@ func argumentOf(row vtable.Method, name string, t reflect.Type, machineName stri
 	case reflect.TypeFor[string]():
 		return "NEW"
 	case reflect.TypeFor[[]string]():
-		return map[string][]string{"args": {"ARG0", "ARG1"}, "environment": {}, "arguments": {"/PROGRAM", "ARG1"}}[name]
+		return map[string][]string{"args": {"ARG0", "ARG1"}, "environment": {}, "arguments": {"/PROGRAM", "ARG1"}, "ports": {"8080:80"}}[name]
 	case reflect.TypeFor[[]machine1.Property]():
 		if name == "properties" {
 			return []machine1.Property{{Name: "Class", Value: dbus.MakeVariant("container")}}

@@ -18,14 +18,14 @@ import (
 // must not show in GetAll of all interfaces.
 var ownManagerInterface = vtable.Interface{
 	Name:    machd.ManagerInterface,
-	Methods: slices.Concat(ownFileRows, launchRows, runRows, stopRows, execRows, usageRows),
+	Methods: slices.Concat(ownFileRows, launchRows, runRows, stopRows, execRows, usageRows, networkRows),
 	Signals: startSignals,
 }
 
 // ownMachineInterface is the same for a machine's object.
 var ownMachineInterface = vtable.Interface{
 	Name:    machd.MachineInterface,
-	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows),
+	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows, networkMachineRows),
 }
 
 var ownFileRows = []vtable.Method{

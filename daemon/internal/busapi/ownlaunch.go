@@ -20,7 +20,7 @@ type Planner interface {
 var launchRows = slices.Concat(startRows, []vtable.Method{
 	{
 		Name: "PlanStart",
-		Doc:  "Tells what StartMachine with these options would do, and does nothing of it: the unit, and each change with its kind (`property`, `argument`, `file`, `mount`, `image`), its name, what there is and what there would be.",
+		Doc:  "Tells what StartMachine with these options would do, and does nothing of it: the unit, and each change with its kind (`property`, `argument`, `file`, `mount`, `image`, and of the network `link`, `address`, `port`, `rule`), its name, what there is and what there would be.",
 		In:   "name options", Out: "unit changes", Access: machd.ActionStart, Slow: true, Func: ownPlan,
 	},
 	{

@@ -185,6 +185,7 @@ type world struct {
 	polkit     *polkit
 	inside     *insideWorld
 	launch     *launchWorld
+	network    *networkWorld
 	operations *operation.Set
 	server     string // its unique name
 	pool       string // directory of the images
@@ -204,6 +205,7 @@ func newWorld(t *testing.T) *world {
 		polkit:     &polkit{Authority: auth.New(conn, log)},
 		inside:     &insideWorld{begun: make(chan struct{}, operation.Max)},
 		launch:     &launchWorld{},
+		network:    &networkWorld{},
 		operations: operation.NewSet(),
 		pool:       t.TempDir(),
 		client:     b.Dial(),
@@ -251,6 +253,8 @@ func (w *world) serve(t *testing.T, address string, log *slog.Logger) {
 		Machines: w.machines, Inside: w.inside, Operations: w.operations, LogLevel: new(slog.LevelVar),
 		Images:    w.looks,
 		Launcher:  w.launch,
+		Network:   w.network,
+		Doctor:    w.network,
 		Authority: w.polkit, Access: access.New(w.polkit, w.machines),
 	})
 	server, err := vtable.Dial(t.Context(), address, vtable.Config{

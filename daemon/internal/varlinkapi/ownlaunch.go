@@ -18,8 +18,8 @@ type Planner interface {
 }
 
 var ownChange = varlink.Struct("Change",
-	varlink.Field{Name: "kind", Type: varlink.Enum("ChangeKind", "property", "argument", "file", "mount", "image")},
-	varlink.Field{Name: "name", Doc: "Of the property, or the path", Type: varlink.String},
+	varlink.Field{Name: "kind", Type: varlink.Enum("ChangeKind", "property", "argument", "file", "mount", "image", "link", "address", "port", "rule")},
+	varlink.Field{Name: "name", Doc: "Of the property or link, or the path", Type: varlink.String},
 	varlink.Field{Name: "from", Doc: "Left out if there is none", Type: varlink.String, Nullable: true},
 	varlink.Field{Name: "to", Doc: "Left out if it goes away", Type: varlink.String, Nullable: true})
 

@@ -3,6 +3,7 @@ package varlinkapi
 import (
 	"context"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/godbus/dbus/v5"
@@ -20,7 +21,7 @@ type Starter interface {
 
 // startOptions are the options of a start. Each is the one of D-Bus whose name
 // has '_' where this one has a capital.
-var startOptions = varlink.Fields{
+var startOptions = slices.Concat(varlink.Fields{
 	option("image", "Name of the image to start from; without any of these four, it is the machine's name", varlink.String),
 	option("directory", "Path of a directory tree to start from", varlink.String),
 	option("disk", "Path of a disk image or block device to start from", varlink.String),
@@ -50,7 +51,7 @@ var startOptions = varlink.Fields{
 	option("wait", "ready, the default, registered or no", varlink.String),
 	option("waitTimeout", "Microseconds", varlink.Uint),
 	option("save", "Write the options to the machine's settings", varlink.Bool),
-}
+}, networkOptions)
 
 func option(name, doc string, t *varlink.Type) varlink.Field {
 	return varlink.Field{Name: name, Doc: doc, Type: t, Nullable: true}

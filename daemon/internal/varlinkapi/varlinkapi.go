@@ -71,6 +71,7 @@ type Launcher interface {
 	Runner
 	Planner
 	Ender
+	PortSaver
 }
 
 // Config is what the API stands on.
@@ -80,6 +81,8 @@ type Config struct {
 	Inside     Inside
 	Launcher   Launcher
 	Sessions   Sessions
+	Network    Networker // nil if somebody else sees to the networks of machines
+	Doctor     Doctor    // nil if there is none
 	Operations *operation.Set
 	Access     *access.Gate
 	LogLevel   *slog.LevelVar

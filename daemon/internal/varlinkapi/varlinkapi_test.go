@@ -150,6 +150,7 @@ func (p *polkit) take() []auth.Request {
 type fixture struct {
 	machines *machines
 	polkit   *polkit
+	network  *network
 	level    *slog.LevelVar
 	uid      atomic.Uint32 // of every caller
 	path     string        // of the sockets
@@ -179,6 +180,7 @@ func start(t *testing.T) *fixture {
 	f := &fixture{
 		machines: &machines{Manager: manager},
 		polkit:   &polkit{},
+		network:  &network{},
 		level:    new(slog.LevelVar),
 		path:     filepath.Join(root, "machine"),
 		users:    filepath.Join(root, "users"),
@@ -188,6 +190,7 @@ func start(t *testing.T) *fixture {
 	}
 	api, err = New(Config{
 		Machines: f.machines, Access: access.New(f.polkit, f.machines), Inside: inside.NewGuard(log),
+		Launcher: f.network, Network: f.network, Doctor: f.network,
 		Images:     image.NewStore(image.Config{Dirs: []string{f.images}, Pool: f.images, LockDir: filepath.Join(root, "locks"), Host: true}),
 		Operations: operation.NewSet(), LogLevel: f.level, Version: "1", Log: log,
 		Identify: func(c *net.UnixConn) (auth.Caller, error) {
