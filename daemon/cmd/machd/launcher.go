@@ -9,7 +9,6 @@ import (
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/launch"
-	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/unit"
 )
 
@@ -26,19 +25,19 @@ func program() string {
 const nspawnDir = "/run/systemd/nspawn"
 
 // newLauncher returns what starts and ends machines. It has to be told of
-// machines that come and go, too. Its signals go to what emitter returns by the
+// machines that come and go, too. Its signals go to the server that p has by the
 // time that there are any.
-func newLauncher(self instance, units *unit.Manager, machines *machine.Manager, images *image.Store, guard *inside.Guard,
-	emitter func() busapi.Emitter, log *slog.Logger) *launch.Launcher {
+func newLauncher(self instance, units *unit.Manager, p *parts, images *image.Store, guard *inside.Guard, log *slog.Logger) *launch.Launcher {
 	cfg := launch.Config{
-		Units: units, Machines: machines, Images: images, Guests: guard,
+		Units: units, Machines: p.machines, Images: images, Guests: guard,
 		Dir:  filepath.Join(filepath.Dir(self.execDir), "starts"),
-		Emit: func(e launch.Event) { busapi.AnnounceStart(emitter(), e) },
+		Emit: func(e launch.Event) { busapi.AnnounceStart(p.server, e) },
 		Pool: self.images.Pool, LockDir: self.images.LockDir, Program: program(), Terminals: guard,
 		Log: log,
 	}
 	if !self.user {
 		cfg.NspawnDir = nspawnDir
+		cfg.Network = launchNetworks{p.networks}
 	}
 	launcher := launch.New(cfg)
 	units.Watch(launcher.UnitEvent)

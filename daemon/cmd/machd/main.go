@@ -27,6 +27,7 @@ import (
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/network"
 	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/task"
@@ -118,17 +119,20 @@ func serve(ctx context.Context, self instance) error {
 	}
 	images, guard := image.NewStore(self.images), self.guard(log)
 	sessions := execution.New(execution.Config{Inside: guard, Enterer: self.enterer, Records: self.execDir, Log: log})
-	machines, launcher, server, face, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
+	p, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
 	if err != nil {
 		return err
 	}
-	if err := server.RequestName(ctx, machine1.BusName, 0); err != nil {
+	if err := p.server.RequestName(ctx, machine1.BusName, 0); err != nil {
 		return fmt.Errorf("%w; machd(8) tells how it is installed, and how it takes the place of another daemon", err)
 	}
-	if err := machines.Restore(ctx); err != nil {
+	if err := p.machines.Restore(ctx); err != nil {
 		return err
 	}
-	launcher.Restore(ctx)
+	if p.networks != nil {
+		p.networks.Restore()
+	}
+	p.launcher.Restore(ctx)
 	sockets, err := varlinkSockets(self.sockets, log)
 	if err != nil {
 		return err
@@ -136,11 +140,14 @@ func serve(ctx context.Context, self instance) error {
 	ready(log)
 	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
 
-	tasks := []task.Task{units.Run, machines.Run, images.Run, sessions.Run, launcher.Run, server.Run,
-		func(ctx context.Context) error { return face.Serve(ctx, sockets) }, self.monitoring(machines, log)}
+	tasks := []task.Task{units.Run, p.machines.Run, images.Run, sessions.Run, p.launcher.Run, p.server.Run,
+		func(ctx context.Context) error { return p.face.Serve(ctx, sockets) }, self.monitoring(p.machines, log)}
+	if p.networks != nil {
+		tasks = append(tasks, p.networks.Run)
+	}
 	if exitsOnIdle(self) {
-		held := func() (uint64, bool) { return 0, machines.View().Len() > 0 }
-		tasks = append(tasks, watchIdle(log, server.Pulse, face.Pulse, held))
+		held := func() (uint64, bool) { return 0, p.machines.View().Len() > 0 }
+		tasks = append(tasks, watchIdle(log, p.server.Pulse, p.face.Pulse, held))
 	}
 	if err := task.Run(ctx, tasks...); !errors.Is(err, errIdle) {
 		return err
@@ -148,12 +155,20 @@ func serve(ctx context.Context, self instance) error {
 	return nil
 }
 
-// assemble makes the domain and the two faces on it. Neither is reached yet.
+// parts are the domain and the two faces on it.
+type parts struct {
+	machines *machine.Manager
+	networks *network.Manager // nil for a user, who cannot set up any
+	launcher *launch.Launcher
+	server   *vtable.Server
+	face     *varlinkapi.API
+}
+
+// assemble makes the parts. None is reached yet.
 func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, guard *inside.Guard,
-	sessions *execution.Set, log *slog.Logger, level *slog.LevelVar) (
-	machines *machine.Manager, launcher *launch.Launcher, server *vtable.Server, face *varlinkapi.API, err error) {
+	sessions *execution.Set, log *slog.Logger, level *slog.LevelVar) (p parts, err error) {
 	operations := operation.NewSet()
-	machines, err = machine.New(machine.Config{
+	cfg := machine.Config{
 		Dir:   self.stateDir,
 		Units: units,
 		User:  self.user,
@@ -161,25 +176,35 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 			if !e.Added {
 				operations.MachineGone(e.Machine.Name)
 			}
-			busapi.Announce(server, e)
-			face.Announce(e)
-			launcher.MachineEvent(e)
+			busapi.Announce(p.server, e)
+			p.face.Announce(e)
+			p.launcher.MachineEvent(e)
 		},
 		Log: log,
-	})
-	if err != nil {
-		return nil, nil, nil, nil, err
 	}
-	units.Watch(machines.UnitEvent)
-	launcher = newLauncher(self, units, machines, images, guard, func() busapi.Emitter { return server }, log)
+	if !self.user {
+		view := func() *machine.View { return p.machines.View() }
+		if p.networks, err = newNetworks(conn, units, view, guard, log); err != nil {
+			return parts{}, err
+		}
+		cfg.Network = p.networks
+	}
+	if p.machines, err = machine.New(cfg); err != nil {
+		return parts{}, err
+	}
+	units.Watch(p.machines.UnitEvent)
+	if p.networks != nil {
+		units.Watch(p.networks.UnitEvent)
+	}
+	p.launcher = newLauncher(self, units, &p, images, guard, log)
 
 	authority := auth.New(conn, log)
-	gate := access.New(self.authority(authority), machines)
-	server, err = dialServer(ctx, self.bus, log, busapi.Config{
-		Machines:   machines,
+	gate := access.New(self.authority(authority), p.machines)
+	p.server, err = dialServer(ctx, self.bus, log, busapi.Config{
+		Machines:   p.machines,
 		Images:     images,
 		Inside:     guard,
-		Launcher:   launcher,
+		Launcher:   p.launcher,
 		Sessions:   sessions,
 		Operations: operations,
 		Authority:  authority,
@@ -187,13 +212,13 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		LogLevel:   level,
 	})
 	if err != nil {
-		return nil, nil, nil, nil, err
+		return parts{}, err
 	}
-	face, err = varlinkapi.New(varlinkapi.Config{
-		Machines:   machines,
+	p.face, err = varlinkapi.New(varlinkapi.Config{
+		Machines:   p.machines,
 		Images:     images,
 		Inside:     guard,
-		Launcher:   launcher,
+		Launcher:   p.launcher,
 		Sessions:   sessions,
 		Operations: operations,
 		Access:     gate,
@@ -201,7 +226,7 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		Version:    version,
 		Log:        log,
 	})
-	return machines, launcher, server, face, err
+	return p, err
 }
 
 func dialServer(ctx context.Context, address string, log *slog.Logger, cfg busapi.Config) (*vtable.Server, error) {

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/launch"
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/network"
+	"github.com/machd/machd/daemon/internal/unit"
+)
+
+// askLimit is how long PID 1 or a network manager may take for what a machine's
+// network waits for.
+const askLimit = 500 * time.Millisecond
+
+// newNetworks returns what gives the machines of the system their networks.
+// machines tells which there are by the time that it is asked.
+func newNetworks(conn *dbus.Conn, units *unit.Manager, machines func() *machine.View, guard *inside.Guard, log *slog.Logger) (*network.Manager, error) {
+	return network.New(network.Config{
+		Paths:    network.SystemPaths(),
+		Guests:   guard,
+		Machines: machines,
+		Active: func(ctx context.Context, name string) bool {
+			ctx, cancel := context.WithTimeout(ctx, askLimit)
+			defer cancel()
+			state, err := units.ActiveState(ctx, name)
+			// Who does not answer may well be there.
+			return err != nil || state != "inactive" && state != "failed"
+		},
+		Reload: func(ctx context.Context, service string) { reloadNetworks(ctx, conn, service, log) },
+		Log:    log,
+	})
+}
+
+// reloadNetworks has a network manager of the host, if it runs, read its files
+// again.
+func reloadNetworks(ctx context.Context, conn *dbus.Conn, service string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var call *dbus.Call
+	switch service {
+	case network.Networkd:
+		call = conn.Object(service, "/org/freedesktop/network1").
+			CallWithContext(ctx, service+".Manager.Reload", dbus.FlagNoAutoStart)
+	case network.NetworkManager:
+		const configuration = uint32(1)
+		call = conn.Object(service, "/org/freedesktop/NetworkManager").
+			CallWithContext(ctx, service+".Reload", dbus.FlagNoAutoStart, configuration)
+	}
+	if call != nil && call.Err != nil {
+		log.Debug("A network manager was not told to read its files again.", "service", service, "error", call.Err)
+	}
+}
+
+// launchNetworks are the networks as a launcher asks for them.
+type launchNetworks struct{ *network.Manager }
+
+// PlanNetwork plans, and reserves when it is told to.
+func (n launchNetworks) PlanNetwork(r launch.NetworkRequest) (launch.NetworkPlan, error) {
+	plan, err := n.Plan(network.Request{
+		Machine: r.Machine, Unit: r.Unit, Options: r.Options, Kind: r.Kind, Shared: r.Shared, Settings: r.Settings,
+	})
+	if err != nil {
+		return launch.NetworkPlan{}, err
+	}
+	return launch.NetworkPlan{Changes: plan.Changes, Reserve: func() error { return n.Reserve(plan) }}, nil
+}

@@ -1,0 +1,161 @@
+package network
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/machd/machd/pkg/nspawnfile"
+)
+
+// The network managers of a host, by their names on the bus.
+const (
+	Networkd       = "org.freedesktop.network1"
+	NetworkManager = "org.freedesktop.NetworkManager"
+)
+
+// stockNetworks are the files by which systemd-networkd takes over the links of
+// machines, where it runs, unless another comes before them.
+var stockNetworks = map[string]string{
+	"80-container-ve.network": "ve-*",
+	"80-container-vz.network": "vz-*",
+}
+
+// others are the network managers of the host. They are to leave our links
+// alone, unless an administrator told them otherwise: then it is he who decides.
+type others struct {
+	paths  Paths
+	active func(ctx context.Context, unit string) bool
+	reload func(ctx context.Context, service string)
+	log    *slog.Logger
+}
+
+// keepOff writes the files by which they leave our links alone.
+func (o *others) keepOff(ctx context.Context) {
+	changed := false
+	for stock, links := range stockNetworks {
+		ours := strings.TrimSuffix(stock, ".network") + "-machd.network"
+		path := filepath.Join(o.paths.Ours, ours)
+		if !o.hasStock(stock) {
+			continue
+		}
+		text := "# The links of machines are machd's, see machd(8). A file of your own that matches\n" +
+			"# them wins over this one, and has machd leave them alone.\n" +
+			"[Match]\nName=" + links + "\n\n[Link]\nUnmanaged=yes\n"
+		changed = o.write(path, text) || changed
+	}
+	if changed {
+		o.reload(ctx, Networkd)
+	}
+	if _, err := os.Stat(filepath.Dir(o.paths.NM)); err == nil {
+		text := "# The links of machines are machd's, see machd(8).\n" +
+			"[keyfile]\nunmanaged-devices+=interface-name:ve-*;interface-name:vz-*\n"
+		if o.write(filepath.Join(o.paths.NM, "80-machd.conf"), text) {
+			o.reload(ctx, NetworkManager)
+		}
+	}
+}
+
+// write reports whether the file is another one now.
+func (o *others) write(path, text string) bool {
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return false
+	}
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = writeFile(path, []byte(text))
+	}
+	if err != nil {
+		o.log.Warn("Another network manager may take over the links of machines.", "path", path, "error", err)
+	}
+	return err == nil
+}
+
+// hasStock reports whether networkd has the file, and no administrator one that
+// stands in its place.
+func (o *others) hasStock(name string) bool {
+	for _, dir := range o.paths.Networkd {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return false
+		}
+	}
+	_, err := os.Stat(filepath.Join(o.paths.Stock, name))
+	return err == nil
+}
+
+// claim reports whether an administrator has told networkd what to do with a
+// link: the first file that matches it is neither ours nor systemd's own.
+func (o *others) claim(link string) bool {
+	byName := map[string]string{}
+	for _, dir := range slices.Backward(append(slices.Clone(o.paths.Networkd), o.paths.Stock)) {
+		for _, path := range slices.DeleteFunc(glob(dir), o.isOurs) {
+			byName[filepath.Base(path)] = path
+		}
+	}
+	names := make([]string, 0, len(byName))
+	for name := range byName {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		path := byName[name]
+		if !matches(path, link) {
+			continue
+		}
+		if filepath.Dir(path) == o.paths.Stock {
+			return false
+		}
+		return o.active(context.Background(), "systemd-networkd.service")
+	}
+	return false
+}
+
+func (o *others) isOurs(path string) bool {
+	return filepath.Dir(path) == o.paths.Ours && strings.HasSuffix(path, "-machd.network")
+}
+
+func glob(dir string) []string {
+	list, _ := filepath.Glob(filepath.Join(dir, "*.network"))
+	return list
+}
+
+// matches reports whether a .network file is for a link. What we do not know of
+// [Match] we take for a match: the administrator's word counts.
+//
+// Reference: systemd.network(5), [Match].
+func matches(path, link string) bool {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false // a link to /dev/null, as a rule, is empty
+	}
+	f := nspawnfile.Parse(string(text))
+	kind := "veth"
+	if strings.HasPrefix(link, "vz-") {
+		kind = "bridge"
+	}
+	conditions := 0
+	for key, value := range map[string]string{"Name": link, "OriginalName": link, "Kind": kind, "Driver": kind, "Type": "ether"} {
+		patterns := words(f.Values("Match", key))
+		if len(patterns) == 0 {
+			continue
+		}
+		conditions++
+		if !anyMatches(patterns, value) {
+			return false
+		}
+	}
+	return conditions > 0
+}
+
+// anyMatches knows the exclamation mark before a list, which turns it round.
+func anyMatches(patterns []string, value string) bool {
+	first, inverted := strings.CutPrefix(patterns[0], "!")
+	patterns = append([]string{first}, patterns[1:]...)
+	return inverted != slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, _ := filepath.Match(pattern, value)
+		return ok
+	})
+}

@@ -1,0 +1,205 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/machd/machd/daemon/internal/link"
+	"github.com/machd/machd/daemon/internal/nft"
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
+)
+
+// A Request is the network of a machine that is to be started.
+type Request struct {
+	Machine string
+	Unit    string // that will carry it; options hold for as long as it is there
+	Options machd.NetworkOptions
+	Kind    string // of its link, as systemd-nspawn is told: machd.LinkVeth and its like, or "" for none
+	Shared  string // the zone or bridge
+	// Settings are the machine's, if it has some and they are believed.
+	Settings *nspawnfile.File
+}
+
+// A Plan is what a machine that is to be started will have.
+type Plan struct {
+	Changes []machd.Change // to the host: links, addresses, ports and rules
+	network *network       // nil for nothing
+}
+
+// Plan works out the network of a machine, and refuses what it cannot have:
+// addresses and ports of others, networks that the host reaches otherwise. It
+// changes nothing.
+func (m *Manager) Plan(r Request) (Plan, error) {
+	w, err := wishOf(r.Options, r.Settings)
+	if err != nil {
+		return Plan{}, err
+	}
+	n := &network{Machine: r.Machine, Unit: r.Unit, Kind: r.Kind, Shared: r.Shared, Link: linkName(r), By: machd.NetworkByMachd}
+	switch {
+	case w.unwanted, !m.choices.manage && !asks(r.Options), r.Kind == machd.LinkBridge && len(w.addresses) == 0:
+		return Plan{}, nil
+	case m.others.claim(n.Link):
+		if asks(r.Options) {
+			return Plan{}, refused("Link %s is systemd-networkd's: a .network file of the administrator's matches it", n.Link)
+		}
+		return Plan{}, nil
+	}
+	m.mu.Lock()
+	err = m.choose(n, w)
+	if err == nil {
+		err = m.claim(n, n.Ports)
+	}
+	m.mu.Unlock()
+	if err == nil && len(n.Ports) > 0 {
+		err = m.mayPublishAtAll(n)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	return Plan{Changes: m.changes(n), network: n}, nil
+}
+
+// asks reports whether a start was told anything about addresses and ports.
+func asks(o machd.NetworkOptions) bool {
+	return len(o.Addresses)+len(o.Gateways)+len(o.Publish)+len(o.ExposeHost) > 0 || o.MAC != ""
+}
+
+// mayPublishAtAll refuses ports that the host itself uses, or that there are no
+// rules for. Those that the machine has already are its own.
+func (m *Manager) mayPublishAtAll(n *network) error {
+	m.order.Lock()
+	_, err := m.table()
+	m.order.Unlock()
+	if err != nil {
+		return machine1.Errorf(err, "Ports of machine %s cannot be published: %v", n.Machine, err)
+	}
+	return m.free(n.Ports)
+}
+
+// linkName is what systemd-nspawn will call the host's side.
+func linkName(r Request) string {
+	switch r.Kind {
+	case machd.LinkZone:
+		return "vz-" + r.Shared
+	case machd.LinkBridge:
+		return r.Shared
+	}
+	return link.HostName(r.Machine)
+}
+
+// changes tells what the network will be, for a person.
+func (m *Manager) changes(n *network) (list []machd.Change) {
+	before := m.of(n.Machine)
+	if before == nil {
+		before = &network{}
+	}
+	add := func(kind, name, from, to string) {
+		if from != to {
+			list = append(list, machd.Change{Kind: kind, Name: name, From: from, To: to})
+		}
+	}
+	add("link", n.Link, before.Link, n.Link)
+	add("address", n.Link, prefixes(before, (*network).gateways), prefixes(n, (*network).gateways))
+	add("address", guestLink, prefixes(before, (*network).addresses), prefixes(n, (*network).addresses))
+	add("port", n.Machine, portTexts(before.Ports), portTexts(n.Ports))
+	add("port", hostName, portTexts(before.Inward), portTexts(n.Inward))
+	remove := nft.Rules{}
+	if before.Since != 0 && before.ours() {
+		remove = m.shareOf(before)
+	}
+	_ = remove
+	return list
+}
+
+func prefixes(n *network, of func(*network) []netip.Prefix) string {
+	var texts []string
+	for _, p := range of(n) {
+		texts = append(texts, p.String())
+	}
+	return strings.Join(texts, " ")
+}
+
+func portTexts(ports []machd.Port) string {
+	texts := make([]string, len(ports))
+	for i, p := range ports {
+		texts[i] = p.String()
+	}
+	return strings.Join(texts, " ")
+}
+
+// Reserve keeps what a plan says for the machine that will register, so that
+// nobody else gets it, and a daemon that comes in between knows of it. Release
+// takes it back.
+func (m *Manager) Reserve(p Plan) error {
+	if p.network == nil {
+		return nil
+	}
+	n := *p.network
+	m.mu.Lock()
+	before := m.networks[n.Machine]
+	if before != nil && before.Since != 0 {
+		m.mu.Unlock()
+		return nil // it runs
+	}
+	err := m.stillFree(&n)
+	if err == nil {
+		m.networks[n.Machine] = &n
+	}
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := m.records.save(&n); err != nil {
+		return errors.Join(fmt.Errorf("cannot write down the network of %s: %w", n.Machine, err), m.Release(n.Machine))
+	}
+	return nil
+}
+
+// stillFree looks again, since another may have come between plan and
+// reservation. m.mu is held.
+func (m *Manager) stillFree(n *network) error {
+	for _, p := range n.addresses() {
+		if by, ok := m.inUse(n)(single(p.Addr())); ok {
+			return refused("Address %s is that of %s by now", p.Addr(), by)
+		}
+	}
+	return m.claim(n, n.Ports)
+}
+
+// Release drops what was reserved for a machine that does not come. It does
+// nothing about one that is there.
+func (m *Manager) Release(machine string) error { return m.forgetReserved(machine) }
+
+// UnitEvent takes note of what PID 1 says: what a start was told holds for as
+// long as its unit is there, through restarts of the machine. It does not block.
+func (m *Manager) UnitEvent(e unit.Event) {
+	if e.Kind != unit.UnitRemoved {
+		return
+	}
+	for _, n := range m.all() {
+		if n.Unit == e.Unit && n.Since == 0 && n.Kept {
+			go m.letGo(n.Machine)
+		}
+	}
+}
+
+// settle drops what was kept for units that are gone.
+func (m *Manager) settle(ctx context.Context) {
+	for _, n := range m.all() {
+		if n.Since == 0 && n.Unit != "" && !m.cfg.Active(ctx, n.Unit) {
+			m.letGo(n.Machine)
+		}
+	}
+}
+
+func (m *Manager) letGo(machine string) {
+	if err := m.Release(machine); err != nil {
+		m.cfg.Log.Warn("The record of a network cannot be removed.", "machine", machine, "error", err)
+	}
+}

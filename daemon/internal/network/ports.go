@@ -1,0 +1,281 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/link"
+	"github.com/machd/machd/daemon/internal/nft"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// claim refuses ports of the host that lead to another machine, or that a
+// program of the host's listens on, which would not be asked any more. m.mu is
+// held.
+func (m *Manager) claim(n *network, ports []machd.Port) error {
+	for _, other := range m.networks {
+		if other.Machine == n.Machine {
+			continue
+		}
+		for _, p := range ports {
+			if slices.ContainsFunc(other.Ports, func(o machd.Port) bool { return clash(o, p) }) {
+				return machine1.Errorf(unix.EADDRINUSE, "Port %s is published for machine %s already", p, other.Machine)
+			}
+		}
+	}
+	for i, p := range ports {
+		for _, o := range ports[:i] {
+			if o != p && clash(o, p) {
+				return refused("Ports %s and %s are the same one of the host", o, p)
+			}
+		}
+	}
+	return nil
+}
+
+// clash reports whether both are the same port of the host. One of a single
+// address wins over one of all.
+func clash(a, b machd.Port) bool {
+	return a.Protocol == b.Protocol && a.Host == b.Host && a.Address == b.Address
+}
+
+// free refuses ports that somebody on the host listens on.
+func (m *Manager) free(ports []machd.Port) error {
+	for _, p := range ports {
+		holder, found, err := m.host.Listener(number(p.Protocol), p.Address, p.Host)
+		if err != nil {
+			return fmt.Errorf("cannot tell whether port %s is in use: %w", p, err)
+		}
+		if found {
+			return machine1.Errorf(unix.EADDRINUSE,
+				"Port %s is in use on the host, by %s, which nobody would reach any more; another port, or another address before it, is free", p, holder)
+		}
+	}
+	return nil
+}
+
+// AddPorts publishes ports of a machine that runs: all of them, or none. With
+// inward they are services of the host for the machine.
+func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, inward bool) error {
+	m.order.Lock()
+	defer m.order.Unlock()
+	n, err := m.running(name)
+	if err != nil {
+		return err
+	}
+	if !inward {
+		if err := m.mayPublish(n, ports); err != nil {
+			return err
+		}
+	}
+	changed := *n
+	list := changed.list(inward)
+	*list = slices.Clone(*list)
+	for _, p := range ports {
+		if slices.Contains(*list, p) {
+			return machine1.Errorf(unix.EADDRINUSE, "Port %s of machine %s is published already", p, name)
+		}
+		*list = append(*list, p)
+	}
+	return m.replace(n, &changed, nft.Rules{}, n.portRules(ports, inward))
+}
+
+// RemovePorts takes ports back, and ends the connections that came by them.
+func (m *Manager) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) error {
+	m.order.Lock()
+	defer m.order.Unlock()
+	n, err := m.running(name)
+	if err != nil {
+		return err
+	}
+	changed := *n
+	list := changed.list(inward)
+	*list = slices.Clone(*list)
+	for _, p := range ports {
+		i := slices.Index(*list, p)
+		if i < 0 {
+			return machine1.Errorf(machine1.ErrInvalidArgs, "Machine %s has no published port %s", name, p)
+		}
+		*list = slices.Delete(*list, i, i+1)
+	}
+	if err := m.replace(n, &changed, n.portRules(ports, inward), nft.Rules{}); err != nil || inward {
+		return err
+	}
+	return m.endConnections(n, ports)
+}
+
+// running returns the network of a machine that can have ports.
+func (m *Manager) running(name string) (*network, error) {
+	n := m.of(name)
+	switch {
+	case n == nil || n.Since == 0:
+		return nil, machine1.Errorf(machine1.ErrNoPrivateNetworking,
+			"Machine %s has no link to the host that ports could lead to; one that is started with --network=veth has", name)
+	case !n.ours():
+		return nil, machine1.Errorf(machine1.ErrNotSupported, "The network of machine %s is not machd's to change: %s", name, n.whose())
+	}
+	return n, nil
+}
+
+// whose tells who manages a network, for a person.
+func (n *network) whose() string {
+	switch {
+	case n.By != "":
+		return n.By + " manages it"
+	case len(n.Problems) > 0:
+		return n.Problems[len(n.Problems)-1]
+	}
+	return "Network=no says so"
+}
+
+// mayPublish refuses ports of a machine that are in use otherwise, those that it
+// has already and more.
+func (m *Manager) mayPublish(n *network, more []machd.Port) error {
+	m.mu.Lock()
+	err := m.claim(n, append(slices.Clone(n.Ports), more...))
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if more == nil {
+		more = n.Ports
+	}
+	return m.free(more)
+}
+
+func (n *network) list(inward bool) *[]machd.Port {
+	if inward {
+		return &n.Inward
+	}
+	return &n.Ports
+}
+
+func (n *network) portRules(ports []machd.Port, inward bool) (r nft.Rules) {
+	for _, p := range ports {
+		if inward {
+			r.Inward = append(r.Inward, n.inwardRules(p)...)
+		} else {
+			r.Ports = append(r.Ports, n.targets(p)...)
+		}
+	}
+	return r
+}
+
+// replace makes n what changed is, and the rules with it. m.order is held.
+func (m *Manager) replace(n, changed *network, remove, add nft.Rules) error {
+	table, err := m.table()
+	if err != nil {
+		return err
+	}
+	if err := table.Change(remove, add); err != nil {
+		return fmt.Errorf("cannot change the ports of machine %s: %w", n.Machine, err)
+	}
+	if err := m.put(changed); err != nil {
+		return errors.Join(err, table.Change(add, remove))
+	}
+	return nil
+}
+
+// Ports tells about the ports of a machine, or of all if name is "".
+func (m *Manager) Ports(_ context.Context, name string) ([]machd.PortStatus, error) {
+	list := m.all()
+	if name != "" {
+		n := m.of(name)
+		if n == nil {
+			if _, ok := m.cfg.Machines().Get(name); !ok {
+				return nil, machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
+			}
+			return nil, nil
+		}
+		list = []*network{n}
+	}
+	traffic, err := m.traffic()
+	if err != nil {
+		return nil, err
+	}
+	var all []machd.PortStatus
+	for _, n := range list {
+		if n.Since == 0 {
+			continue
+		}
+		answers, done := m.answers(n)
+		for _, p := range n.Ports {
+			s := status(n, p, false)
+			for _, target := range n.targets(p) {
+				s.add(traffic[target.Key()])
+			}
+			s.Answers = answers(p)
+			all = append(all, s.PortStatus)
+		}
+		for _, p := range n.Inward {
+			s := status(n, p, true)
+			for _, rule := range n.inwardRules(p) {
+				s.add(traffic[rule.Key()])
+			}
+			_, s.Answers, _ = m.host.Listener(number(p.Protocol), netip.Addr{}, p.Host)
+			all = append(all, s.PortStatus)
+		}
+		done()
+	}
+	return all, nil
+}
+
+type portStatus struct{ machd.PortStatus }
+
+func (s *portStatus) add(c nft.Counter) {
+	s.Packets += c.Packets
+	s.Bytes += c.Bytes
+}
+
+func status(n *network, p machd.Port, inward bool) portStatus {
+	s := machd.PortStatus{Machine: n.Machine, Protocol: string(p.Protocol), Host: p.Host, Guest: p.Guest, Inward: inward}
+	if p.Address.IsValid() {
+		s.Address = p.Address.String()
+	}
+	return portStatus{s}
+}
+
+// traffic returns what came by each port. Where there are no rules there was
+// none.
+func (m *Manager) traffic() (map[nft.Key]nft.Counter, error) {
+	m.order.Lock()
+	table, err := m.table()
+	m.order.Unlock()
+	if err != nil {
+		return nil, nil
+	}
+	traffic, err := table.Traffic()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the counters of ports: %w", err)
+	}
+	return traffic, nil
+}
+
+// answers returns what tells whether somebody in the machine listens where a
+// port leads, so that it is there for whoever comes from outside.
+func (m *Manager) answers(n *network) (answers func(machd.Port) bool, done func()) {
+	nobody := func(machd.Port) bool { return false }
+	x, ok := m.cfg.Machines().Get(n.Machine)
+	if !ok || x.Leader == nil || len(n.Ports) == 0 {
+		return nobody, func() {}
+	}
+	guest, err := link.Of(x.Leader)
+	if err != nil {
+		return nobody, func() {}
+	}
+	return func(p machd.Port) bool {
+		at, err := guest.Listens(number(p.Protocol), p.Guest)
+		return err == nil && slices.ContainsFunc(at, n.reachable)
+	}, func() { guest.Close() }
+}
+
+// reachable reports whether an address of the machine is there for others.
+func (n *network) reachable(at netip.Addr) bool {
+	return at.IsUnspecified() || at == n.Guest4.Addr() || at == n.Guest6.Addr()
+}

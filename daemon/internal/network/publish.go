@@ -1,0 +1,207 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/link"
+	"github.com/machd/machd/daemon/internal/nft"
+	"github.com/machd/machd/pkg/machd"
+)
+
+// publish gives a network its rules, and switches on what they need. The guard
+// comes before what it guards. m.order is held.
+func (m *Manager) publish(n *network, undo *undo) error {
+	table, err := m.table()
+	if err != nil {
+		return err
+	}
+	rules := m.rulesOf(n)
+	if err := table.Change(nft.Rules{}, rules); err != nil {
+		return fmt.Errorf("cannot make the rules of %s: %w", n.Link, err)
+	}
+	undo.add(func() error { return table.Change(rules, nft.Rules{}) })
+	if n.Kind == machd.LinkBridge {
+		return nil
+	}
+	if err := m.switchOn(n.Link); err != nil {
+		return fmt.Errorf("cannot switch forwarding on: %w", err)
+	}
+	if n.Gateway6.IsValid() {
+		if err := m.host.Loopback6(n.Index); err != nil {
+			m.cfg.Log.Warn("Ports do not answer on ::1.", "machine", n.Machine, "error", err)
+		}
+	}
+	return nil
+}
+
+// unpublish undoes publish, and ends the connections to the machine's ports.
+func (m *Manager) unpublish(n *network) error {
+	table, err := m.table()
+	if err != nil {
+		return nil // so there was nothing
+	}
+	err = table.Change(m.rulesOf(n), nft.Rules{})
+	_, dropErr := m.host.DropAddresses(addrsOf(n.addresses())...)
+	return errors.Join(err, dropErr, m.switchOff(n))
+}
+
+// rulesOf returns what is in the table for one machine. What the machines of a
+// zone share goes with the last of them.
+func (m *Manager) rulesOf(n *network) nft.Rules {
+	r := m.shareOf(n)
+	if m.usersOf(n.Link) > 0 {
+		r.Links = nil
+	}
+	return r
+}
+
+// shareOf returns the same with what is shared.
+func (m *Manager) shareOf(n *network) (r nft.Rules) {
+	if n.Kind != machd.LinkBridge {
+		r.Links = []nft.Link{{Name: n.Link, Sources: m.sources(n)}}
+	}
+	if n.Kind == machd.LinkZone && n.Peer != "" {
+		member := nft.Member{Name: n.Peer}
+		member.MAC, _ = net.ParseMAC(n.MAC)
+		for _, p := range n.addresses() {
+			member.Sources = append(member.Sources, p.Addr())
+		}
+		r.Members = []nft.Member{member}
+	}
+	for _, p := range n.Ports {
+		r.Ports = append(r.Ports, n.targets(p)...)
+	}
+	for _, p := range n.Inward {
+		r.Inward = append(r.Inward, n.inwardRules(p)...)
+	}
+	return r
+}
+
+// sources are the addresses that may come from a link: the machine's own, or all
+// of its zone's.
+func (m *Manager) sources(n *network) (list []netip.Prefix) {
+	for _, p := range n.addresses() {
+		if n.Kind == machd.LinkZone {
+			list = append(list, p.Masked())
+		} else {
+			list = append(list, single(p.Addr()))
+		}
+	}
+	return list
+}
+
+// targets are where a port leads in each family.
+func (n *network) targets(p machd.Port) (list []nft.Port) {
+	for _, guest := range n.addresses() {
+		if p.Address.IsValid() && p.Address.Is4() != guest.Addr().Is4() {
+			continue
+		}
+		list = append(list, nft.Port{
+			Protocol: number(p.Protocol), Addr: p.Address, Port: p.Host, To: netip.AddrPortFrom(guest.Addr(), p.Guest),
+		})
+	}
+	return list
+}
+
+// inwardRules lead from the machine's gateways to the host's own loopback
+// address.
+func (n *network) inwardRules(p machd.Port) (list []nft.Inward) {
+	for _, g := range n.gateways() {
+		to := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if g.Addr().Is6() {
+			to = netip.IPv6Loopback()
+		}
+		list = append(list, nft.Inward{
+			Link: n.Link, Protocol: number(p.Protocol), At: netip.AddrPortFrom(g.Addr(), p.Guest), To: netip.AddrPortFrom(to, p.Host),
+		})
+	}
+	return list
+}
+
+func number(p machd.Protocol) uint8 {
+	if p == machd.UDP {
+		return unix.IPPROTO_UDP
+	}
+	return unix.IPPROTO_TCP
+}
+
+// switchOn lets packets through between links of ours and the world; more is a
+// link that is about to be ours.
+func (m *Manager) switchOn(more ...string) error {
+	done, err := m.forward.Enable(m.linkNames(more...), m.outside.names())
+	if err != nil {
+		return err
+	}
+	open := slices.Concat(done.Open4, done.Open6)
+	slices.Sort(open)
+	return m.guardUplinks(slices.Compact(open))
+}
+
+// switchOff puts back what was switched on for a link that is over, and for all
+// of them when it was the last.
+func (m *Manager) switchOff(n *network) error {
+	switch {
+	case n.Kind == machd.LinkBridge, m.usersOf(n.Link) > 0:
+		return nil
+	case len(m.linkNames()) > 1:
+		return m.forward.Release(n.Link)
+	}
+	return m.clear()
+}
+
+// guardUplinks sees to it that a link that forwards for us alone forwards to our
+// links alone.
+func (m *Manager) guardUplinks(names []string) error {
+	if slices.Equal(names, m.guarded) {
+		return nil
+	}
+	table, err := m.table()
+	if err != nil {
+		return err
+	}
+	if err := table.Change(nft.Rules{Uplinks: without(m.guarded, names)}, nft.Rules{Uplinks: without(names, m.guarded)}); err != nil {
+		return err
+	}
+	m.guarded = names
+	return nil
+}
+
+func without(list, others []string) (rest []string) {
+	for _, x := range list {
+		if !slices.Contains(others, x) {
+			rest = append(rest, x)
+		}
+	}
+	return rest
+}
+
+// linkNames are the links of machines that we manage, and more.
+func (m *Manager) linkNames(more ...string) []string {
+	names := more
+	for _, n := range m.all() {
+		if n.ours() && n.Since != 0 && n.Kind != machd.LinkBridge && !slices.Contains(names, n.Link) {
+			names = append(names, n.Link)
+		}
+	}
+	return names
+}
+
+// endConnections ends those that came by ports of a machine.
+func (m *Manager) endConnections(n *network, ports []machd.Port) error {
+	var ended []link.Forwarded
+	for _, p := range ports {
+		for _, t := range n.targets(p) {
+			ended = append(ended, link.Forwarded{Protocol: t.Protocol, At: netip.AddrPortFrom(t.Addr, t.Port), To: t.To})
+		}
+	}
+	if _, err := m.host.DropConnections(ended...); err != nil {
+		return fmt.Errorf("connections that came by the ports may go on: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+
+	"github.com/machd/machd/daemon/internal/nft"
+	"github.com/machd/machd/daemon/internal/task"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// Restore takes over the records that an earlier daemon has left, but for those
+// of machines that have ended since. It is called when the machines are known,
+// before any more can come. Run does the rest.
+func (m *Manager) Restore() {
+	records, err := m.records.all()
+	if err != nil {
+		m.cfg.Log.Error("Networks of machines are lost.", "error", err)
+	}
+	for _, n := range records {
+		switch {
+		case n.Since == 0 || m.lives(n):
+		case n.Unit != "":
+			n.Since, n.Kept = 0, true // settle looks whether its unit is still there
+		default:
+			if err := m.records.remove(n.Machine); err != nil {
+				m.cfg.Log.Warn("The record of a network cannot be removed.", "machine", n.Machine, "error", err)
+			}
+			continue
+		}
+		m.mu.Lock()
+		m.networks[n.Machine] = n
+		m.mu.Unlock()
+	}
+}
+
+// takeOver gives the machines that are there what they have already, and what
+// they lack; an earlier daemon may have been another one than machd.
+func (m *Manager) takeOver(ctx context.Context) {
+	m.others.keepOff(ctx)
+	for x := range m.cfg.Machines().All() {
+		if x.Class != machine1.ClassHost {
+			m.Attach(ctx, x)
+		}
+	}
+	m.settle(ctx)
+	m.tidy()
+}
+
+// tidy takes back rules and switches that no machine needs.
+func (m *Manager) tidy() {
+	m.order.Lock()
+	defer m.order.Unlock()
+	if len(m.linkNames()) > 0 {
+		m.mend(false)
+		return
+	}
+	if err := m.clear(); err != nil {
+		m.cfg.Log.Warn("The host's network is not as it was before there were machines.", "error", err)
+	}
+}
+
+// clear takes back what is on the host for all machines together. m.order is
+// held.
+func (m *Manager) clear() error {
+	err := m.forward.Restore()
+	m.guarded = nil
+	table, openErr := m.table()
+	if openErr != nil {
+		return err // so there are no rules
+	}
+	return errors.Join(err, table.Remove())
+}
+
+// want are the rules that there should be. m.order is held.
+func (m *Manager) want() (r nft.Rules) {
+	r.Uplinks = slices.Clone(m.guarded)
+	seen := map[string]bool{}
+	for _, n := range m.all() {
+		if !n.ours() || n.Since == 0 {
+			continue
+		}
+		one := m.shareOf(n)
+		if seen[n.Link] {
+			one.Links = nil
+		}
+		seen[n.Link] = true
+		r.Links = append(r.Links, one.Links...)
+		r.Members = append(r.Members, one.Members...)
+		r.Ports = append(r.Ports, one.Ports...)
+		r.Inward = append(r.Inward, one.Inward...)
+	}
+	return r
+}
+
+// mend makes the rules what they should be, and tells what was lacking if
+// somebody took it away. m.order is held.
+func (m *Manager) mend(tell bool) {
+	table, err := m.table()
+	if err != nil || len(m.linkNames()) == 0 {
+		return
+	}
+	lacking, err := table.Reconcile(m.want())
+	switch {
+	case err != nil:
+		m.cfg.Log.Error("The rules of machines' networks cannot be restored.", "error", err)
+	case tell && len(lacking) > 0:
+		m.cfg.Log.Warn("Somebody removed rules of machines' networks; they are back.", "rules", lacking)
+	}
+}
+
+// Run keeps rules, forwarding and ports what they should be while the host
+// changes. It returns when ctx ends; the networks stay.
+func (m *Manager) Run(ctx context.Context) error {
+	m.takeOver(ctx)
+	return task.Run(ctx, m.watchRules, m.watchHost)
+}
+
+func (m *Manager) watchRules(ctx context.Context) error {
+	m.order.Lock()
+	table, err := m.table()
+	m.order.Unlock()
+	if err != nil {
+		m.cfg.Log.Info("Machines have no way out, and no port of the host leads to them.", "error", err)
+		<-ctx.Done()
+		return nil
+	}
+	return table.Watch(ctx, func() {
+		m.order.Lock()
+		defer m.order.Unlock()
+		m.mend(true)
+	})
+}
+
+func (m *Manager) watchHost(ctx context.Context) error {
+	return m.host.Watch(ctx, func() {
+		m.order.Lock()
+		defer m.order.Unlock()
+		m.outside.refresh()
+		if len(m.linkNames()) == 0 {
+			return
+		}
+		if err := m.switchOn(); err != nil {
+			m.cfg.Log.Warn("Machines may not be reached by the host's new links.", "error", err)
+		}
+	})
+}
+
+// switches is where what was switched on is recorded.
+func (m *Manager) switches() string { return filepath.Join(m.cfg.Paths.Run, "switches") }

@@ -1,0 +1,146 @@
+package network
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/machd/machd/daemon/internal/responder"
+	"github.com/machd/machd/pkg/machd"
+)
+
+// hostName is what machines find the host by, at the gateway of their link.
+const hostName = "host.machd.internal"
+
+// serve has DHCP, router solicitations and DNS answered on a machine's link, if
+// they are not yet for others of its zone.
+func (m *Manager) serve(n *network, mac net.HardwareAddr) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.links[n.Link]
+	if l == nil {
+		l = &service{guests: map[string]guest{}}
+		m.links[n.Link] = l
+	}
+	l.guests[n.Machine] = guest{mac.String(), responder.Guest{
+		Addr4: n.Guest4.Addr(), Addr6: n.Guest6.Addr(), Hostname: n.Machine,
+	}}
+	if l.responder != nil {
+		return nil
+	}
+	mtu := m.outside.mtu()
+	if mtu > 1500 {
+		mtu = 1500
+	}
+	r, err := responder.Start(responder.Config{
+		Link: n.Link, Index: n.Index, Gateway4: n.Gateway4, Gateway6: n.Gateway6, MTU: mtu,
+		Guest:    func(mac net.HardwareAddr) (responder.Guest, bool) { return m.guest(n.Link, mac) },
+		Lookup:   func(name string) ([]netip.Addr, bool) { return m.lookup(n.Link, name) },
+		Upstream: m.upstream,
+		Holder:   m.holder,
+		Log:      m.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	l.responder = r
+	return nil
+}
+
+// A service is what answers on one link, and whom.
+type service struct {
+	responder *responder.Responder
+	guests    map[string]guest // by the names of machines
+}
+
+type guest struct {
+	mac string
+	responder.Guest
+}
+
+// endService ends what is answered for a machine, and with the last one of a
+// link all of it.
+func (m *Manager) endService(n *network) {
+	m.mu.Lock()
+	l := m.links[n.Link]
+	var ended *responder.Responder
+	if l != nil {
+		if delete(l.guests, n.Machine); len(l.guests) == 0 {
+			ended = l.responder
+			delete(m.links, n.Link)
+		}
+	}
+	m.mu.Unlock()
+	if ended != nil {
+		ended.Close() // it may be asking us
+	}
+}
+
+// usersOf tells how many machines have a link.
+func (m *Manager) usersOf(link string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.links[link]; l != nil {
+		return len(l.guests)
+	}
+	return 0
+}
+
+// guest returns whom a MAC address on a link is of. On a link between two there
+// is but one, who may choose his own.
+func (m *Manager) guest(link string, mac net.HardwareAddr) (responder.Guest, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.links[link]
+	if l == nil {
+		return responder.Guest{}, false
+	}
+	shared := strings.HasPrefix(link, "vz-")
+	for _, g := range l.guests {
+		if !shared || g.mac == mac.String() {
+			return g.Guest, true
+		}
+	}
+	return responder.Guest{}, false
+}
+
+// lookup answers for the names of machines, to machines that reach them by it:
+// those of their zone, and the host. All others are for the host's resolver, so
+// that no public name is ever hidden.
+func (m *Manager) lookup(link, name string) (addrs []netip.Addr, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.links[link]
+	if l == nil {
+		return nil, false
+	}
+	for machine := range l.guests {
+		n := m.networks[machine]
+		if n == nil {
+			continue
+		}
+		if name == hostName {
+			return addrsOf(n.gateways()), true
+		}
+		if strings.EqualFold(machine, name) || n.Kind == machd.LinkZone && strings.EqualFold(machine+"."+n.Shared, name) {
+			return addrsOf(n.addresses()), true
+		}
+	}
+	return nil, false
+}
+
+func addrsOf(prefixes []netip.Prefix) (list []netip.Addr) {
+	for _, p := range prefixes {
+		list = append(list, p.Addr())
+	}
+	return list
+}
+
+// holder tells who has a port of the host.
+func (m *Manager) holder(protocol string, at netip.AddrPort) string {
+	who, found, err := m.host.Listener(number(machd.Protocol(protocol)), at.Addr(), at.Port())
+	if err != nil || !found {
+		return ""
+	}
+	return who.String()
+}
