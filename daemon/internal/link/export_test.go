@@ -9,3 +9,12 @@ func (s *Space) SetSysctl(path, value string) error { return s.setSysctl(path, v
 
 // WithoutForce makes the kernel one that cannot have single links pass IPv6 on.
 func (f *Forwarder) WithoutForce() { f.force = "no_such_switch" }
+
+// BeforeSwitch has do called before each switch is set.
+func (f *Forwarder) BeforeSwitch(do func()) {
+	set := f.set
+	f.set = func(path, value string) error {
+		do()
+		return set(path, value)
+	}
+}

@@ -21,6 +21,7 @@ type Forwarder struct {
 	ours   func(link string) bool
 	record record
 	force  string // the switch that has one link pass IPv6 on
+	set    func(path, value string) error
 
 	mu      sync.Mutex
 	changed []Sysctl // what the record says, in order
@@ -41,7 +42,7 @@ type Forwarding struct {
 // function ours says which links it may treat as ours: packets are let into
 // them, and routers there are never believed.
 func NewForwarder(host *Space, recordPath string, ours func(link string) bool) (*Forwarder, error) {
-	f := &Forwarder{host: host, ours: ours, record: record{recordPath}, force: "force_forwarding"}
+	f := &Forwarder{host: host, ours: ours, record: record{recordPath}, force: "force_forwarding", set: host.setSysctl}
 	var err error
 	if f.changed, err = f.record.read(); err != nil {
 		return nil, fmt.Errorf("cannot read which switches were changed: %w", err)
@@ -92,7 +93,7 @@ func (f *Forwarder) enable4(links, uplinks []string, done *[]Sysctl) error {
 	for _, link := range links {
 		wanted = append(wanted, Sysctl{Path: conf4(link, "route_localnet"), New: "1"})
 	}
-	return f.set(wanted, done)
+	return f.change(wanted, done)
 }
 
 // enable6 is in this order: the host must not lose its own route, which the
@@ -116,7 +117,7 @@ func (f *Forwarder) enable6(links, uplinks []string, done *[]Sysctl) error {
 	for _, link := range links {
 		wanted = append(wanted, Sysctl{Path: conf6(link, "forwarding"), New: "1"})
 	}
-	return f.set(wanted, done)
+	return f.change(wanted, done)
 }
 
 func (f *Forwarder) with6(links []string) []string {
@@ -133,12 +134,12 @@ func (f *Forwarder) pass6(links []string, done *[]Sysctl) error {
 	for _, link := range links {
 		wanted = append(wanted, Sysctl{Path: conf6(link, f.force), New: "1"})
 	}
-	return f.set(wanted, done)
+	return f.change(wanted, done)
 }
 
-// set makes the switches what they should be, those that are not, after it has
-// written down what they were. What it has changed is added to done.
-func (f *Forwarder) set(wanted []Sysctl, done *[]Sysctl) error {
+// change makes the switches what they should be, those that are not, after it
+// has written down what they were. What it has changed is added to done.
+func (f *Forwarder) change(wanted []Sysctl, done *[]Sysctl) error {
 	var changes []Sysctl
 	for _, c := range wanted {
 		var err error
@@ -157,7 +158,7 @@ func (f *Forwarder) set(wanted []Sysctl, done *[]Sysctl) error {
 	}
 	*done = append(*done, changes...)
 	for _, c := range changes {
-		if err := f.host.setSysctl(c.Path, c.New); err != nil {
+		if err := f.set(c.Path, c.New); err != nil {
 			return explained(c.Path, err)
 		}
 	}
@@ -244,7 +245,7 @@ func (f *Forwarder) putOneBack(c Sysctl) error {
 	if c.Path == conf6("all", "forwarding") {
 		return f.setAll6(c.Old)
 	}
-	err = f.host.setSysctl(c.Path, c.Old)
+	err = f.set(c.Path, c.Old)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -25,7 +25,7 @@ func (f *Forwarder) keepRouters(done *[]Sysctl) error {
 			wanted = append(wanted, Sysctl{Path: path, New: "2"})
 		}
 	}
-	return f.set(wanted, done)
+	return f.change(wanted, done)
 }
 
 // routed returns the links of others that have a default route from a router.
@@ -94,7 +94,7 @@ func (f *Forwarder) setAll6(value string) error {
 			before[name] = v
 		}
 	}
-	if err := f.host.setSysctl(conf6("all", "forwarding"), value); err != nil {
+	if err := f.set(conf6("all", "forwarding"), value); err != nil {
 		return err
 	}
 	for name, v := range before {
@@ -103,7 +103,7 @@ func (f *Forwarder) setAll6(value string) error {
 		if err != nil || now == v {
 			continue // nothing to do, or the link has gone
 		}
-		if err := f.host.setSysctl(path, v); err != nil && f.host.WithoutIPv6(name) == "" {
+		if err := f.set(path, v); err != nil && f.host.WithoutIPv6(name) == "" {
 			return fmt.Errorf("cannot leave %s at %s: %w", dotted(path), v, err)
 		}
 	}

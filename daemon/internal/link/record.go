@@ -54,7 +54,7 @@ func (r record) read() ([]Sysctl, error) {
 			if fields[1] != boot {
 				return nil, nil
 			}
-		case len(fields) == 3 && filepath.IsLocal(fields[0]) && strings.HasPrefix(fields[0], "net/"):
+		case len(fields) == 3 && filepath.Clean(fields[0]) == fields[0] && strings.HasPrefix(fields[0], "net/"):
 			changes = append(changes, Sysctl{fields[0], fields[1], fields[2]})
 		default:
 			return nil, fmt.Errorf("%s has a line %q", r.path, lines.Text())

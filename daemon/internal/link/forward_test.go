@@ -1,0 +1,428 @@
+package link_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/machd/machd/daemon/internal/link"
+)
+
+func ours(name string) bool { return strings.HasPrefix(name, "ve-") }
+
+// A site is a host with a machine, and a router that its uplink eth0 leads to.
+type site struct {
+	host, machine, router space
+	record                string
+}
+
+func newSite(t *testing.T) site {
+	t.Helper()
+	s := site{newSpace(t, 0), newSpace(t, 0), newSpace(t, 0), filepath.Join(t.TempDir(), "sysctl")}
+	for _, n := range []space{s.host, s.machine, s.router} {
+		// Addresses that links have by themselves are usable at once.
+		n.set("net/ipv6/conf/default/accept_dad", "0")
+	}
+	s.host.connect("eth0", s.router, "lan")
+	s.host.up("eth0", "192.0.2.2/24", "2001:db8::2/64")
+	s.router.up("lan", "192.0.2.1/24", "2001:db8::1/64")
+	s.host.connect("ve-a", s.machine, "host0")
+	s.host.up("ve-a", "10.0.1.1/30", "fd00:1::1/64")
+	s.machine.up("host0", "10.0.1.2/30", "fd00:1::2/64")
+	s.machine.route("0.0.0.0/0", "10.0.1.1", "host0")
+	s.machine.route("::/0", "fd00:1::1", "host0")
+	s.router.route("10.0.1.0/30", "192.0.2.2", "lan")
+	s.router.route("fd00:1::/64", "2001:db8::2", "lan")
+	return s
+}
+
+func (s site) forwarder(t *testing.T) *link.Forwarder {
+	t.Helper()
+	f, err := link.NewForwarder(s.host.Space, s.record, ours)
+	must(t, err)
+	return f
+}
+
+func enable(t *testing.T, f *link.Forwarder) link.Forwarding {
+	t.Helper()
+	forwarding, err := f.Enable([]string{"ve-a"}, []string{"eth0"})
+	must(t, err)
+	return forwarding
+}
+
+// switches returns all switches of the host that decide what is forwarded and
+// which routers are believed, but those of ve- links if it is asked to.
+func (s site) switches(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	must(t, s.host.Inside(func() error {
+		var paths []string
+		for _, file := range []string{"forwarding", "force_forwarding", "route_localnet", "accept_ra"} {
+			matches, err := filepath.Glob("/proc/sys/net/ipv?/conf/*/" + file)
+			if err != nil {
+				return err
+			}
+			paths = append(paths, matches...)
+		}
+		for _, path := range paths {
+			value, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			found[strings.TrimPrefix(path, "/proc/sys/")] = strings.TrimSpace(string(value))
+		}
+		return nil
+	}))
+	return found
+}
+
+// passes reports whether the router has an answer to the machine.
+func (s site) passes(t *testing.T, address string) bool {
+	t.Helper()
+	return connects(t, s.machine, s.router, netip.MustParseAddr(address))
+}
+
+func TestForwardingLetsPacketsPass(t *testing.T) {
+	t.Parallel()
+	for _, kernel := range []string{"of today", "without force_forwarding"} {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			f := s.forwarder(t)
+			if kernel != "of today" {
+				f.WithoutForce()
+			}
+			for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
+				if s.passes(t, address) {
+					t.Errorf("%s is reached before", address)
+				}
+			}
+			enable(t, f)
+			for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
+				if !s.passes(t, address) {
+					t.Errorf("%s is not reached", address)
+				}
+			}
+			s.host.is("net/ipv4/ip_forward", "0")
+			s.host.is("net/ipv4/conf/all/route_localnet", "0")
+			s.host.is("net/ipv4/conf/eth0/route_localnet", "0")
+			s.host.is("net/ipv4/conf/ve-a/route_localnet", "1")
+			s.host.is("net/ipv6/conf/ve-a/forwarding", "1")
+			s.host.is("net/ipv6/conf/eth0/forwarding", "0")
+			s.host.is("net/ipv6/conf/default/forwarding", "0")
+		})
+	}
+}
+
+func TestSwitchesAreAsBeforeAfterAKill(t *testing.T) {
+	t.Parallel()
+	for _, kernel := range []string{"of today", "without force_forwarding"} {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			// Somebody else has one link forward, and no default for others.
+			s.host.connect("other", s.router, "other")
+			s.host.set("net/ipv6/conf/other/forwarding", "1")
+			s.router.advertise("lan", 1800)
+			s.host.hasRouterBy("eth0")
+			before := s.switches(t)
+			f := s.forwarder(t)
+			if kernel != "of today" {
+				f.WithoutForce()
+			}
+			enable(t, f)
+			if cmp.Equal(before, s.switches(t)) {
+				t.Fatal("nothing was changed")
+			}
+			// The next daemon has the record only.
+			must(t, s.forwarder(t).Restore())
+			if diff := cmp.Diff(before, s.switches(t)); diff != "" {
+				t.Errorf("switches (-before +after):\n%s", diff)
+			}
+			if _, err := os.Stat(s.record); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the record is left: %v", err)
+			}
+			s.host.hasRouterBy("eth0")
+		})
+	}
+}
+
+// A daemon may be killed after any single change.
+func TestSwitchesAreAsBeforeAfterAKillInBetween(t *testing.T) {
+	t.Parallel()
+	for _, kernel := range []string{"of today", "without force_forwarding"} {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.router.advertise("lan", 1800)
+			s.host.hasRouterBy("eth0")
+			before := s.switches(t)
+			for changes := range 100 {
+				f := s.forwarder(t)
+				if kernel != "of today" {
+					f.WithoutForce()
+				}
+				finished := killedAfter(changes, f, func() { enable(t, f) })
+				must(t, s.forwarder(t).Restore())
+				if diff := cmp.Diff(before, s.switches(t)); diff != "" {
+					t.Fatalf("killed after %d changes: switches (-before +after):\n%s", changes, diff)
+				}
+				if finished {
+					if changes < 6 {
+						t.Errorf("there were %d changes", changes)
+					}
+					return
+				}
+			}
+			t.Error("it never ended")
+		})
+	}
+}
+
+// killedAfter runs do until f has set that many switches, and reports whether it
+// ended before.
+func killedAfter(changes int, f *link.Forwarder, do func()) (finished bool) {
+	type kill struct{}
+	defer func() {
+		if r := recover(); r != nil && r != (kill{}) {
+			panic(r)
+		}
+	}()
+	f.BeforeSwitch(func() {
+		if changes == 0 {
+			panic(kill{})
+		}
+		changes--
+	})
+	do()
+	return true
+}
+
+func TestTheHostKeepsItsRouter(t *testing.T) {
+	t.Parallel()
+	for _, kernel := range []string{"of today", "without force_forwarding"} {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			s.router.advertise("lan", 1800)
+			s.host.hasRouterBy("eth0")
+			f := s.forwarder(t)
+			if kernel != "of today" {
+				f.WithoutForce()
+			}
+			enable(t, f)
+			s.host.hasRouterBy("eth0")
+			// What the router says later is taken, too.
+			s.router.advertise("lan", 0)
+			s.host.hasRouterBy("")
+			s.router.advertise("lan", 1800)
+			s.host.hasRouterBy("eth0")
+			// One more machine comes, after that.
+			s.host.connect("ve-b", s.machine, "host1")
+			if _, err := f.Enable([]string{"ve-b"}, []string{"eth0"}); err != nil {
+				t.Fatal(err)
+			}
+			s.host.is("net/ipv6/conf/ve-b/forwarding", "1")
+			s.host.hasRouterBy("eth0")
+			must(t, f.Restore())
+			s.host.is("net/ipv6/conf/eth0/accept_ra", "1")
+			s.host.hasRouterBy("eth0")
+			s.router.advertise("lan", 0)
+			s.host.hasRouterBy("")
+		})
+	}
+}
+
+func TestAMachineIsNotTakenForARouter(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.machine.advertise("host0", 1800)
+	s.host.hasRouterBy("ve-a") // so it would be
+	enable(t, s.forwarder(t))
+	s.host.hasRouterBy("")
+	s.machine.advertise("host0", 1800)
+	s.router.advertise("lan", 1800)
+	s.host.hasRouterBy("eth0")
+}
+
+func TestWhoForwardsForUsAloneIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.host.connect("eth1", s.router, "lan1")
+	s.host.set("net/ipv4/conf/eth1/forwarding", "1")
+	f := s.forwarder(t)
+	uplinks := []string{"eth0", "eth1", "eth9-has-gone"}
+	for range 2 {
+		got, err := f.Enable([]string{"ve-a"}, uplinks)
+		must(t, err)
+		if !slices.Equal(got.Open4, []string{"eth0"}) || !slices.Equal(got.Open6, []string{"eth0", "eth1"}) || got.No6 != "" {
+			t.Errorf("IPv4: %v, IPv6: %v, %s", got.Open4, got.Open6, got.No6)
+		}
+	}
+	must(t, f.Restore())
+	f.WithoutForce()
+	got, err := f.Enable([]string{"ve-a"}, uplinks[:1])
+	must(t, err)
+	if !slices.Equal(got.Open6, []string{"eth0", "eth1"}) {
+		t.Errorf("where all links have to pass IPv6 on it is %v", got.Open6)
+	}
+}
+
+func TestAHostThatForwardsStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.host.set("net/ipv4/ip_forward", "1")
+	s.host.set("net/ipv6/conf/all/forwarding", "1")
+	s.host.set("net/ipv4/conf/eth0/forwarding", "0") // one link is to have none
+	got := enable(t, s.forwarder(t))
+	if len(got.Changed) != 1 || got.Changed[0].String() != "net.ipv4.conf.ve-a.route_localnet = 1 (was 0)" {
+		t.Errorf("changed was %v", got.Changed)
+	}
+	if len(got.Open4)+len(got.Open6) != 0 {
+		t.Errorf("links forward for us: %v %v", got.Open4, got.Open6)
+	}
+}
+
+func TestWhatOthersHaveChangedSinceIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	t.Run("a switch", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t)
+		f := s.forwarder(t)
+		enable(t, f)
+		s.host.set("net/ipv4/conf/ve-a/route_localnet", "2")
+		must(t, f.Restore())
+		s.host.is("net/ipv4/conf/ve-a/route_localnet", "2")
+		s.host.is("net/ipv4/conf/eth0/forwarding", "0")
+	})
+	t.Run("forwarding as a whole", func(t *testing.T) {
+		t.Parallel()
+		s := newSite(t)
+		s.router.advertise("lan", 1800)
+		s.host.hasRouterBy("eth0")
+		f := s.forwarder(t)
+		enable(t, f)
+		s.host.set("net/ipv4/ip_forward", "1")
+		s.host.set("net/ipv6/conf/all/forwarding", "1")
+		must(t, f.Restore())
+		s.host.is("net/ipv4/conf/eth0/forwarding", "1")
+		s.host.is("net/ipv6/conf/eth0/accept_ra", "2")
+		s.host.hasRouterBy("eth0")
+	})
+}
+
+func TestWithoutIPv6ForwardingIsOfIPv4(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.host.set("net/ipv6/conf/all/disable_ipv6", "1")
+	got := enable(t, s.forwarder(t))
+	if got.No6 != "net.ipv6.conf.all.disable_ipv6 is 1" {
+		t.Errorf("the reason is %q", got.No6)
+	}
+	if !s.passes(t, "192.0.2.1") {
+		t.Error("IPv4 does not pass")
+	}
+	for _, c := range got.Changed {
+		if strings.HasPrefix(c.Path, "net/ipv6") {
+			t.Errorf("changed was %v", c)
+		}
+	}
+}
+
+func TestNothingIsChangedThatCannotBeWrittenDown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	before := s.switches(t)
+	s.record = filepath.Join(t.TempDir(), "no", "sysctl")
+	if _, err := s.forwarder(t).Enable([]string{"ve-a"}, []string{"eth0"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff(before, s.switches(t)); diff != "" {
+		t.Errorf("switches (-before +after):\n%s", diff)
+	}
+}
+
+func TestForwardingThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	before := s.switches(t)
+	_, err := s.forwarder(t).Enable([]string{"ve-a", "ve-gone"}, []string{"eth0"})
+	if err == nil || !strings.Contains(err.Error(), "net.ipv4.conf.ve-gone") {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff(before, s.switches(t)); diff != "" {
+		t.Errorf("switches (-before +after):\n%s", diff)
+	}
+	if _, err := os.Stat(s.record); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the record is left: %v", err)
+	}
+}
+
+func TestALinkIsReleased(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	f := s.forwarder(t)
+	enable(t, f)
+	must(t, f.Release("ve-a"))
+	s.host.is("net/ipv4/conf/ve-a/route_localnet", "0")
+	s.host.is("net/ipv4/conf/ve-a/forwarding", "0")
+	s.host.is("net/ipv4/conf/eth0/forwarding", "1")
+	if !mentions(t, s.record, "eth0") || mentions(t, s.record, "ve-a") {
+		t.Error("the record is wrong")
+	}
+}
+
+// A machine that is started again has a new link of the old name.
+func TestALinkThatIsNewIsChangedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	f := s.forwarder(t)
+	enable(t, f)
+	must(t, s.host.other.LinkDel(s.host.find("ve-a")))
+	s.host.connect("ve-a", s.machine, "host0")
+	s.host.is("net/ipv4/conf/ve-a/route_localnet", "0")
+	recorded := len(f.Changed())
+	enable(t, f)
+	s.host.is("net/ipv4/conf/ve-a/route_localnet", "1")
+	if n := len(f.Changed()); n != recorded {
+		t.Errorf("the record has %d switches, before it had %d", n, recorded)
+	}
+	must(t, f.Restore())
+	s.host.is("net/ipv4/conf/ve-a/route_localnet", "0")
+}
+
+func TestARecordOfAnotherBootIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.host.set("net/ipv4/conf/eth0/forwarding", "1") // the administrator's
+	must(t, os.WriteFile(s.record, []byte("boot 0123\nnet/ipv4/conf/eth0/forwarding 0 1\n"), 0o644))
+	f := s.forwarder(t)
+	must(t, f.Restore())
+	s.host.is("net/ipv4/conf/eth0/forwarding", "1")
+}
+
+func TestARecordThatMakesNoSenseIsAnError(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, line := range []string{"net/ipv4/conf/eth0/forwarding 0", "net/../kernel/core_pattern a b", "kernel/core_pattern a b"} {
+		must(t, os.WriteFile(s.record, []byte(line+"\n"), 0o644))
+		if _, err := link.NewForwarder(s.host.Space, s.record, ours); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", line)) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func mentions(t *testing.T, path, text string) bool {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	must(t, err)
+	return strings.Contains(string(content), text)
+}

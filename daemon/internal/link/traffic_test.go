@@ -1,0 +1,105 @@
+package link_test
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/ndp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long a test waits for what has to come.
+const patience = 5 * time.Second
+
+// listen makes a socket of TCP in the namespace that takes connections until the
+// test ends.
+func (n space) listen(address string) netip.AddrPort {
+	n.tb.Helper()
+	var listener net.Listener
+	must(n.tb, n.Inside(func() (err error) {
+		listener, err = net.Listen("tcp", address)
+		return err
+	}))
+	n.tb.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			n.tb.Cleanup(func() { conn.Close() })
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).AddrPort()
+}
+
+// dial connects from the namespace.
+func (n space) dial(to netip.AddrPort, timeout time.Duration) (conn net.Conn, err error) {
+	err = n.Inside(func() error {
+		conn, err = net.DialTimeout("tcp", to.String(), timeout)
+		return err
+	})
+	return conn, err
+}
+
+// connects reports whether a connection comes about.
+func connects(t *testing.T, from, to space, addr netip.Addr) bool {
+	t.Helper()
+	at := to.listen(netip.AddrPortFrom(addr, 0).String())
+	conn, err := from.dial(at, 500*time.Millisecond)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// advertise sends what a router says, for a default route of that many seconds.
+func (n space) advertise(name string, seconds int) {
+	n.tb.Helper()
+	var conn *ndp.Conn
+	var err error
+	// The link has an address to send from when the kernel has seen that the
+	// other end is up.
+	for deadline := time.Now().Add(patience); conn == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		err = n.Inside(func() error {
+			link, err := net.InterfaceByName(name)
+			if err == nil {
+				conn, _, err = ndp.Listen(link, ndp.LinkLocal)
+			}
+			return err
+		})
+	}
+	must(n.tb, err)
+	defer conn.Close()
+	must(n.tb, conn.WriteTo(&ndp.RouterAdvertisement{
+		CurrentHopLimit: 64, RouterLifetime: time.Duration(seconds) * time.Second,
+	}, nil, netip.MustParseAddr("ff02::1")))
+}
+
+// hasRouterBy fails the test unless the default routes from routers are over a
+// link, or there are none, soon.
+func (n space) hasRouterBy(want string) {
+	n.tb.Helper()
+	var got string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		routes, err := n.other.RouteList(nil, netlink.FAMILY_V6)
+		must(n.tb, err)
+		var over []string
+		for _, r := range routes {
+			if r.Protocol == unix.RTPROT_RA && r.Gw != nil {
+				l, err := n.other.LinkByIndex(r.LinkIndex)
+				must(n.tb, err)
+				over = append(over, l.Attrs().Name)
+			}
+		}
+		if got = strings.Join(over, " "); got == want {
+			return
+		}
+	}
+	n.tb.Errorf("routes from routers are over %q, want %q", got, want)
+}
