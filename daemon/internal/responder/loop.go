@@ -110,7 +110,7 @@ func (l *loop) run() error {
 	}
 	for {
 		if err := l.epoll.SetReadDeadline(l.tick(time.Now())); err != nil {
-			return ignoreClosed(err)
+			return l.unlessClosed(err)
 		}
 		n, failed = 0, nil
 		err := l.raw.Read(ready)
@@ -120,14 +120,16 @@ func (l *loop) run() error {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			continue
 		case err != nil:
-			return ignoreClosed(err)
+			return l.unlessClosed(err)
 		}
 		l.handle(events[:max(n, 0)])
 	}
 }
 
-func ignoreClosed(err error) error {
-	if errors.Is(err, os.ErrClosed) {
+// unlessClosed returns nil if the loop was closed. What a raw read says then is
+// no os.ErrClosed.
+func (l *loop) unlessClosed(err error) error {
+	if errors.Is(l.epoll.SetReadDeadline(time.Time{}), os.ErrClosed) {
 		return nil
 	}
 	return fmt.Errorf("cannot wait for sockets: %w", err)
