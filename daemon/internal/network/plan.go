@@ -109,12 +109,27 @@ func (m *Manager) changes(n *network) (list []machd.Change) {
 	add("address", guestLink, prefixes(before, (*network).addresses), prefixes(n, (*network).addresses))
 	add("port", n.Machine, portTexts(before.Ports), portTexts(n.Ports))
 	add("port", hostName, portTexts(before.Inward), portTexts(n.Inward))
+	add("rule", "nftables", "", m.script(before, n))
+	return list
+}
+
+// script is the change of the rules as commands for nft, "" if there can be none.
+func (m *Manager) script(before, n *network) string {
+	m.order.Lock()
+	defer m.order.Unlock()
+	table, err := m.table()
+	if err != nil {
+		return ""
+	}
 	remove := nft.Rules{}
 	if before.Since != 0 && before.ours() {
 		remove = m.shareOf(before)
 	}
-	_ = remove
-	return list
+	text, err := table.Script(remove, m.shareOf(n))
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 func prefixes(n *network, of func(*network) []netip.Prefix) string {
