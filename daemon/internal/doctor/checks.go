@@ -18,14 +18,40 @@ type check[T any] struct {
 }
 
 // hostChecks are of what all machines share, and of what ended ones have left.
-var hostChecks = []check[*visit]{}
+var hostChecks = []check[*visit]{
+	{"table", "machd's table of rules is there", checkTable},
+	{"firewall", "no chain drops what is to be forwarded unless it is accepted", checkFirewall},
+	{"clash", "no address and no network is there twice", checkClash},
+	{"conntrack", "the kernel can follow more connections", checkConntrack},
+	{"leftover", "ended machines have left nothing of their networks", checkLeftovers},
+	{"state", "every state file is of a machine", checkStates},
+	{"scope", "every scope is of a machine", checkScopes},
+	{"lock", "every lock of an image is somebody's", checkLocks},
+	{"export", "no mount of an ended machine is left", checkExports},
+}
 
 // quietChecks look at a machine without sending anything.
-var quietChecks = []check[*patient]{}
+var quietChecks = []check[*patient]{
+	{"leader", "its leader lives", checkLeader},
+	{"link", "its link is up at both ends", checkLink},
+	{"address", "both ends of its link have their addresses", checkAddress},
+	{"route", "it has a default route", checkRoute},
+	{"return", "packets for it are sent to it", checkReturn},
+	{"forwarding", "the kernel forwards its packets", checkForwarding},
+	{"mtu", "packets of any size pass its link", checkMTU},
+}
 
 // livelyChecks send packets. They are made where the quiet ones found no error:
 // of a link that is down nothing else would be learned.
-var livelyChecks = []check[*patient]{}
+var livelyChecks = []check[*patient]{
+	{"neighbour", "it alone answers for its addresses", checkNeighbour},
+	{"dhcp", "it is offered its own address by DHCP", checkDHCP},
+	{"router", "a router answers it by IPv6", checkRouter},
+	{"dns", "its questions for names are answered", checkDNS},
+	{"way-out", "its packets leave the host with an address of the host", checkWayOut},
+	{"guard", "it does not reach the host's 127.0.0.1", checkGuard},
+	{"port", "its ports answer by every way", checkPorts},
+}
 
 // examine makes all checks of a machine.
 func (p *patient) examine(ctx context.Context, tokens chan struct{}) []finding {

@@ -103,8 +103,9 @@ type Config struct {
 // A Doctor diagnoses. One diagnosis goes on at a time: two would meet each
 // other's packets.
 type Doctor struct {
-	cfg  Config
-	busy chan struct{} // holds a token while nobody diagnoses
+	cfg       Config
+	startTime time.Duration
+	busy      chan struct{} // holds a token while nobody diagnoses
 }
 
 // New returns the doctor of what cfg describes.
@@ -112,7 +113,7 @@ func New(cfg Config) *Doctor {
 	if cfg.Host == nil {
 		cfg.Host = &Space{}
 	}
-	d := &Doctor{cfg: cfg, busy: make(chan struct{}, 1)}
+	d := &Doctor{cfg: cfg, startTime: startTime, busy: make(chan struct{}, 1)}
 	d.busy <- struct{}{}
 	return d
 }

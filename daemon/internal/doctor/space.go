@@ -46,6 +46,13 @@ func (s *Space) in(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread is of no use to others
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot end. While we hold it, the next goroutine
+			// gets another one.
+			defer runtime.UnlockOSThread()
+			done <- s.in(fn)
+			return
+		}
 		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("cannot enter the network namespace: %w", err)
 			return

@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -22,4 +24,21 @@ func family(ipv4 bool) string {
 		return "IPv4"
 	}
 	return "IPv6"
+}
+
+// within returns a command that runs in the machine's network.
+func (p *patient) within(command string) string {
+	return "nsenter -t " + strconv.Itoa(p.Leader.PID()) + " -n " + command
+}
+
+// joined is a list as a sentence has it.
+func joined[T fmt.Stringer](items []T) string {
+	words := make([]string, len(items))
+	for i, item := range items {
+		words[i] = item.String()
+	}
+	if len(words) == 0 {
+		return "none"
+	}
+	return strings.Join(words, ", ")
 }

@@ -1,12 +1,15 @@
 package doctor
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/machine"
 )
@@ -21,8 +24,11 @@ type visit struct {
 	attachments map[string]Attachment
 	starting    map[string]bool
 
-	links func() (*links, error)
-	rules func() (*ruleset, error)
+	links  func() (*links, error)
+	rules  func() (*ruleset, error)
+	tracer func() (*tracer, error)
+
+	traced atomic.Pointer[tracer] // what close has to end
 }
 
 func (d *Doctor) newVisit() *visit {
@@ -37,10 +43,19 @@ func (d *Doctor) newVisit() *visit {
 	}
 	v.links = sync.OnceValues(func() (*links, error) { return readLinks(d.cfg.Host) })
 	v.rules = sync.OnceValues(func() (*ruleset, error) { return readRules(d.cfg.Host) })
+	v.tracer = sync.OnceValues(func() (*tracer, error) {
+		t, err := newTracer(d.cfg.Host)
+		v.traced.Store(t)
+		return t, err
+	})
 	return v
 }
 
-func (v *visit) close() {}
+func (v *visit) close() {
+	if t := v.traced.Load(); t != nil {
+		t.close()
+	}
+}
 
 // A patient is one machine that is looked at.
 type patient struct {
@@ -49,6 +64,8 @@ type patient struct {
 	net    Attachment
 	inside *Space // nil if it shares the host's network, or has no processes that we know of
 	err    error  // why inside is not known
+
+	guest func() (*links, error) // the links of the machine
 }
 
 // patient returns the machine called name. The caller closes it.
@@ -61,6 +78,7 @@ func (v *visit) patient(name string) (*patient, bool) {
 		if m.Leader != nil {
 			p.inside, p.err = spaceOf(m.Leader)
 		}
+		p.guest = sync.OnceValues(func() (*links, error) { return readLinks(p.inside) })
 		return p, true
 	}
 	return nil, false
@@ -80,21 +98,43 @@ func (a Attachment) guestLink() string {
 	return "host0"
 }
 
-// gateway returns the host's address for the family of addr.
-func (a Attachment) gateway(addr netip.Addr) (netip.Addr, bool) {
-	for _, g := range a.Gateways {
-		if g.Is4() == addr.Is4() {
-			return g, true
-		}
+// ends returns both ends of the machine's link, nil for one that is not there.
+// The host's is the bridge, if the machine's link is in one.
+func (p *patient) ends() (host, guest netlink.Link, err error) {
+	h, err := p.links()
+	if err != nil {
+		return nil, nil, fmt.Errorf("the links of the host cannot be read: %w", err)
 	}
-	return netip.Addr{}, false
+	g, err := p.guest()
+	if err != nil {
+		return nil, nil, fmt.Errorf("the links of the machine cannot be read: %w", err)
+	}
+	return h.named(p.net.Link), g.named(p.net.guestLink()), nil
+}
+
+// bothEnds is ends where both are there.
+func (p *patient) bothEnds() (host, guest *netlink.LinkAttrs, ok bool) {
+	if !p.linked() {
+		return nil, nil, false
+	}
+	h, g, err := p.ends()
+	if err != nil || h == nil || g == nil {
+		return nil, nil, false
+	}
+	return h.Attrs(), g.Attrs(), true
+}
+
+// An address of a link.
+type address struct {
+	netip.Prefix
+	duplicate bool // somebody else on the link has it
 }
 
 // links are the links of a namespace, with their addresses and routes.
 type links struct {
 	all    []netlink.Link
-	addrs  map[int][]netip.Prefix // by index
-	routes []netlink.Route        // of the main table and the local one
+	addrs  map[int][]address // by index
+	routes []netlink.Route   // of the main table and the local one
 }
 
 func readLinks(s *Space) (*links, error) {
@@ -103,7 +143,7 @@ func readLinks(s *Space) (*links, error) {
 		return nil, err
 	}
 	defer h.Close()
-	l := &links{addrs: map[int][]netip.Prefix{}}
+	l := &links{addrs: map[int][]address{}}
 	if l.all, err = h.LinkList(); err != nil {
 		return nil, err
 	}
@@ -113,7 +153,7 @@ func readLinks(s *Space) (*links, error) {
 	}
 	for _, a := range addrs {
 		if p, ok := prefixOf(a.IPNet); ok {
-			l.addrs[a.LinkIndex] = append(l.addrs[a.LinkIndex], p)
+			l.addrs[a.LinkIndex] = append(l.addrs[a.LinkIndex], address{p, a.Flags&unix.IFA_F_DADFAILED != 0})
 		}
 	}
 	l.routes, err = h.RouteList(nil, netlink.FAMILY_ALL)
