@@ -61,7 +61,7 @@ func TestMachdAddressesBeginWithTheUsefulOne(t *testing.T) {
 	const name = "useful"
 	w := watch(t)
 	installGuest(t, name)
-	must(t, os.WriteFile(filepath.Join(settings, name+".nspawn"), []byte("[Network]\nVirtualEthernet=yes\n"), 0o644))
+	must(t, os.WriteFile(filepath.Join(settings, name+".nspawn"), []byte("[Network]\nVirtualEthernet=yes\n[X-Machd]\nNetwork=no\n"), 0o644))
 	run(t, "systemctl", "start", "--no-block", serviceOf(name))
 	w.await(t, "MachineNew", name)
 	// Too early for any address, but no error.

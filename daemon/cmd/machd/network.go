@@ -3,15 +3,18 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/daemon/internal/doctor"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/network"
 	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // askLimit is how long PID 1 or a network manager may take for what a machine's
@@ -55,6 +58,42 @@ func reloadNetworks(ctx context.Context, conn *dbus.Conn, service string, log *s
 	if call != nil && call.Err != nil {
 		log.Debug("A network manager was not told to read its files again.", "service", service, "error", call.Err)
 	}
+}
+
+// newDoctor returns who tells what is wrong with machines and their networks.
+func newDoctor(units *unit.Manager, p *parts, log *slog.Logger) *doctor.Doctor {
+	return doctor.New(doctor.Config{
+		Machines: func() (list []machine.Machine) {
+			for x := range p.machines.View().All() {
+				if x.Class != machine1.ClassHost {
+					list = append(list, x)
+				}
+			}
+			return list
+		},
+		Units: units, Network: diagnosedNetworks{p.networks}, Paths: doctor.SystemPaths(), Log: log,
+	})
+}
+
+// diagnosedNetworks are the networks as a doctor asks for them.
+type diagnosedNetworks struct{ *network.Manager }
+
+func (n diagnosedNetworks) Attachments() (list []doctor.Attachment) {
+	there, _ := n.Networks()
+	for _, x := range there {
+		mac, _ := net.ParseMAC(x.MAC)
+		list = append(list, doctor.Attachment{
+			Machine: x.Machine, Kind: x.Kind, Link: x.Link, Port: x.Peer, GuestLink: x.GuestLink,
+			Addresses: x.Addresses, Gateways: x.Gateways, MAC: mac, Ports: x.Ports,
+			Managed: x.Managed, By: x.By, Problems: x.Problems,
+		})
+	}
+	return list
+}
+
+func (n diagnosedNetworks) Starting() []string {
+	_, starting := n.Networks()
+	return starting
 }
 
 // launchNetworks are the networks as a launcher asks for them.

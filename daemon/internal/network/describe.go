@@ -1,7 +1,8 @@
 package network
 
 import (
-	"github.com/machd/machd/daemon/internal/nft"
+	"net/netip"
+
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -38,38 +39,35 @@ func (m *Manager) Describe(name string) (machd.NetworkStatus, error) {
 	return s, nil
 }
 
-// A Snapshot is what the network of every machine is meant to be, for a
-// diagnosis.
-type Snapshot struct {
-	Networks []Network
-	Rules    nft.Rules // of all of them
-	NoRules  error     // why there are none
-	Switches string    // the record of what was switched on
-	Records  string    // the directory of the records of networks
-}
-
-// A Network is that of one machine.
+// A Network is that of one machine, as it is meant to be.
 type Network struct {
-	machd.NetworkStatus
-	Machine string
-	Index   int    // of the link, on the host
-	Peer    string // the machine's end in a bridge
-	Ports   []machd.Port
-	Inward  []machd.Port
+	Machine   string
+	Kind      string // machd.LinkVeth and its like
+	Link      string // the host's side, or the bridge
+	Peer      string // the machine's port of that bridge
+	GuestLink string
+	Addresses []netip.Prefix
+	Gateways  []netip.Addr
+	MAC       string
+	Ports     []machd.Port
+	Managed   bool
+	By        string
+	Problems  []string
 }
 
-// Snapshot returns what is meant to be.
-func (m *Manager) Snapshot() Snapshot {
-	m.order.Lock()
-	defer m.order.Unlock()
-	_, err := m.table()
-	s := Snapshot{NoRules: err, Rules: m.want(), Switches: m.switches(), Records: m.cfg.Paths.Run}
+// Networks returns those of the machines there are, and which machines have one
+// that are not there yet, or not at the moment.
+func (m *Manager) Networks() (there []Network, starting []string) {
 	for _, n := range m.all() {
-		status, err := m.Describe(n.Machine)
-		if err != nil {
+		if n.Since == 0 {
+			starting = append(starting, n.Machine)
 			continue
 		}
-		s.Networks = append(s.Networks, Network{status, n.Machine, n.Index, n.Peer, n.Ports, n.Inward})
+		there = append(there, Network{
+			Machine: n.Machine, Kind: n.Kind, Link: n.Link, Peer: n.Peer, GuestLink: guestLink,
+			Addresses: n.addresses(), Gateways: addrsOf(n.gateways()), MAC: n.MAC, Ports: n.Ports,
+			Managed: n.ours(), By: n.By, Problems: n.Problems,
+		})
 	}
-	return s
+	return there, starting
 }

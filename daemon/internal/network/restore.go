@@ -95,6 +95,25 @@ func (m *Manager) want() (r nft.Rules) {
 	return r
 }
 
+// Mend makes links, rules and switches what they should be, and tells which
+// rules were lacking.
+func (m *Manager) Mend(ctx context.Context) ([]string, error) {
+	for x := range m.cfg.Machines().All() {
+		if n := m.of(x.Name); n != nil && n.Since == x.Monotonic {
+			m.Attach(ctx, x)
+		}
+	}
+	m.order.Lock()
+	defer m.order.Unlock()
+	m.outside.refresh()
+	table, err := m.table()
+	if err != nil || len(m.linkNames()) == 0 {
+		return nil, err
+	}
+	lacking, err := table.Reconcile(m.want())
+	return lacking, errors.Join(err, m.switchOn())
+}
+
 // mend makes the rules what they should be, and tells what was lacking if
 // somebody took it away. m.order is held.
 func (m *Manager) mend(tell bool) {
