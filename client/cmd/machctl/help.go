@@ -33,6 +33,10 @@ of its own with all that systemd-nspawn@NAME.service would have, or as that very
 unit if you have enabled it, or changed it, and give no options. No option leaves
 a file, unless --save does.
 
+With -n it has a link to the host: addresses on both ends, the way out and a name
+server, whatever runs in it. -p 8080:80 has port 8080 of the host lead to its port
+80; "machctl help port" tells more about ports.
+
 Under systemd-machined, and called as machinectl, containers are started as
 systemd-nspawn@NAME.service, without options.`
 

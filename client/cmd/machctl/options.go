@@ -54,6 +54,7 @@ type options struct {
 	enableOptions
 	runOptions
 	observeOptions
+	networkOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -71,7 +72,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.Var(&jsonOf{o}, "json", "The same as JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
 	f.Lookup("json").NoOptDefVal = "auto"
 	f.UintVarP(&o.lines, "lines", "n", 10, "Show `N` log lines")
-	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; may be repeated")
+	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; to start and run, of the unit, and -p a port as well")
 	f.BoolVar(&o.value, "value", false, "Show values without names")
 	f.VarP(&valueOf{o}, "print", "P", "Show only the value of this `PROPERTY`")
 	f.StringVarP(&o.signal, "signal", "s", "TERM", "Send this `SIGNAL`; help and list show which there are")
@@ -84,6 +85,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addEnableFlags(f)
 	o.addRunFlags(f)
 	o.addObserveFlags(f)
+	o.addNetworkFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")

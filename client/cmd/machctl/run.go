@@ -28,7 +28,7 @@ type runOptions struct{ runName string }
 
 // runFlags are those of run.
 const runFlags = "name ephemeral overlay boot bind bind-ro setenv env hostname private-users capability nspawn-arg " +
-	"memory cpus tasks io-weight property slice stop-signal stop-timeout tty interactive "
+	networkFlags + "memory cpus tasks io-weight property slice stop-signal stop-timeout tty interactive "
 
 func (o *runOptions) addRunFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.runName, "name", "", "Call the machine `NAME`, not as its image with some letters behind")
@@ -49,7 +49,7 @@ func (a *app) runVerb() *cobra.Command {
 		}
 		return a.runOnce(cmd.Context(), images[0], command)
 	}
-	return verb
+	return a.shortNetwork(verb)
 }
 
 // runOnce runs a machine on our own files or terminal.

@@ -42,7 +42,7 @@ func (a *app) startVerb() *cobra.Command {
 		}
 		return a.start(cmd.Context(), names, command)
 	}
-	return verb
+	return a.shortNetwork(verb)
 }
 
 // start has machd start machines, all at the same time.

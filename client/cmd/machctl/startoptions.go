@@ -19,7 +19,7 @@ type startOptions struct {
 
 // startFlags are those of a start, as a verb names its options.
 const startFlags = "image directory disk from vm ephemeral overlay boot no-boot bind bind-ro setenv env hostname private-users " +
-	"capability nspawn-arg memory cpus tasks io-weight property slice restart stop-signal stop-timeout protect wait save dry-run "
+	"capability nspawn-arg " + networkFlags + "memory cpus tasks io-weight property slice restart stop-signal stop-timeout protect wait save dry-run "
 
 func (o *startOptions) addStartFlags(f *pflag.FlagSet) {
 	s := &o.launch
@@ -70,6 +70,9 @@ func (o *options) startFor(command []string) (machd.StartOptions, error) {
 		s.Boot = "no"
 	}
 	s.Environment, s.Properties = o.environment, o.properties
+	if err := o.network(&s); err != nil {
+		return s, err
+	}
 	s.StopTimeout, s.WaitTimeout = o.stopWithin.d, o.timeout.d
 	s.Wait = machd.Wait(o.waitFor)
 	if o.noWait {

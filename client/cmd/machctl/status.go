@@ -61,6 +61,7 @@ func (a *app) statusText(ctx context.Context, m client.Machine) string {
 	b.WriteString("\n")
 	identityRows(b, m)
 	a.insideRows(ctx, b, m)
+	a.networkRows(ctx, b, m)
 	if m.Unit != "" {
 		b.row("Unit", m.Unit)
 		if m.Subgroup != "" && m.Subgroup != "/" {

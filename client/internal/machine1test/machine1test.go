@@ -31,6 +31,9 @@ type World struct {
 	images   []Image
 	units    map[string]Unit
 	usage    map[string][]machd.Usage // answers to come, by machine
+	networks map[string]machd.NetworkStatus
+	ports    []machd.PortStatus
+	findings []machd.Finding
 
 	subscribers map[dbus.Sender]bool // of PID 1
 	jobs        uint32
@@ -57,6 +60,7 @@ func New(t testing.TB) *World {
 		machines: map[string]Machine{machine1.Host: host()},
 		units:    map[string]Unit{},
 		usage:    map[string][]machd.Usage{},
+		networks: map[string]machd.NetworkStatus{},
 
 		subscribers: map[dbus.Sender]bool{},
 		failures:    map[string]*dbus.Error{},

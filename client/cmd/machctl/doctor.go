@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const doctorHelp = `doctor looks at links, addresses, routes, rules and ports of a machine as they are,
+or without NAME at the host and at all machines, and at what ended ones have left.
+It sends packets where nothing else tells. For each thing that is wrong it says
+what that is, why, and which command mends it; with --fix it does itself what can
+do no harm. --quiet leaves out what is well.
+
+It exits with 0 only if all is well, or was mended.`
+
+// doctorTimeout is how long a diagnosis may take, twice what the daemon takes at
+// most: with --fix it looks again.
+const doctorTimeout = time.Minute
+
+// doctor looks for what is wrong, be it that there is nobody to ask.
+func (a *app) doctor(ctx context.Context, args []string) error {
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+		if err := checkNames(args, machine1.ValidLookupName); err != nil {
+			return err
+		}
+	}
+	findings, err := a.diagnose(ctx, name)
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		err = a.printJSON(findingsJSON(findings))
+	} else {
+		a.ui.print(a.drawFindings(findings))
+	}
+	if err == nil && !well(findings) {
+		return statusError(exitFailure)
+	}
+	return err
+}
+
+// diagnose asks machd. That it cannot be asked is a finding, too.
+func (a *app) diagnose(ctx context.Context, name string) ([]machd.Finding, error) {
+	if err := a.connectToAct(ctx, machd.ActionManageNetwork); err != nil {
+		if a.client != nil || !errors.Is(err, machine1.ErrDisconnected) {
+			return nil, err
+		}
+		return []machd.Finding{{
+			Check: "bus", Level: machd.LevelError, What: "the bus cannot be reached", Why: err.Error(),
+			Command: a.scoped("systemctl start dbus.socket"),
+		}}, nil
+	}
+	if finding := a.whoAnswers(ctx); finding != nil {
+		return []machd.Finding{*finding}, nil
+	}
+	limit := doctorTimeout
+	if a.agent != nil {
+		limit = personTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.timeout.or(limit))
+	defer cancel()
+	return a.client.Diagnose(ctx, name, machd.DiagnoseOptions{Fix: a.fix})
+}
+
+// whoAnswers returns what is wrong with the daemon, or nil.
+func (a *app) whoAnswers(ctx context.Context) *machd.Finding {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	ours, err := a.client.IsMachd(ctx)
+	finding := &machd.Finding{Check: "daemon", Level: machd.LevelError}
+	switch {
+	case err == nil && ours, errors.Is(err, machine1.ErrAccessDenied):
+		return nil
+	case err == nil:
+		finding.What = "the machine manager is systemd-machined, which sets up no networks and diagnoses nothing"
+		finding.Why = "machd is not enabled, or a systemd-machined that ran before it was not replaced."
+		finding.Command = a.scoped("systemctl enable machd") + " && " + a.scoped("systemctl restart machd.socket machd.service")
+	case errors.Is(err, machine1.ErrTimeout):
+		finding.What = "the machine manager does not answer"
+		finding.Why = "It hangs, or the host is busy beyond measure. Machines go on without it."
+		finding.Command = a.scoped("systemctl restart machd.service")
+	default:
+		finding.What = "the machine manager cannot be reached"
+		finding.Why = err.Error()
+		finding.Command = a.scoped("systemctl restart machd.socket machd.service")
+	}
+	return finding
+}
+
+// well reports whether nothing is left to do.
+func well(findings []machd.Finding) bool {
+	for _, f := range findings {
+		if f.Level != machd.LevelOK && !f.Fixed {
+			return false
+		}
+	}
+	return true
+}
+
+// drawFindings draws one after the other, and a line that sums them up.
+func (a *app) drawFindings(findings []machd.Finding) string {
+	var b strings.Builder
+	count := map[string]int{}
+	safe := false
+	for _, f := range findings {
+		level := f.Level
+		if f.Fixed {
+			level = "fixed"
+		}
+		count[level]++
+		safe = safe || f.Safe && !f.Fixed
+		if a.quiet && level == machd.LevelOK {
+			continue
+		}
+		subject := f.Subject
+		if subject == "" {
+			subject = "host"
+		}
+		fmt.Fprintf(&b, "%s %s: %s: %s\n", a.drawLevel(level), printable(subject), printable(f.Check), printable(f.What))
+		if f.Why != "" {
+			fmt.Fprintf(&b, "%8s %s\n", "", printable(f.Why))
+		}
+		if f.Command != "" && !f.Fixed {
+			fmt.Fprintf(&b, "%8s $ %s\n", "", printable(f.Command))
+		}
+	}
+	if !a.noLegend {
+		b.WriteString(a.sumUp(count, safe, b.Len() > 0))
+	}
+	return b.String()
+}
+
+func (a *app) drawLevel(level string) string {
+	text := fmt.Sprintf("%-8s", level)
+	switch level {
+	case machd.LevelError:
+		return a.ui.styled(text, styleRed)
+	case machd.LevelWarning:
+		return a.ui.styled(text, styleBlue)
+	}
+	return text
+}
+
+func (a *app) sumUp(count map[string]int, safe, apart bool) string {
+	var parts []string
+	for _, level := range []struct{ name, one, more string }{
+		{machd.LevelError, "error", "errors"}, {machd.LevelWarning, "warning", "warnings"}, {"fixed", "fixed", "fixed"},
+	} {
+		switch n := count[level.name]; {
+		case n == 1:
+			parts = append(parts, "1 "+level.one)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%d %s", n, level.more))
+		}
+	}
+	text := "All is well.\n"
+	if len(parts) > 0 {
+		text = strings.Join(parts, ", ") + ".\n"
+	}
+	if safe {
+		text += "Some of it --fix can do.\n"
+	}
+	if apart {
+		text = "\n" + text
+	}
+	return text
+}
+
+type findingJSON struct {
+	Check   string  `json:"check"`
+	Subject *string `json:"subject"` // null is the host
+	Level   string  `json:"level"`
+	What    string  `json:"what"`
+	Why     *string `json:"why"`
+	Command *string `json:"command"`
+	Safe    bool    `json:"safe"`
+	Fixed   bool    `json:"fixed"`
+}
+
+func findingsJSON(findings []machd.Finding) []findingJSON {
+	list := []findingJSON{}
+	for _, f := range findings {
+		list = append(list, findingJSON{f.Check, orNull(f.Subject), f.Level, f.What, orNull(f.Why), orNull(f.Command), f.Safe, f.Fixed})
+	}
+	return list
+}

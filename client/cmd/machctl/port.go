@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/machd/machd/client/internal/table"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+const portHelp = `port add NAME PORT… has ports of the host lead to a machine that runs, port remove
+NAME PORT… takes them back and ends the connections through them, and port list
+[NAME…] shows which there are. All of the PORTs are added or removed, or none.
+
+PORT is [ADDRESS:]HOST[:GUEST][/tcp|/udp]: HOST on the host leads to GUEST in the
+machine, the same port if that is left out. Both may be ranges, FIRST-LAST. With
+an ADDRESS it is that one of the host's only, an IPv6 address in brackets, and
+otherwise each, 127.0.0.1 and ::1 among them. A port that a program on the host
+or another machine has already is refused.
+
+With --inward, PORT is GUEST[:HOST][/tcp|/udp]: the machine finds the service at
+HOST of the host, which may listen on 127.0.0.1 only, at GUEST of its gateway; in
+the list such ports have "inward" for an address. With --save the change is made
+for later starts, too.
+
+The list counts packets and bytes both ways. ANSWERS says whether somebody
+listens at the port's end.`
+
+// port adds, removes and lists ports.
+func (a *app) port(ctx context.Context, args []string) error {
+	what, args := args[0], args[1:]
+	switch what {
+	case "list":
+		return a.listPorts(ctx, args)
+	case "add", "remove":
+	default:
+		return usagef("port: there is no %q, only add, remove and list", what)
+	}
+	if len(args) < 2 {
+		return usagef("port: it is machctl port %s NAME PORT…", what)
+	}
+	name, ports := args[0], args[1:]
+	if err := checkPorts("port", ports, a.inward); err != nil {
+		return err
+	}
+	if err := a.actOn(ctx, name, machd.ActionManageNetwork); err != nil {
+		return err
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	o := machd.PortOptions{Inward: a.inward, Save: a.launch.Save}
+	if what == "add" {
+		return a.client.AddPorts(ctx, name, ports, o)
+	}
+	return a.client.RemovePorts(ctx, name, ports, o)
+}
+
+func (a *app) listPorts(ctx context.Context, names []string) error {
+	if err := checkNames(names, machine1.ValidLookupName); err != nil {
+		return err
+	}
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		names = []string{""} // all
+	}
+	var ports []machd.PortStatus
+	err := each(names, func(name string) error {
+		ctx, cancel := a.limit(ctx)
+		defer cancel()
+		some, err := a.client.Ports(ctx, name)
+		ports = append(ports, some...)
+		return err
+	})
+	switch {
+	case err != nil && len(ports) == 0:
+		return err
+	case a.json():
+		return join(err, a.printJSON(portsJSON(ports)))
+	}
+	a.ui.print(a.drawList(portsTable(ports), "ports"))
+	return err
+}
+
+func portsTable(ports []machd.PortStatus) *table.Table {
+	t := &table.Table{
+		Headers: []string{"MACHINE", "ADDRESS", "PORT", "GUEST", "PACKETS", "BYTES", "ANSWERS"},
+		Right:   []bool{false, false, true, true, true, true, false},
+	}
+	for _, p := range ports {
+		answers := table.Cell{Text: "yes"}
+		if !p.Answers {
+			answers = table.Cell{Text: "no", Style: styleRed}
+		}
+		t.Rows = append(t.Rows, []table.Cell{
+			cell(p.Machine, nil), cell(addressOf(p), nil), cell(hostPort(p), nil), cell(strconv.Itoa(int(p.Guest)), nil),
+			cell(strconv.FormatUint(p.Packets, 10), nil), cell(size(p.Bytes), nil), answers,
+		})
+	}
+	return t
+}
+
+// addressOf returns at which address of the host a port is.
+func addressOf(p machd.PortStatus) string {
+	switch {
+	case p.Inward:
+		return "inward"
+	case p.Address == "":
+		return "all"
+	}
+	return p.Address
+}
+
+func hostPort(p machd.PortStatus) string { return strconv.Itoa(int(p.Host)) + "/" + p.Protocol }
+
+type portJSON struct {
+	Machine  string  `json:"machine"`
+	Address  *string `json:"address"` // null is every one of the host's
+	Host     uint16  `json:"host"`
+	Guest    uint16  `json:"guest"`
+	Protocol string  `json:"protocol"`
+	Inward   bool    `json:"inward"`
+	Packets  uint64  `json:"packets"`
+	Bytes    uint64  `json:"bytes"`
+	Answers  bool    `json:"answers"`
+}
+
+func portsJSON(ports []machd.PortStatus) []portJSON {
+	list := []portJSON{}
+	for _, p := range ports {
+		list = append(list, portJSON{p.Machine, orNull(p.Address), p.Host, p.Guest, p.Protocol, p.Inward, p.Packets, p.Bytes, p.Answers})
+	}
+	return list
+}
