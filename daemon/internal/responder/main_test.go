@@ -103,7 +103,26 @@ func newLab(tb testing.TB) *lab {
 	host0, err := l.inner.LinkByName("host0")
 	l.must(err)
 	l.must(l.inner.LinkSetUp(host0))
+	l.awaitCarrier()
 	return l
+}
+
+// awaitCarrier waits until nothing that is sent on the link is lost: the kernel
+// may take a second for that.
+func (l *lab) awaitCarrier() {
+	l.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		outer, err := netlink.LinkByName(l.cfg.Link)
+		l.must(err)
+		inner, err := l.inner.LinkByName("host0")
+		l.must(err)
+		if outer.Attrs().OperState == netlink.OperUp && inner.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.Fatalf("the link is %v and %v after ten seconds", outer.Attrs().OperState, inner.Attrs().OperState)
+		}
+	}
 }
 
 // configure gives the guest's end its addresses, as machd does.
@@ -228,4 +247,21 @@ func (l *lab) silent(conn *net.UDPConn, message []byte, at *net.UDPAddr) {
 	if n, from, err := conn.ReadFrom(buffer); err == nil {
 		l.Errorf("%d bytes came from %v, want no answer", n, from)
 	}
+}
+
+// interfaceIndex is a zone for addresses in the namespace that it is called in.
+func interfaceIndex(name string) string { return fmt.Sprint(interfaceByName(name).Index) }
+
+func addAddress(l *lab, link netlink.Link, p netip.Prefix) error {
+	return l.inner.AddrAdd(link, &netlink.Addr{IPNet: ipNet(p)})
+}
+
+// descriptors counts those of this process.
+func descriptors(tb testing.TB) int {
+	tb.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(entries)
 }

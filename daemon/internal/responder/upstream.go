@@ -39,7 +39,7 @@ func (u *upstreams) get() []netip.AddrPort {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now, err := os.Stat(u.path)
-	if err != nil {
+	if err != nil || !now.Mode().IsRegular() {
 		u.read, u.servers = nil, localServer
 		return u.servers
 	}
@@ -62,7 +62,7 @@ func (u *upstreams) reload() {
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil {
 		return
 	}
 	u.servers = parseServers(file)
