@@ -21,6 +21,13 @@ import (
 
 // No test may leave a descriptor behind.
 func TestMain(m *testing.M) {
+	if os.Getenv(asListener) != "" {
+		if err := listenAndWait(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getuid() != 0 {
 		fmt.Fprintln(os.Stderr, "these tests make network namespaces: run them as root")
 		os.Exit(1)

@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,7 +17,7 @@ import (
 const patience = 5 * time.Second
 
 // listen makes a socket of TCP in the namespace that takes connections until the
-// test ends.
+// test ends, and sends back what comes.
 func (n space) listen(address string) netip.AddrPort {
 	n.tb.Helper()
 	var listener net.Listener
@@ -32,6 +33,8 @@ func (n space) listen(address string) netip.AddrPort {
 				return
 			}
 			n.tb.Cleanup(func() { conn.Close() })
+			// Not by splice, whose pipes Go keeps for later.
+			go io.Copy(struct{ io.Writer }{conn}, struct{ io.Reader }{conn})
 		}
 	}()
 	return listener.Addr().(*net.TCPAddr).AddrPort()
