@@ -40,6 +40,9 @@ func (l *Launcher) planNetwork(plan *Plan, p properties, root root) error {
 	if plan.VM || len(runs) != 1 || !runsNspawn(runs[0]) {
 		return nil // options for it were refused before
 	}
+	if o.Network == networkHost || o.Network == networkNone {
+		return nil // whatever settings say that are about to be changed
+	}
 	line, err := readCommandLine(runs[0].Argv)
 	if err != nil {
 		return nil // likewise

@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -81,6 +82,25 @@ func TestANetworkIsPlannedForALinkToTheHost(t *testing.T) {
 		told := slices.Contains(changes, machd.Change{Kind: "address", Name: "host0", To: "10.0.0.2/30"})
 		if err != nil || told != c.planned {
 			t.Errorf("%s: changes %v, %v", what, changes, err)
+		}
+	}
+}
+
+// Settings that are changed with the start do not count any more.
+func TestNoNetworkIsPlannedOverSettings(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{networkHost, networkNone} {
+		l, n := newNetworkPlanner(t, nil)
+		i, err := l.cfg.Images.Get(t.Context(), "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(i.Path+".nspawn", []byte("[Network]\nVirtualEthernet=yes\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o := machd.StartOptions{Save: true, NetworkOptions: machd.NetworkOptions{Network: network}}
+		if plan, err := l.Plan(t.Context(), "m", o); err != nil || plan.Network != nil || len(n.asked) > 0 {
+			t.Errorf("%s: %+v, %v, asked %q", network, plan.Network, err, n.asked)
 		}
 	}
 }
