@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/machd/machd/pkg/machd"
@@ -55,27 +56,30 @@ var livelyChecks = []check[*patient]{
 
 // examine makes all checks of a machine.
 func (p *patient) examine(ctx context.Context, tokens chan struct{}) []finding {
-	found := run(ctx, tokens, p, p.Name, quietChecks)
+	found := run(ctx, tokens, p, &p.checks, p.Name, quietChecks)
 	if slices.ContainsFunc(found, func(f finding) bool { return f.Level == machd.LevelError }) {
 		return found
 	}
-	return append(found, run(ctx, tokens, p, p.Name, livelyChecks)...)
+	return append(found, run(ctx, tokens, p, &p.checks, p.Name, livelyChecks)...)
 }
 
 // run makes the checks side by side and returns what they found in their order.
-// Of one that is not through in time only that is known; it ends by itself.
-func run[T any](ctx context.Context, tokens chan struct{}, of T, subject string, checks []check[T]) []finding {
+// Of one that is not through in time only that is known; it ends by itself, and
+// is done with running then.
+func run[T any](
+	ctx context.Context, tokens chan struct{}, of T, running *sync.WaitGroup, subject string, checks []check[T],
+) []finding {
 	results := make([]chan []finding, len(checks))
 	for i, c := range checks {
 		results[i] = make(chan []finding, 1)
-		go func() {
+		running.Go(func() {
 			select {
 			case tokens <- struct{}{}:
 				defer func() { <-tokens }()
 				results[i] <- c.result(ctx, of, subject)
 			case <-ctx.Done():
 			}
-		}()
+		})
 	}
 	var list []finding
 	for i, c := range checks {

@@ -27,6 +27,8 @@ const (
 	machineLimit = 3 * time.Second
 	// hostLimit is the same for the host, and for all machines there are.
 	hostLimit = 20 * time.Second
+	// maxRounds is how often is mended: under one thing another may show.
+	maxRounds = 3
 	// atOnce is how many checks go on at a time. Most of them wait for packets.
 	atOnce = 24
 )
@@ -128,19 +130,27 @@ func (d *Doctor) Diagnose(ctx context.Context, name string, o machd.DiagnoseOpti
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	first, err := d.look(ctx, name)
+	found, err := d.look(ctx, name)
 	if err != nil || !o.Fix {
-		return plain(first), err
+		return plain(found), err
 	}
-	mended := mend(ctx, first)
-	if mended == 0 {
-		return plain(first), nil
+	var fixed []finding
+	for range maxRounds {
+		if mend(ctx, found) == 0 {
+			break
+		}
+		again, err := d.look(ctx, name)
+		if err != nil {
+			break // the machine went meanwhile
+		}
+		gone := missing(found, again)
+		fixed = append(fixed, gone...)
+		found = again
+		if len(gone) == 0 {
+			break
+		}
 	}
-	second, err := d.look(ctx, name)
-	if err != nil {
-		return plain(first), nil // the machine went meanwhile
-	}
-	return plain(compare(first, second)), nil
+	return plain(append(fixed, found...)), nil
 }
 
 // look makes all checks that are for name.
@@ -170,7 +180,7 @@ func (v *visit) everything(ctx context.Context) []finding {
 	all := make([][]finding, 1+len(v.machines))
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		all[0] = run(ctx, tokens, v, "", hostChecks)
+		all[0] = run(ctx, tokens, v, &v.running, "", hostChecks)
 	})
 	for i, m := range v.machines {
 		wait.Go(func() {

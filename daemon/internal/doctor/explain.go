@@ -12,7 +12,9 @@ type ending struct {
 	ours    bool // something that we make is lacking
 }
 
-// expect returns how the journey of a packet that came in by the link called in,
+const takenByHost = "No rule sends it to the machine: the host itself takes it."
+
+// explain returns how the journey of a packet that came in by the link called in,
 // or was sent by the host if that is "", failed to leave by the machine's link
 // or by another; ok says that it did not fail. port is what was asked for of the
 // host, as "53/udp", if it was to be delivered.
@@ -25,7 +27,7 @@ func (p *patient) explain(j *journey, f flow, in, port string) (e ending, failed
 	case len(j.stages) == 0:
 		return ending{why: "The packet never came to the host's rules. A filter of the bridge or in the machine holds it back."}, true
 	case j.delivered():
-		return ending{why: "No rule sends it to the machine: the host itself takes it.", ours: true}, true
+		return ending{why: takenByHost, command: "nft list table inet machd", ours: true}, true
 	case j.at(stagePassed), j.at(stageForward):
 		return ending{why: "Something that nftables does not show drops it while it is forwarded, such as rules of iptables-legacy or a program of eBPF.",
 			command: "iptables-legacy-save; ip6tables-legacy-save"}, true

@@ -73,27 +73,24 @@ func sentence(text, more string) string {
 	return text + " " + more
 }
 
-// compare returns what was found the second time, and of the first what was
-// mended meanwhile.
-func compare(first, second []finding) []finding {
-	remains := func(f finding) int {
-		return slices.IndexFunc(second, func(s finding) bool {
-			return s.Check == f.Check && s.Subject == f.Subject && s.What == f.What
-		})
-	}
-	var fixed []finding
+// missing returns what was mended of first: what is not found again. Of the rest
+// second is told why it could not be mended.
+func missing(first, second []finding) (fixed []finding) {
 	for _, f := range first {
 		if f.mend == nil {
 			continue
 		}
-		if i := remains(f); i >= 0 {
+		i := slices.IndexFunc(second, func(s finding) bool {
+			return s.Check == f.Check && s.Subject == f.Subject && s.What == f.What
+		})
+		if i >= 0 {
 			second[i].Why = f.Why
 			continue
 		}
 		f.Fixed = true
 		fixed = append(fixed, f)
 	}
-	return append(fixed, second...)
+	return fixed
 }
 
 // summary leaves what is wrong of a machine among many; if nothing is, one line

@@ -155,6 +155,9 @@ func (p *patient) tryWay(ctx context.Context, port machd.Port, w way, connect bo
 		}
 		return []finding{x}, nil
 	}
+	if j.to == f.to {
+		return []finding{p.ours(trouble(what, takenByHost, "nft list table inet machd"))}, nil
+	}
 	if want := netip.AddrPortFrom(p.address(w.to.Is4()), port.Guest); j.to != want {
 		return []finding{p.ours(trouble(what, fmt.Sprintf("It leads to %s, and not to %s.", j.to, want), "nft list table inet machd"))}, nil
 	}

@@ -46,7 +46,7 @@ func (p place) String() string {
 	case p.rule == nil:
 		return fmt.Sprintf("%s (rule with handle %d)", at, p.handle)
 	}
-	return fmt.Sprintf("%s, rule %q (handle %d)", at, ruleText(p.rule), p.handle)
+	return fmt.Sprintf("%s: %s (handle %d)", at, ruleText(p.rule), p.handle)
 }
 
 // look is the command that shows it.

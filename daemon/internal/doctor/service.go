@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -26,7 +27,7 @@ const (
 	// happens in the host.
 	serviceLimit = 700 * time.Millisecond
 	// dnsLimit has room for a server elsewhere.
-	dnsLimit = 1500 * time.Millisecond
+	dnsLimit = time.Second
 	dnsPort  = 53
 )
 
@@ -128,17 +129,26 @@ func checkDNS(ctx context.Context, p *patient) (found []finding, applies bool) {
 		return nil, false
 	}
 	found = p.resolvConf()
-	for _, gateway := range p.net.Gateways {
-		code, err := p.inside.askDNS(ctx, netip.AddrPortFrom(gateway, dnsPort))
-		switch {
-		case err != nil:
-			found = append(found, p.noDNS(ctx, gateway))
-		case code == dnsmessage.RCodeServerFailure, code == dnsmessage.RCodeRefused:
-			return append(found, doubt("the host's name servers do not answer",
-				"The daemon passes the machine's questions on to those of the host's /etc/resolv.conf.", "cat /etc/resolv.conf")), true
-		}
+	answers := make([][]finding, len(p.net.Gateways))
+	var wait sync.WaitGroup
+	for i, gateway := range p.net.Gateways {
+		wait.Go(func() { answers[i] = p.gatewayDNS(ctx, gateway) })
 	}
-	return found, true
+	wait.Wait()
+	return append(found, slices.Concat(answers...)...), true
+}
+
+// gatewayDNS asks the host's address on the machine's link.
+func (p *patient) gatewayDNS(ctx context.Context, gateway netip.Addr) []finding {
+	code, err := p.inside.askDNS(ctx, netip.AddrPortFrom(gateway, dnsPort))
+	switch {
+	case err != nil:
+		return []finding{p.noDNS(ctx, gateway)}
+	case code == dnsmessage.RCodeServerFailure, code == dnsmessage.RCodeRefused:
+		return []finding{doubt(fmt.Sprintf("the name servers of the host do not answer what the machine asks %s", gateway),
+			"The daemon passes questions on to those of the host's /etc/resolv.conf.", "cat /etc/resolv.conf")}
+	}
+	return nil
 }
 
 // noDNS is about a gateway that does not answer questions.

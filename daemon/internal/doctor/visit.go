@@ -28,7 +28,8 @@ type visit struct {
 	rules  func() (*ruleset, error)
 	tracer func() (*tracer, error)
 
-	traced atomic.Pointer[tracer] // what close has to end
+	traced  atomic.Pointer[tracer] // what close has to end
+	running sync.WaitGroup         // checks
 }
 
 func (d *Doctor) newVisit() *visit {
@@ -51,9 +52,20 @@ func (d *Doctor) newVisit() *visit {
 	return v
 }
 
+// close ends what the visit has made. Checks that are not through yet it leaves
+// behind after a moment; the last one ends it.
 func (v *visit) close() {
-	if t := v.traced.Load(); t != nil {
-		t.close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.running.Wait()
+		if t := v.traced.Load(); t != nil {
+			t.close()
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
 	}
 }
 
@@ -65,7 +77,8 @@ type patient struct {
 	inside *Space // nil if it shares the host's network, or has no processes that we know of
 	err    error  // why inside is not known
 
-	guest func() (*links, error) // the links of the machine
+	guest  func() (*links, error) // the links of the machine
+	checks sync.WaitGroup         // that go on
 }
 
 // patient returns the machine called name. The caller closes it.
@@ -84,7 +97,13 @@ func (v *visit) patient(name string) (*patient, bool) {
 	return nil, false
 }
 
-func (p *patient) close() { p.inside.Close() }
+// close lets go of the machine, once no check needs it any more.
+func (p *patient) close() {
+	go func() {
+		p.checks.Wait()
+		p.inside.Close()
+	}()
+}
 
 // linked reports whether the machine has a link to the host that somebody is to
 // see to.

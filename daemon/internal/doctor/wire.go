@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,8 +96,8 @@ func readable(fd int, wait time.Duration) bool {
 	return err == nil && n > 0
 }
 
-// sendRaw sends a whole IP packet as this namespace's own. That a rule drops it
-// is no error.
+// sendRaw sends a whole IP packet as this namespace's own. That a rule drops it,
+// or that it cannot be routed, is no error: its journey tells.
 func (s *Space) sendRaw(to netip.Addr, packet []byte) error {
 	return s.in(func() error {
 		domain, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{}})
@@ -110,10 +111,11 @@ func (s *Space) sendRaw(to netip.Addr, packet []byte) error {
 			return err
 		}
 		defer unix.Close(fd)
-		if err := unix.Sendto(fd, packet, 0, sa); !errors.Is(err, unix.EPERM) {
-			return err
+		err = unix.Sendto(fd, packet, 0, sa)
+		if slices.Contains([]error{unix.EPERM, unix.EINVAL, unix.ENETUNREACH, unix.EHOSTUNREACH}, err) {
+			return nil
 		}
-		return nil
+		return err
 	})
 }
 

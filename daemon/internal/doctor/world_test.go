@@ -8,16 +8,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
-	"github.com/machd/machd/daemon/internal/responder"
 	"github.com/machd/machd/pkg/machd"
 )
 
@@ -28,21 +31,31 @@ type box struct {
 	pid    string
 }
 
-func newBox(t testing.TB) *box {
+// newBox returns a box whose /etc/resolv.conf has the given text.
+func newBox(t testing.TB, resolv string) *box {
 	t.Helper()
-	cmd := exec.Command("sleep", "600")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd := exec.Command("sh", "-ec", `
+		mount --make-rprivate /; mount -t tmpfs tmpfs /etc
+		echo "$0" >/etc/resolv.conf; echo; exec sleep 600 >&-`, resolv)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
+	ready, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("cannot make a network namespace, which needs root: %v", err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("cannot make a network namespace: %v", err)
+	}
 	leader, err := proc.Open(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { leader.Close() })
 	b := &box{t, leader, strconv.Itoa(cmd.Process.Pid)}
-	b.sh("ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0")
+	b.sh("ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0")
 	return b
 }
 
@@ -77,9 +90,8 @@ type world struct {
 	machines         []machine.Machine
 	paths            Paths
 	doctor           *Doctor
-	responder        *responder.Responder
+	stopServing      func()       // ends DHCP, RA and DNS
 	service          net.Listener // of the machine
-	offers           netip.Addr   // by DHCP
 }
 
 const (
@@ -113,18 +125,15 @@ table inet machd {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{host: newBox(t), guest: newBox(t), lan: newBox(t), units: &fakeUnits{}, offers: netip.MustParseAddr(guest4)}
+	w := &world{host: newBox(t, ""), guest: newBox(t, "nameserver "+gateway4), lan: newBox(t, ""), units: &fakeUnits{}, stopServing: func() {}}
 	w.host.sh(`
 		ip link add eth0 type veth peer name eth0 netns LAN
 		ip link set eth0 up; ip addr add 192.168.7.1/24 dev eth0; ip addr add 2001:db8:7::1/64 dev eth0 nodad
 		ip link add ve-c1 type veth peer name host0 netns GUEST
 		ip link set ve-c1 up; ip addr add 10.213.0.1/30 dev ve-c1; ip addr add fd00:213::1/64 dev ve-c1 nodad
 		ip -6 route append local ::1 dev ve-c1 table local metric 1024
-		sysctl -qw net.ipv4.conf.ve-c1.forwarding=1 net.ipv4.conf.eth0.forwarding=1 net.ipv6.conf.all.forwarding=1
-		sysctl -qw net.ipv4.conf.ve-c1.route_localnet=1
-		nft -f - <<'EOF'`+rules+`
-EOF
 		`, "LAN", w.lan.pid, "GUEST", w.guest.pid)
+	w.manage()
 	w.lan.sh(`
 		ip link set eth0 up; ip addr add 192.168.7.254/24 dev eth0; ip addr add 2001:db8:7::fe/64 dev eth0 nodad`)
 	w.host.sh(`
@@ -132,8 +141,9 @@ EOF
 	w.guest.sh(`
 		ip link set host0 up; ip addr add 10.213.0.2/30 dev host0; ip addr add fd00:213::2/64 dev host0 nodad
 		ip route add default via 10.213.0.1; ip -6 route add default via fd00:213::1`)
-	w.serve(t)
-	w.network = &fakeNetwork{attachments: []Attachment{{
+	w.serve(t, guest4)
+	w.service = w.listen(t, ":80")
+	w.network = &fakeNetwork{mend: w.manage, attachments: []Attachment{{
 		Machine: "c1", Kind: "veth", Link: "ve-c1", Managed: true,
 		Addresses: []netip.Prefix{netip.MustParsePrefix(guest4 + "/30"), netip.MustParsePrefix(guest6 + "/64")},
 		Gateways:  []netip.Addr{netip.MustParseAddr(gateway4), netip.MustParseAddr(gateway6)},
@@ -142,46 +152,61 @@ EOF
 	w.machines = []machine.Machine{{Name: "c1", Class: "container", Leader: w.guest.leader}}
 	w.paths = scratchPaths(t)
 	write(t, w.paths.States+"/c1", "NAME=c1\nCLASS=container\nLEADER="+w.guest.pid+"\n")
-	w.doctor = New(Config{
-		Machines: func() []machine.Machine { return w.machines },
-		Units:    w.units, Network: w.network, Host: w.host.space(), Paths: w.paths, Log: slog.New(slog.DiscardHandler),
-	})
+	w.doctor = newDoctor(w, w.host.space())
 	return w
 }
 
-// serve has the host answer the machine, and the machine whoever connects to its
-// port.
-func (w *world) serve(t testing.TB) {
+// manage makes switches and rules what they should be.
+func (w *world) manage() error {
+	w.host.sh(`
+		sysctl -qw net.ipv4.conf.ve-c1.forwarding=1 net.ipv4.conf.eth0.forwarding=1 net.ipv6.conf.all.forwarding=1
+		sysctl -qw net.ipv4.conf.ve-c1.route_localnet=1
+		nft -f - <<'EOF'
+		table inet machd
+		delete table inet machd
+		` + rules + `
+EOF`)
+	return nil
+}
+
+func newDoctor(w *world, host *Space) *Doctor {
+	cfg := Config{
+		Machines: func() []machine.Machine { return w.machines },
+		Units:    w.units, Host: host, Paths: w.paths, Log: slog.New(slog.DiscardHandler),
+	}
+	if w.network != nil {
+		cfg.Network = w.network
+	}
+	return New(cfg)
+}
+
+// serve has the host answer the machine, and offer it an address by DHCP.
+func (w *world) serve(t testing.TB, offers string) {
 	t.Helper()
-	upstream, err := net.ListenPacket("udp", "127.0.0.1:0")
+	w.stopServing()
+	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { upstream.Close() })
-	go answerAll(upstream)
-	host := w.host.space()
-	l, err := readLinks(host)
+	cmd := exec.Command("nsenter", "-t", w.host.pid, "-n", self)
+	cmd.Env = append(os.Environ(), responderOffers+"="+offers)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := l.named("ve-c1").Attrs().Index
-	err = host.in(func() (err error) {
-		w.responder, err = responder.Start(responder.Config{
-			Link: "ve-c1", Index: link, MTU: 1500,
-			Gateway4: netip.MustParsePrefix(gateway4 + "/30"), Gateway6: netip.MustParsePrefix(gateway6 + "/64"),
-			Guest: func(net.HardwareAddr) (responder.Guest, bool) {
-				return responder.Guest{Addr4: w.offers, Addr6: netip.MustParseAddr(guest6), Hostname: "c1"}, true
-			},
-			Upstream: func() []netip.AddrPort { return []netip.AddrPort{upstream.LocalAddr().(*net.UDPAddr).AddrPort()} },
-			Log:      slog.New(slog.DiscardHandler),
-		})
-		return err
-	})
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.responder.Close)
-	w.service = w.listen(t, ":80")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.stopServing = sync.OnceFunc(func() { stdin.Close(); cmd.Wait() })
+	t.Cleanup(w.stopServing)
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("the responder does not start: %v", err)
+	}
 }
 
 // listen has a service of the machine accept connections.
@@ -205,19 +230,6 @@ func (w *world) listen(t testing.TB, at string) (l net.Listener) {
 		}
 	}()
 	return l
-}
-
-// answerAll answers every question for a name with nothing.
-func answerAll(conn net.PacketConn) {
-	buffer := make([]byte, 1500)
-	for {
-		n, from, err := conn.ReadFrom(buffer)
-		if err != nil {
-			return
-		}
-		buffer[2] |= 0x80 // it is an answer
-		conn.WriteTo(buffer[:n], from)
-	}
 }
 
 // scratchPaths are a root directory of a host that is all well.
@@ -255,9 +267,6 @@ type fakeNetwork struct {
 func (f *fakeNetwork) Attachments() []Attachment { return f.attachments }
 func (f *fakeNetwork) Starting() []string        { return f.starting }
 func (f *fakeNetwork) Mend(context.Context) ([]string, error) {
-	if f.mend == nil {
-		return nil, nil
-	}
 	return []string{"mended"}, f.mend()
 }
 
@@ -284,22 +293,33 @@ func (f *fakeUnits) Stop(_ context.Context, name, _ string) (dbus.ObjectPath, er
 	return "/", nil
 }
 
-// diagnose returns what is found by the check called name, of c1 or of the host.
-func (w *world) diagnose(t testing.TB, machine, name string, o machd.DiagnoseOptions) (found []machd.Finding) {
+// look makes one check alone, of a machine or of the host.
+func (w *world) look(t testing.TB, machine, name string) (found []machd.Finding) {
 	t.Helper()
-	all, err := w.doctor.Diagnose(t.Context(), machine, o)
-	if err != nil {
-		t.Fatal(err)
+	v := w.doctor.newVisit()
+	defer v.close()
+	tokens := make(chan struct{}, atOnce)
+	if machine == "" {
+		return plain(run(t.Context(), tokens, v, &v.running, "", only(t, hostChecks, name)))
 	}
-	for _, f := range all {
-		if f.Check == name {
-			found = append(found, f)
+	p, ok := v.patient(machine)
+	if !ok {
+		t.Fatalf("there is no %s", machine)
+	}
+	defer p.close()
+	all := append(slices.Clone(quietChecks), livelyChecks...)
+	return plain(run(t.Context(), tokens, p, &p.checks, machine, only(t, all, name)))
+}
+
+func only[T any](t testing.TB, checks []check[T], name string) []check[T] {
+	t.Helper()
+	for _, c := range checks {
+		if c.name == name {
+			return []check[T]{c}
 		}
 	}
-	if len(found) == 0 {
-		t.Errorf("%s was not checked; there is %+v", name, all)
-	}
-	return found
+	t.Fatalf("there is no check %s", name)
+	return nil
 }
 
 // wantWell fails if anything is found.
@@ -328,4 +348,27 @@ func wantFinding(t testing.TB, found []machd.Finding, words ...string) (is machd
 	}
 	t.Errorf("nothing found says %q; there is %+v", words, found)
 	return is
+}
+
+func (b *box) kill(t testing.TB) {
+	t.Helper()
+	if err := b.leader.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if !b.leader.Alive() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it does not end")
+}
+
+// resolv writes its /etc/resolv.conf.
+func (b *box) resolv(t testing.TB, text string) {
+	write(t, "/proc/"+b.pid+"/root/etc/resolv.conf", text+"\n")
+}
+
+func containsAny(text string, words ...string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }

@@ -1,0 +1,113 @@
+package doctor
+
+import (
+	"net"
+	"testing"
+
+	"github.com/machd/machd/pkg/machd"
+)
+
+// Firewalls as they are, as far as packets that are forwarded see them.
+const (
+	docker = `
+		table ip filter {
+			chain DOCKER-USER { return; }
+			chain FORWARD { type filter hook forward priority 0; policy drop; jump DOCKER-USER; }
+		}`
+	firewalld = `
+		table inet firewalld {
+			chain filter_FORWARD { type filter hook forward priority 10; policy accept;
+				ct state established,related accept
+				ct status dnat accept
+				iifname "lo" accept
+				jump policies
+				reject with icmpx admin-prohibited
+			}
+			chain policies { iifname "eth7" accept; }
+		}`
+	ufw = `
+		table ip6 filter {
+			chain ufw6-before-forward { ct state established accept; }
+			chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw6-before-forward; }
+		}
+		table ip filter {
+			chain ufw-before-forward { ct state established accept; }
+			chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }
+		}`
+	iptables = `table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }`
+	ownRules = `table inet fw { chain forward { type filter hook forward priority 0; iifname "ve-*" ip daddr 192.0.2.1 tcp dport 443 drop comment "no way"; }; }`
+)
+
+// load adds rules of somebody else to the host's.
+func load(rules string) func(*testing.T, *world) {
+	return func(_ *testing.T, w *world) { w.host.sh("nft -f - <<'EOF'\n" + rules + "\nEOF") }
+}
+
+func TestWayOut(t *testing.T) {
+	try(t, "c1", []breakage{
+		{"docker", "way-out", load(docker), []string{"does not get out of the host by IPv4", "ip filter FORWARD (policy drop), of docker",
+			"iptables -I DOCKER-USER -i ve-c1 -j ACCEPT && iptables -I DOCKER-USER -o ve-c1 -j ACCEPT"}, false},
+		{"firewalld", "way-out", load(firewalld), []string{"by IPv4", `inet firewalld filter_FORWARD: reject`, "of firewalld",
+			"firewall-cmd --permanent --zone=trusted --add-interface=ve-c1"}, false},
+		{"firewalld, IPv6", "way-out", load(firewalld), []string{"by IPv6", "of firewalld"}, false},
+		{"ufw", "way-out", load(ufw), []string{"by IPv4", "ip filter FORWARD (policy drop), of ufw", "ufw route allow in on ve-c1 && ufw route allow out on ve-c1"}, false},
+		{"ufw, IPv6", "way-out", load(ufw), []string{"by IPv6", "ip6 filter FORWARD (policy drop), of ufw"}, false},
+		{"iptables", "way-out", load(iptables), []string{"of iptables", "iptables -I FORWARD -i ve-c1 -j ACCEPT"}, false},
+		{"a rule", "way-out", load(ownRules), []string{"inet fw forward", `iifname "ve-*"`, `daddr 192.0.2.1`, `dport 443 drop comment "no way"`,
+			"nft insert rule inet fw forward iifname ve-c1 accept"}, false},
+		{"our own rule", "way-out", func(_ *testing.T, w *world) { w.host.sh(`nft add rule inet machd guard ip saddr 10.213.0.2 drop`) },
+			[]string{"inet machd guard", "machd's own"}, false},
+		{"no masquerade", "way-out", func(_ *testing.T, w *world) { w.host.sh("nft flush chain inet machd post") }, []string{"leave the host with its address 10.213.0.2", "masquerade"}, true},
+		{"dropped out of sight", "way-out", func(_ *testing.T, w *world) {
+			w.host.sh("sysctl -qw net.ipv4.conf.all.rp_filter=1; ip rule add to 10.213.0.2 lookup 99; ip route add 10.213.0.2 dev eth0 table 99")
+			w.network.attachments[0].Kind = "veth"
+		}, []string{"rp_filter"}, false},
+		{"loopback open", "guard", func(_ *testing.T, w *world) { w.host.sh("nft flush chain inet machd guard") },
+			[]string{"reaches programs that listen on the host's 127.0.0.1"}, true},
+	})
+}
+
+func TestPorts(t *testing.T) {
+	host := func(lines string) func(*testing.T, *world) {
+		return func(_ *testing.T, w *world) { w.host.sh(lines) }
+	}
+	try(t, "c1", []breakage{
+		{"nobody listens", "port", func(_ *testing.T, w *world) { w.service.Close() }, []string{"nobody in the machine listens on port 80/tcp"}, false},
+		{"listens to itself", "port", func(t *testing.T, w *world) { w.service.Close(); w.listen(t, "127.0.0.1:80") },
+			[]string{"listens on 127.0.0.1 only"}, false},
+		{"not redirected", "port", host("nft flush map inet machd port4"), []string{"does not lead to the machine at 127.0.0.1", "the host itself takes it"}, true},
+		{"not redirected, IPv6", "port", host("nft flush map inet machd port6"), []string{"does not lead to the machine at ::1"}, true},
+		{"redirected elsewhere", "port", host("nft 'flush map inet machd port4; add element inet machd port4 { tcp . 8080 : 10.213.0.2 . 81 }'"),
+			[]string{"leads to 10.213.0.2:81"}, true},
+		{"no route_localnet", "port", host("sysctl -qw net.ipv4.conf.ve-c1.route_localnet=0"), []string{"at 127.0.0.1", "route_localnet"}, true},
+		{"no way back to ::1", "port", host("ip -6 route del local ::1 dev ve-c1 table local"), []string{"does not answer at ::1", "ip -6 route append local ::1 dev ve-c1"}, false},
+		{"loopback not masqueraded", "port", host(`nft 'flush chain inet machd post; add rule inet machd post oifname "eth0" masquerade'`),
+			[]string{"127.0.0.1", "masquerade"}, false},
+		{"closed to others", "port", load(`table inet fw { chain forward { type filter hook forward priority 0; iifname "eth0" oifname "ve-c1" drop; }; }`),
+			[]string{"does not lead to the machine at 192.168.7.1, from others on eth0", `iifname "eth0" oifname "ve-c1" drop`}, false},
+		{"closed to others, IPv6", "port", load(`table inet fw { chain forward { type filter hook forward priority 0; iifname "eth0" meta nfproto ipv6 drop; }; }`),
+			[]string{"at 2001:db8:7::1, from others on eth0"}, false},
+		{"closed in the machine", "port", func(_ *testing.T, w *world) {
+			w.guest.sh(`nft 'add table inet fw; add chain inet fw in { type filter hook input priority 0; }; add rule inet fw in tcp dport 80 drop'`)
+		}, []string{"does not answer at 127.0.0.1", "firewall of its own"}, false},
+		{"shadowed", "port", func(t *testing.T, w *world) {
+			var l net.Listener
+			if err := w.host.space().in(func() (err error) { l, err = net.Listen("tcp", "127.0.0.1:8080"); return err }); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}, []string{"a program on 127.0.0.1:8080 listens there, too"}, false},
+		{"UDP not redirected", "port", func(t *testing.T, w *world) {
+			w.network.attachments[0].Ports = []machd.Port{{Protocol: machd.UDP, Host: 5353, Guest: 53}}
+			w.network.mend = func() error {
+				w.host.sh("nft 'add element inet machd port4 { udp . 5353 : 10.213.0.2 . 53 }; add element inet machd port6 { udp . 5353 : fd00:213::2 . 53 }'")
+				return nil
+			}
+			var l net.PacketConn
+			if err := w.guest.space().in(func() (err error) { l, err = net.ListenPacket("udp", ":53"); return err }); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}, []string{"port 5353:53/udp does not lead to the machine"}, true},
+	})
+}
