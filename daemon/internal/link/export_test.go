@@ -18,3 +18,15 @@ func (f *Forwarder) BeforeSwitch(do func()) {
 		return set(path, value)
 	}
 }
+
+// RefuseSwitch has one switch refused with err, after that many were set.
+func (f *Forwarder) RefuseSwitch(after int, err error) {
+	set := f.set
+	f.set = func(path, value string) error {
+		after--
+		if after == -1 {
+			return err
+		}
+		return set(path, value)
+	}
+}

@@ -52,8 +52,8 @@ func NewForwarder(host *Space, recordPath string, ours func(link string) bool) (
 
 // Enable lets packets pass between links, which are ours, and uplinks, and lets
 // what comes from 127.0.0.1 be sent to links. Call it again whenever there are
-// others; what is as it should be is not touched. If it fails it has put back
-// what it had changed.
+// others; what is as it should be is not touched, and a link that has gone is
+// passed over. If it fails it has put back what it had changed.
 //
 // A guard against packets to 127.0.0.0/8 has to be on links already.
 func (f *Forwarder) Enable(links, uplinks []string) (Forwarding, error) {
@@ -82,10 +82,6 @@ func (f *Forwarder) enable4(links, uplinks []string, done *[]Sysctl) error {
 	if forwards != "0" {
 		uplinks = nil
 	}
-	uplinks = slices.DeleteFunc(slices.Clone(uplinks), func(link string) bool {
-		_, err := f.host.sysctl(conf4(link, "forwarding"))
-		return errors.Is(err, fs.ErrNotExist) // it has gone
-	})
 	var wanted []Sysctl
 	for _, link := range slices.Concat(links, uplinks) {
 		wanted = append(wanted, Sysctl{Path: conf4(link, "forwarding"), New: "1"})
@@ -143,7 +139,10 @@ func (f *Forwarder) change(wanted []Sysctl, done *[]Sysctl) error {
 	var changes []Sysctl
 	for _, c := range wanted {
 		var err error
-		if c.Old, err = f.host.sysctl(c.Path); err != nil {
+		if c.Old, err = f.host.sysctl(c.Path); f.hasGone(c, err) {
+			continue
+		}
+		if err != nil {
 			return explained(c.Path, err)
 		}
 		if c.Old != c.New {
@@ -158,11 +157,21 @@ func (f *Forwarder) change(wanted []Sysctl, done *[]Sysctl) error {
 	}
 	*done = append(*done, changes...)
 	for _, c := range changes {
-		if err := f.set(c.Path, c.New); err != nil {
+		if err := f.set(c.Path, c.New); err != nil && !f.hasGone(c, err) {
 			return explained(c.Path, err)
 		}
 	}
 	return nil
+}
+
+// hasGone reports whether a switch is not there because its link is not: many
+// come and go while we are at it.
+func (f *Forwarder) hasGone(c Sysctl, err error) bool {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, err = f.host.bareLink(0, byName(c.link()))
+	return errors.Is(err, ErrNoLink)
 }
 
 // write adds changes to the record. One of a switch that it has already is of a
@@ -178,7 +187,7 @@ func (f *Forwarder) write(changes []Sysctl) error {
 
 func explained(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: the link has gone, or the kernel has no switch %s", err, dotted(path))
+		return fmt.Errorf("the kernel has no switch %s: %w", dotted(path), err)
 	}
 	return err // has the path
 }

@@ -69,7 +69,8 @@ func (f *Forwarder) passAll6(done *[]Sysctl) error {
 	if err := f.write(along); err != nil {
 		return err
 	}
-	*done = append(*done, all)
+	before := len(*done)
+	*done = append(*done, along...)
 	if err := f.setAll6("1"); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func (f *Forwarder) passAll6(done *[]Sysctl) error {
 	if err := f.record.write(left); err != nil {
 		return err
 	}
-	f.changed = left
+	f.changed, *done = left, (*done)[:before+1]
 	return nil
 }
 

@@ -22,14 +22,7 @@ const asListener = "MACHD_TEST_LISTEN"
 // listenAndWait listens at the network and address that it has for arguments,
 // until its input ends.
 func listenAndWait() error {
-	network, address := os.Args[1], os.Args[2]
-	var socket io.Closer
-	var err error
-	if strings.HasPrefix(network, "udp") {
-		socket, err = net.ListenPacket(network, address)
-	} else {
-		socket, err = net.Listen(network, address)
-	}
+	socket, err := bind(os.Args[1], os.Args[2])
 	if err != nil {
 		return err
 	}
@@ -37,6 +30,13 @@ func listenAndWait() error {
 	fmt.Println("ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
+}
+
+func bind(network, address string) (io.Closer, error) {
+	if strings.HasPrefix(network, "udp") {
+		return net.ListenPacket(network, address)
+	}
+	return net.Listen(network, address)
 }
 
 // listener runs a process in the namespace that listens until the test ends, and
@@ -123,10 +123,17 @@ func TestThisProcessIsNotInItsOwnWay(t *testing.T) {
 func TestWhatListensInAMachineIsFound(t *testing.T) {
 	t.Parallel()
 	machine := newSpace(t, 0)
-	machine.listener("tcp", "[::]:80")
-	machine.listener("tcp4", "127.0.0.1:81")
-	machine.listener("tcp6", "[::]:82")
-	machine.listener("udp4", "0.0.0.0:80")
+	for address, network := range map[string]string{
+		"[::]:80": "tcp", "127.0.0.1:81": "tcp4", "[::]:82": "tcp6", "0.0.0.0:80": "udp4",
+	} {
+		must(t, machine.Inside(func() error {
+			socket, err := bind(network, address)
+			if err == nil {
+				t.Cleanup(func() { socket.Close() })
+			}
+			return err
+		}))
+	}
 	for _, test := range []struct {
 		protocol uint8
 		port     uint16

@@ -77,15 +77,20 @@ func (s *Space) Links() ([]Link, error) {
 // Link returns the link that has name as its name or as another one of its
 // names. The error wraps ErrNoLink if there is none.
 func (s *Space) Link(name string) (Link, error) {
-	kind := unix.IFLA_IFNAME
-	if len(name) >= unix.IFNAMSIZ {
-		kind = unix.IFLA_ALT_IFNAME
-	}
-	l, err := s.oneLink(0, nl.NewRtAttr(kind, nl.ZeroTerminated(name)))
+	l, err := s.oneLink(0, byName(name))
 	if err != nil {
 		return Link{}, fmt.Errorf("cannot find link %q: %w", name, err)
 	}
 	return l, nil
+}
+
+// byName asks for the link that has name as one of its names.
+func byName(name string) nl.NetlinkRequestData {
+	kind := unix.IFLA_IFNAME
+	if len(name) >= unix.IFNAMSIZ {
+		kind = unix.IFLA_ALT_IFNAME
+	}
+	return nl.NewRtAttr(kind, nl.ZeroTerminated(name))
 }
 
 // ByIndex returns the link of an index. The error wraps ErrNoLink if there is
@@ -99,12 +104,13 @@ func (s *Space) ByIndex(index int) (Link, error) {
 }
 
 func (s *Space) oneLink(index int, name ...nl.NetlinkRequestData) (Link, error) {
-	found, err := s.bareLink(index, name...)
+	l, err := s.bareLink(index, name...)
 	if err != nil {
 		return Link{}, err
 	}
-	links := []Link{found}
-	return links[0], s.addAddressesTo(&links[0])
+	one := []Link{l}
+	err = s.addAddresses(one)
+	return one[0], err
 }
 
 // bareLink is oneLink without the addresses.
@@ -123,13 +129,6 @@ func (s *Space) bareLink(index int, name ...nl.NetlinkRequestData) (l Link, err 
 		err = ErrNoLink
 	}
 	return l, err
-}
-
-func (s *Space) addAddressesTo(l *Link) error {
-	links := []Link{*l}
-	err := s.addAddresses(links)
-	*l = links[0]
-	return err
 }
 
 func (s *Space) addAddresses(links []Link) error {
