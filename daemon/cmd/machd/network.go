@@ -23,7 +23,7 @@ const askLimit = 500 * time.Millisecond
 
 // newNetworks returns what gives the machines of the system their networks.
 // machines tells which there are by the time that it is asked.
-func newNetworks(conn *dbus.Conn, units *unit.Manager, machines func() *machine.View, guard *inside.Guard, log *slog.Logger) (*network.Manager, error) {
+func newNetworks(conn *dbus.Conn, units *unit.Manager, machines func() network.View, guard *inside.Guard, log *slog.Logger) (*network.Manager, error) {
 	return network.New(network.Config{
 		Paths:    network.SystemPaths(),
 		Guests:   guard,

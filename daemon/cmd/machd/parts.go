@@ -51,7 +51,7 @@ func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.M
 		Log: log,
 	}
 	if !self.user {
-		view := func() *machine.View { return p.machines.View() }
+		view := func() network.View { return p.machines.View() }
 		if p.networks, err = newNetworks(conn, units, view, guard, log); err != nil {
 			return parts{}, err
 		}

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -21,12 +22,18 @@ import (
 type Config struct {
 	Paths    Paths
 	Guests   Guests // nil to leave their files alone
-	Machines func() *machine.View
+	Machines func() View
 	// Active tells whether a unit of the host's runs, Reload has a service on the
 	// host's bus read its files again. Both may take a moment, and no longer.
 	Active func(ctx context.Context, unit string) bool
 	Reload func(ctx context.Context, service string)
 	Log    *slog.Logger
+}
+
+// A View is which machines there are at one moment; *machine.View is.
+type View interface {
+	Get(name string) (machine.Machine, bool)
+	All() iter.Seq[machine.Machine]
 }
 
 // A Manager gives machines their networks. It is safe for concurrent use.

@@ -1,0 +1,150 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/test/netlab"
+)
+
+func TestAPortLeadsToTheMachineForAsLongAsItIsPublished(t *testing.T) {
+	l := newLab(t)
+	g := l.start("web")
+	l.listen(g, 80)
+	l.must(l.AddPorts(t.Context(), "web", ports(t, "8080:80"), false))
+	for _, address := range []string{"127.0.0.1:8080", "[::1]:8080", "192.0.2.1:8080"} {
+		_, c, err := dial(address)
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		c.Close()
+	}
+	netlab.In(t, l.outside, func() error {
+		seen, c, err := dial("192.0.2.1:8080")
+		if err == nil {
+			c.Close()
+		}
+		if want := netip.MustParseAddr("192.0.2.2"); err == nil && seen != want {
+			err = fmt.Errorf("the machine sees %s, not %s", seen, want)
+		}
+		return err
+	})
+	told, err := l.Ports(t.Context(), "web")
+	if err != nil || len(told) != 1 || !told[0].Answers || told[0].Packets < 8 || told[0].Bytes == 0 {
+		t.Errorf("it is told as %+v, %v", told, err)
+	}
+
+	_, c, err := dial("127.0.0.1:8080")
+	l.must(err)
+	defer c.Close()
+	l.must(l.RemovePorts(t.Context(), "web", ports(t, "8080:80"), false))
+	fmt.Fprintln(c, "still there?")
+	c.SetDeadline(time.Now().Add(500 * time.Millisecond))
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection outlasts its port")
+	}
+	if _, _, err := dial("127.0.0.1:8080"); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("the port is there still: %v", err)
+	}
+	if told, err := l.Ports(t.Context(), ""); err != nil || len(told) > 0 {
+		t.Errorf("it is told as %+v, %v", told, err)
+	}
+	l.end(g)
+}
+
+func TestAPortThatIsTakenIsRefused(t *testing.T) {
+	l := newLab(t)
+	a, b := l.start("a"), l.start("b")
+	l.must(l.AddPorts(t.Context(), "a", ports(t, "8080:80"), false))
+	for _, text := range []string{"8080:81", "7000-7002 8080:81"} {
+		err := l.AddPorts(t.Context(), "b", ports(t, strings.Fields(text)...), false)
+		if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "machine a") {
+			t.Errorf("%s: %v, which does not name machine a", text, err)
+		}
+		if told, _ := l.Ports(t.Context(), "b"); len(told) > 0 {
+			t.Errorf("%s: half of it was done: %+v", text, told)
+		}
+	}
+	l.must(l.AddPorts(t.Context(), "b", ports(t, "127.0.0.1:8080:80", "8080:80/udp"), false))
+	if err := l.AddPorts(t.Context(), "nobody", ports(t, "1"), false); !errors.Is(err, machine1.ErrNoPrivateNetworking) {
+		t.Errorf("a port of nobody: %v", err)
+	}
+	if err := l.RemovePorts(t.Context(), "b", ports(t, "9999"), false); !errors.Is(err, machine1.ErrInvalidArgs) {
+		t.Errorf("a port that is not there is removed: %v", err)
+	}
+	l.end(a)
+	l.must(l.AddPorts(t.Context(), "b", ports(t, "8080:80"), false))
+	l.end(b)
+}
+
+func TestWhatAStartReservesIsTheMachines(t *testing.T) {
+	l := newLab(t)
+	request := Request{
+		Machine: "book", Unit: "machine-book.service", Kind: machd.LinkVeth, Options: machd.NetworkOptions{
+			Addresses: []string{"10.0.1.2/24"}, Gateways: []string{"10.0.1.1"}, MAC: "02:00:00:00:00:07", Publish: []string{"8080:80"},
+		},
+	}
+	plan, err := l.Plan(request)
+	l.must(err)
+	if told, _ := l.Ports(t.Context(), ""); len(plan.Changes) < 4 || len(told) > 0 {
+		t.Errorf("the plan is %+v, and %+v is published", plan.Changes, told)
+	}
+	l.must(l.Reserve(plan))
+	other := request
+	other.Machine = "other"
+	for what, change := range map[string]func(*machd.NetworkOptions){
+		"Network 10.0.1.0/24":    func(o *machd.NetworkOptions) { o.Publish = nil },
+		"Port 8080:80/tcp":       func(o *machd.NetworkOptions) { o.Addresses, o.Gateways = nil, nil },
+		"192.0.2.0/24 on up0":    func(o *machd.NetworkOptions) { o.Addresses, o.Gateways, o.Publish = []string{"192.0.2.9/24"}, nil, nil },
+		"in the network of none": func(o *machd.NetworkOptions) { o.Gateways = []string{"10.0.2.1"} },
+	} {
+		refused := other
+		change(&refused.Options)
+		if _, err := l.Plan(refused); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v, which does not say %q", err, what)
+		}
+	}
+
+	l.restart() // a daemon that comes in between
+	l.active["machine-book.service"] = true
+	l.restart()
+	if l.of("book") != nil {
+		t.Error("what nobody will come for is kept")
+	}
+	plan, err = l.Plan(request)
+	l.must(err)
+	l.must(l.Reserve(plan))
+	l.restart()
+	g := l.start("book")
+	s := l.status(g)
+	if s.Addresses[0] != "10.0.1.2/24" || s.Gateways[0] != "10.0.1.1" || s.MAC != "02:00:00:00:00:07" {
+		t.Errorf("it has %+v", s)
+	}
+	l.listen(g, 80)
+	if _, c, err := dial("127.0.0.1:8080"); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
+
+	// The machine boots again in its unit, and then the unit goes.
+	l.end(g)
+	g = l.start("book")
+	if got := l.status(g); got.Addresses[0] != s.Addresses[0] {
+		t.Errorf("it comes back as %+v", got)
+	}
+	l.active["machine-book.service"] = false
+	l.end(g)
+	if l.of("book") != nil {
+		t.Error("it is kept for a unit that has gone")
+	}
+}
