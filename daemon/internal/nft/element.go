@@ -105,7 +105,6 @@ func (p *places) addAll(r Rules) {
 func (p *places) addLink(l Link) {
 	name, what := p.linkField(l.Name), "link "+l.Name
 	p.put(p.inet, "links", what, name)
-	p.put(p.inet, "hairpins", what, name, name)
 	for i, s := range l.Sources {
 		if !s.IsValid() || s.Addr().Is4In6() {
 			p.fail("%s: %s is no network", l.Name, s)
@@ -164,6 +163,7 @@ func (p *places) addMember(m Member) {
 	}
 	name, what := p.linkField(m.Name), "member "+m.Name
 	p.put(p.bridge, "members", what, name)
+	p.put(p.bridge, "reflections", what, name, name)
 	p.put(p.bridge, "macs", what, name, keyField{string(m.MAC), m.MAC.String()})
 	for _, s := range m.Sources {
 		if !s.IsValid() || s.Is4In6() {

@@ -67,9 +67,6 @@ var inetLayout = layout{
 	sets: []set{
 		{name: "links", key: types(ifname)},
 		{name: "uplinks", key: types(ifname)},
-		// There and back through one link, which is to be seen as coming from the
-		// host: whoever answered directly would be taken for a stranger.
-		{name: "hairpins", key: types(ifname, ifname)},
 		{name: "sources4", key: types(ifname, address4), interval: true},
 		{name: "sources6", key: types(ifname, address6), interval: true},
 		{name: "inward4", key: types(ifname, address4, protocol, service), data: types(address4, service)},
@@ -196,7 +193,11 @@ func sourceRules() [][]term {
 	return [][]term{
 		{in("links", oifname), within(ip4Source, "127.0.0.0/8"), masquerade},
 		{in("links", oifname), within(ip6Source, "::1/128"), masquerade},
-		{in("hairpins", iifname, oifname), translated(), masquerade},
+		// There and back by one link: whoever were answered from there directly
+		// would take that for a stranger's answer. The link that something came by
+		// is not always known here: br_netfilter does not tell.
+		{in("sources4", oifname, ip4Source), translated(), masquerade},
+		{in("sources6", oifname, ip6Source), translated(), masquerade},
 		{in("links", iifname), notIn("links", oifname), masquerade},
 	}
 }
@@ -258,12 +259,4 @@ func (l layout) expressions(rule []term) (list []expression) {
 		list = append(list, t.exprs...)
 	}
 	return list
-}
-
-func (l layout) set(name string) (set, bool) {
-	i := slices.IndexFunc(l.sets, func(s set) bool { return s.name == name })
-	if i < 0 {
-		return set{}, false
-	}
-	return l.sets[i], true
 }

@@ -11,6 +11,7 @@ var bridgeLayout = layout{
 	name:   "bridge",
 	sets: []set{
 		{name: "members", key: types(ifname)},
+		{name: "reflections", key: types(ifname, ifname)},
 		{name: "routers", key: types(address6)},
 		{name: "macs", key: types(ifname, ether)},
 		{name: "sources4", key: types(ifname, address4)},
@@ -21,6 +22,7 @@ var bridgeLayout = layout{
 		{name: "from_ip", rules: ip4Rules()},
 		{name: "from_ip6", rules: ip6Rules()},
 		{name: "from_member", kind: "filter", hook: "prerouting", number: unix.NF_INET_PRE_ROUTING, priority: priorityRaw, rules: memberRules()},
+		{name: "to_member", kind: "filter", hook: "forward", number: unix.NF_INET_FORWARD, priority: priorityFilter, rules: reflectionRules()},
 	},
 }
 
@@ -34,6 +36,15 @@ func memberRules() [][]term {
 		{is(etherTypeOf, "ip", etherType(isIPv4)...), jump("from_ip")},
 		{is(etherTypeOf, "ip6", etherType(isIPv6)...), jump("from_ip6")},
 		{count, drop},
+	}
+}
+
+// reflectionRules let a member that is in hairpin mode, to get at its own ports
+// where br_netfilter is, not get back what it says to all.
+func reflectionRules() [][]term {
+	return [][]term{
+		{in("reflections", iifname, oifname), is(packetType, "broadcast", unix.PACKET_BROADCAST), drop},
+		{in("reflections", iifname, oifname), is(packetType, "multicast", unix.PACKET_MULTICAST), drop},
 	}
 }
 

@@ -91,6 +91,8 @@ var (
 	oifname = field{"oifname", unix.IFNAMSIZ, nil, metaLoad(expr.MetaKeyOIFNAME)}
 	l4proto = field{"meta l4proto", 1, nil, metaLoad(expr.MetaKeyL4PROTO)}
 
+	packetType = field{"meta pkttype", 1, nil, metaLoad(expr.MetaKeyPKTTYPE)}
+
 	ip4Source      = field{"ip saddr", 4, []need{isIPv4}, payload(expr.PayloadBaseNetworkHeader, 12, 4)}
 	ip4Destination = field{"ip daddr", 4, []need{isIPv4}, payload(expr.PayloadBaseNetworkHeader, 16, 4)}
 	ip6Source      = field{"ip6 saddr", 16, []need{isIPv6}, payload(expr.PayloadBaseNetworkHeader, 8, 16)}

@@ -261,7 +261,7 @@ func both[T any](f func(protocol uint8) T) []T {
 // run has nft do something, as somebody else would.
 func run(tb testing.TB, input string, args ...string) string {
 	tb.Helper()
-	cmd := exec.CommandContext(tb.Context(), "nft", args...)
+	cmd := exec.Command("nft", args...)
 	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
