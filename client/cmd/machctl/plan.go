@@ -55,9 +55,9 @@ func drawPlan(name, unit string, changes []machd.Change) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s in %s\n", printable(name), printable(unit))
 	for _, c := range changes {
-		if c.Kind == "file" {
-			fmt.Fprintf(&b, "+ file %s\n", printable(c.Name))
-			drawFile(&b, c)
+		if c.Kind == "file" || strings.Contains(c.From+c.To, "\n") {
+			fmt.Fprintf(&b, "+ %s %s\n", printable(c.Kind), printable(c.Name))
+			drawLines(&b, c)
 			continue
 		}
 		for _, side := range []struct{ sign, value string }{{"-", c.From}, {"+", c.To}} {
@@ -72,8 +72,8 @@ func drawPlan(name, unit string, changes []machd.Change) string {
 	return b.String()
 }
 
-// drawFile draws the lines that are in one side of a file only.
-func drawFile(b *strings.Builder, c machd.Change) {
+// drawLines draws the lines that are on one side of a file, or of rules, only.
+func drawLines(b *strings.Builder, c machd.Change) {
 	before, after := strings.Split(strings.TrimSuffix(c.From, "\n"), "\n"), strings.Split(strings.TrimSuffix(c.To, "\n"), "\n")
 	for _, side := range []struct {
 		sign         string
@@ -81,7 +81,7 @@ func drawFile(b *strings.Builder, c machd.Change) {
 	}{{"-", before, after}, {"+", after, before}} {
 		for _, line := range side.lines {
 			if line != "" && !slices.Contains(side.other, line) {
-				fmt.Fprintf(b, "%s     %s\n", side.sign, printable(line))
+				fmt.Fprintf(b, "%s     %s\n", side.sign, printable(strings.ReplaceAll(line, "\t", "    ")))
 			}
 		}
 	}

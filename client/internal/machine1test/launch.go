@@ -22,6 +22,10 @@ func (w *World) planStart(msg dbus.Message, name string, o map[string]dbus.Varia
 	for _, option := range slices.Sorted(maps.Keys(o)) {
 		switch value := o[option].Value().(type) {
 		case []string:
+			if option == "publish" {
+				changes = append(changes, machd.Change{Kind: "rule", Name: "nftables", To: "map ports {\n\t" + strings.Join(value, "\n\t") + "\n}\n"})
+				continue
+			}
 			for _, text := range value {
 				path, _, _ := strings.Cut(text, ":")
 				changes = append(changes, machd.Change{Kind: "mount", Name: path, To: path})

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -26,19 +27,28 @@ func changePorts(name string, inward bool, done string, change func(*savedPorts)
 	if !machine1.ValidMachineName(name) {
 		return machine1.Errorf(machine1.ErrNotSupported, "Machine '%s' has no settings", name)
 	}
-	path := SettingsPath(name)
-	text, err := readIfThere(path)
-	if err == nil {
-		s := savedPorts{file: nspawnfile.Parse(text), inward: inward}
-		change(&s)
-		if after := s.file.String(); after != text {
-			err = File{Path: path, Content: []byte(after), Mode: savedMode}.write()
-		}
-	}
-	if err != nil {
+	if err := changeFile(SettingsPath(name), inward, change); err != nil {
 		return fmt.Errorf("the ports of '%s' are %s now, but not for later starts: %w", name, done, err)
 	}
 	return nil
+}
+
+// changeFile changes a file of settings, which goes if nothing is left in it.
+func changeFile(path string, inward bool, change func(*savedPorts)) error {
+	text, err := readIfThere(path)
+	if err != nil {
+		return err
+	}
+	s := savedPorts{file: nspawnfile.Parse(text), inward: inward}
+	change(&s)
+	switch after := s.file.String(); {
+	case after == text:
+		return nil
+	case strings.TrimSpace(after) == "["+nspawnfile.Own+"]":
+		return os.Remove(path)
+	default:
+		return File{Path: path, Content: []byte(after), Mode: savedMode}.write()
+	}
 }
 
 // savedPorts are those in a machine's settings.

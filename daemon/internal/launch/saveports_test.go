@@ -1,6 +1,10 @@
 package launch
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,5 +47,27 @@ func TestPortsInSettings(t *testing.T) {
 		if diff := cmp.Diff(c.want, s.file.String()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
+	}
+}
+
+func TestPortsAreSavedInAFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "nspawn", "web.nspawn")
+	ports := []machd.Port{{Protocol: machd.TCP, Host: 8080, Guest: 80}}
+	if err := changeFile(path, false, func(s *savedPorts) { s.add(ports) }); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "[X-Machd]\nPublish=8080:80/tcp\n" {
+		t.Errorf("it has %q, %v", text, err)
+	}
+	if err := changeFile(path, false, func(s *savedPorts) { s.remove(ports) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file with nothing in it is left: %v", err)
+	}
+	l := &Launcher{}
+	if err := l.SavePorts("../web", ports, false); err == nil {
+		t.Errorf("a name that is a path is taken")
 	}
 }
