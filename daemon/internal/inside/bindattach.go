@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/task"
 )
 
 // moveMountBeneath is MOVE_MOUNT_BENEATH, since Linux 6.5.
@@ -104,7 +105,7 @@ type mountThread struct{ descriptors int }
 
 // inMountNamespace runs do on a thread in the mount namespace of leader.
 func inMountNamespace(leader *proc.PIDFD, do func(mountThread) error) error {
-	return onThread(func() error {
+	return task.OnThread(func() error {
 		dir, err := unix.Open("/proc/thread-self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("cannot open the directory of descriptors: %w", err)

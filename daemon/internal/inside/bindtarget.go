@@ -10,6 +10,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/rootfs"
+	"github.com/machd/machd/daemon/internal/task"
 )
 
 // Modes of what is made for a bind.
@@ -174,7 +175,7 @@ func (m *maker) add(name string, mode uint32) (*os.File, error) {
 		return nil, err
 	}
 	lord := m.rulesOver(parent)
-	err = onThread(func() error {
+	err = task.OnThread(func() error {
 		if err := m.become(lord); err != nil {
 			return err
 		}

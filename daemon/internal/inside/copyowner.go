@@ -9,6 +9,7 @@ import (
 	"github.com/machd/machd/daemon/internal/filetree"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/rootfs"
+	"github.com/machd/machd/daemon/internal/task"
 )
 
 // copyOptions says how to copy between the host and the machine.
@@ -101,7 +102,7 @@ const filePowers = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DA
 // asMightyOwner runs do on a thread that makes files as owner, which file
 // systems of a machine's own want, and may still read and give away all files.
 func asMightyOwner(owner identity, do func() error) error {
-	return onThread(func() error {
+	return task.OnThread(func() error {
 		if err := setFSIDs(owner); err != nil {
 			return err
 		}

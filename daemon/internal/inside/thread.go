@@ -2,35 +2,18 @@ package inside
 
 import (
 	"fmt"
-	"runtime"
 
 	"golang.org/x/sys/unix"
-)
 
-// onThread runs do on a thread that is thrown away afterwards, so do may
-// change what belongs to a thread and need not change it back.
-func onThread(do func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot end, and /proc/self is its view. As
-			// long as we hold it, the next goroutine gets another one.
-			defer runtime.UnlockOSThread()
-			done <- onThread(do)
-			return
-		}
-		done <- do()
-	}()
-	return <-done
-}
+	"github.com/machd/machd/daemon/internal/task"
+)
 
 // asFileOwner runs do on a thread that creates and opens files as owner.
 func asFileOwner(owner identity, do func() error) error {
 	if owner.ours() {
 		return do()
 	}
-	return onThread(func() error {
+	return task.OnThread(func() error {
 		if err := setFSIDs(owner); err != nil {
 			return err
 		}
@@ -58,7 +41,7 @@ func asPeer(self identity, do func() error) error {
 	if self.ours() {
 		return do()
 	}
-	return onThread(func() error {
+	return task.OnThread(func() error {
 		if err := setIDs(uintptr(self.uid), uintptr(self.gid)); err != nil {
 			return fmt.Errorf("cannot become user %d and group %d: %w", self.uid, self.gid, err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/netns"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/task"
 )
 
 // answerTimeout is how long the kernel may take for an answer. It answers in the
@@ -81,7 +82,7 @@ func (s *Space) inside(do func() error) error {
 	if s.namespace == nil {
 		return do()
 	}
-	return onThread(func() error {
+	return task.OnThread(func() error {
 		if err := unix.Setns(int(s.namespace.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("cannot enter a network namespace: %w", err)
 		}

@@ -1,4 +1,4 @@
-package link
+package task
 
 import (
 	"runtime"
@@ -6,9 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs do on a thread that is thrown away afterwards, so do may enter
-// a namespace and need not return.
-func onThread(do func() error) error {
+// OnThread runs do on a thread that is thrown away afterwards, so do may change
+// what belongs to a thread, such as its users and namespaces, and need not
+// change it back.
+func OnThread(do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -16,7 +17,7 @@ func onThread(do func() error) error {
 			// The main thread cannot end, and /proc/self is its view. As
 			// long as we hold it, the next goroutine gets another one.
 			defer runtime.UnlockOSThread()
-			done <- onThread(do)
+			done <- OnThread(do)
 			return
 		}
 		done <- do()
