@@ -27,14 +27,14 @@ func changePorts(name string, inward bool, done string, change func(*savedPorts)
 	if !machine1.ValidMachineName(name) {
 		return machine1.Errorf(machine1.ErrNotSupported, "Machine '%s' has no settings", name)
 	}
-	if err := changeFile(SettingsPath(name), inward, change); err != nil {
+	if err := changeSettings(SettingsPath(name), inward, change); err != nil {
 		return fmt.Errorf("the ports of '%s' are %s now, but not for later starts: %w", name, done, err)
 	}
 	return nil
 }
 
-// changeFile changes a file of settings, which goes if nothing is left in it.
-func changeFile(path string, inward bool, change func(*savedPorts)) error {
+// changeSettings changes a file of settings, which goes if nothing is left in it.
+func changeSettings(path string, inward bool, change func(*savedPorts)) error {
 	text, err := readIfThere(path)
 	if err != nil {
 		return err

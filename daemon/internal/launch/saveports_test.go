@@ -54,13 +54,13 @@ func TestPortsAreSavedInAFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "nspawn", "web.nspawn")
 	ports := []machd.Port{{Protocol: machd.TCP, Host: 8080, Guest: 80}}
-	if err := changeFile(path, false, func(s *savedPorts) { s.add(ports) }); err != nil {
+	if err := changeSettings(path, false, func(s *savedPorts) { s.add(ports) }); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "[X-Machd]\nPublish=8080:80/tcp\n" {
 		t.Errorf("it has %q, %v", text, err)
 	}
-	if err := changeFile(path, false, func(s *savedPorts) { s.remove(ports) }); err != nil {
+	if err := changeSettings(path, false, func(s *savedPorts) { s.remove(ports) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
