@@ -20,11 +20,11 @@ var forbidden = []struct {
 	never []string
 }{
 	{"a mechanism knows neither machines nor the system",
-		[]string{"wire", "vtable", "varlink", "envfile", "task", "session"},
-		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "unit", "proc", "inside", "netns", "auth"}},
+		[]string{"wire", "vtable", "varlink", "envfile", "task", "session", "responder"},
+		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "network", "unit", "proc", "inside", "netns", "link", "nft", "auth"}},
 	{"a seam is below the domain",
-		[]string{"unit", "proc", "inside", "netns", "auth", "rootfs", "filetree", "btrfs", "imagelock", "nsexec", "usage"},
-		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "vtable", "varlink", "wire"}},
+		[]string{"unit", "proc", "inside", "netns", "auth", "rootfs", "filetree", "btrfs", "imagelock", "nsexec", "usage", "link", "nft"},
+		[]string{"busapi", "varlinkapi", "registrant", "machine", "image", "network", "vtable", "varlink", "wire"}},
 	{"the domain is below the faces",
 		[]string{"machine", "image", "execution"},
 		[]string{"busapi", "varlinkapi", "registrant", "vtable", "varlink", "wire"}},
