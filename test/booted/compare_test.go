@@ -2,6 +2,8 @@ package booted
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,9 +48,11 @@ type record struct {
 	Outcome outcome
 }
 
-// TestMachdCannotBeToldFromStock runs the same commands under both daemons.
+// TestMachdCannotBeToldFromStock runs the same commands under both daemons. That
+// machd gives machines addresses is told by others.
 func TestMachdCannotBeToldFromStock(t *testing.T) {
 	installGuest(t, same)
+	must(t, os.WriteFile(filepath.Join(settings, same+".nspawn"), []byte("[X-Machd]\nNetwork=no\n"), 0o644))
 	useStock(t)
 	want := playStock(t)
 	useMachd(t)
