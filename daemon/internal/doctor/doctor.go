@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -174,28 +175,21 @@ func (d *Doctor) look(ctx context.Context, name string) ([]finding, error) {
 	return p.examine(ctx, make(chan struct{}, atOnce)), nil
 }
 
-// everything looks at the host and at every machine.
+// everything looks at the host, and then at every machine: what a diagnosis needs
+// itself is not to be taken for something that was left.
 func (v *visit) everything(ctx context.Context) []finding {
 	tokens := make(chan struct{}, atOnce)
-	all := make([][]finding, 1+len(v.machines))
+	all := make([][]finding, len(v.machines))
+	list := run(ctx, tokens, v, &v.running, "", hostChecks)
 	var wait sync.WaitGroup
-	wait.Go(func() {
-		all[0] = run(ctx, tokens, v, &v.running, "", hostChecks)
-	})
 	for i, m := range v.machines {
 		wait.Go(func() {
-			p, ok := v.patient(m.Name)
-			if !ok {
-				return
+			if p, ok := v.patient(m.Name); ok {
+				defer p.close()
+				all[i] = summary(m.Name, p.examine(ctx, tokens))
 			}
-			defer p.close()
-			all[1+i] = summary(m.Name, p.examine(ctx, tokens))
 		})
 	}
 	wait.Wait()
-	var list []finding
-	for _, f := range all {
-		list = append(list, f...)
-	}
-	return list
+	return append(list, slices.Concat(all...)...)
 }

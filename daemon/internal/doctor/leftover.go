@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/nftables"
-
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -80,22 +78,14 @@ func (v *visit) removeLink(name string) error {
 }
 
 // staleTable is the table of a diagnosis that was not ended. Only one goes on at
-// a time, and ours has not begun to trace.
+// a time, and this one has not begun to trace.
 func (v *visit) staleTable() (found []finding) {
 	r, err := v.rules()
-	if err != nil || v.traced.Load() != nil || !r.has(traceTableName, "") {
+	if err != nil || !r.has(traceTableName, "") {
 		return nil
 	}
 	return []finding{doubt("the table inet "+traceTableName+" was left by a diagnosis", "The daemon was killed meanwhile.",
-		"nft delete table inet "+traceTableName).about(traceTableName).mendedBy(func(context.Context) error {
-		c, err := v.cfg.Host.netfilter()
-		if err != nil {
-			return err
-		}
-		defer c.CloseLasting()
-		c.DelTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: traceTableName})
-		return c.Flush()
-	})}
+		"nft delete table inet "+traceTableName).about(traceTableName).mendedBy(func(context.Context) error { return removeTraceTable(v.cfg.Host) })}
 }
 
 // staleRecords are what is written down of networks of machines that are neither
