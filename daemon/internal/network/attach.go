@@ -246,10 +246,15 @@ func (m *Manager) disconnect(n *network) error {
 		m.endService(n)
 		failed = append(failed, m.unpublish(n))
 	}
-	if n.Unit != "" && m.cfg.Active(context.Background(), n.Unit) {
+	if n.Unit != "" {
+		// Kept first and asked then: a unit that goes in between is told of.
 		again := *n
 		again.Since, again.Kept = 0, true
-		return errors.Join(append(failed, m.put(&again))...)
+		failed = append(failed, m.put(&again))
+		if m.cfg.Active(context.Background(), n.Unit) {
+			return errors.Join(failed...)
+		}
+		n = &again
 	}
 	return errors.Join(append(failed, m.drop(n))...)
 }

@@ -158,8 +158,9 @@ func (l *lab) All() iter.Seq[machine.Machine] {
 // link.
 type guestHost struct {
 	machine.Machine
-	ns   vns.NsHandle
-	link netlink.Link // the host's end
+	ns      vns.NsHandle
+	link    netlink.Link // the host's end
+	process *os.Process
 }
 
 // boot makes a machine as systemd-nspawn does, with a link that is down, in a
@@ -190,7 +191,7 @@ func (l *lab) boot(name, link, bridge string) guestHost {
 	l.clock++
 	return guestHost{machine.Machine{
 		Name: name, Class: machine1.ClassContainer, Leader: leader, NetworkInterfaces: []int32{int32(index)}, Monotonic: l.clock,
-	}, ns, veth}
+	}, ns, veth, cmd.Process}
 }
 
 // start boots a machine and registers it.

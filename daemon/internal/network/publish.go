@@ -131,10 +131,10 @@ func number(p machd.Protocol) uint8 {
 	return unix.IPPROTO_TCP
 }
 
-// switchOn lets packets through between links of ours and the world; more is a
-// link that is about to be ours.
-func (m *Manager) switchOn(more ...string) error {
-	done, err := m.forward.Enable(m.linkNames(more...), m.outside.names())
+// switchOn lets packets through between links that are about to be ours and the
+// world, and between those that are and what the world has become.
+func (m *Manager) switchOn(links ...string) error {
+	done, err := m.forward.Enable(links, m.outside.names())
 	if err != nil {
 		return err
 	}
