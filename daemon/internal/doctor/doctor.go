@@ -75,6 +75,7 @@ type Paths struct {
 	Locks     string   // locks of images
 	Images    []string // directories with images, and their own locks
 	Records   string   // what package network has written down, a file a machine
+	Resolv    string   // the host's resolv.conf
 	Sysctl    string   // /proc/sys
 	Processes string   // /proc
 }
@@ -87,6 +88,7 @@ func SystemPaths() Paths {
 		Locks:     "/run/systemd/nspawn/locks",
 		Images:    []string{"/var/lib/machines"},
 		Records:   "/run/machd/network",
+		Resolv:    "/etc/resolv.conf",
 		Sysctl:    "/proc/sys",
 		Processes: "/proc",
 	}

@@ -16,6 +16,10 @@ import (
 // that it offers. All of it has to be in the namespace, so it is no goroutine.
 const responderOffers = "MACHD_TEST_RESPONDER"
 
+// upstreamFails is set where the servers that are asked for a machine fail. One
+// at 127.0.0.3:53 always answers.
+const upstreamFails = "MACHD_TEST_UPSTREAM_FAILS"
+
 func TestMain(m *testing.M) {
 	offers, yes := os.LookupEnv(responderOffers)
 	if !yes {
@@ -35,6 +39,11 @@ func respond(offers string) error {
 		return err
 	}
 	go answerAll(upstream)
+	local, err := net.ListenPacket("udp", "127.0.0.3:53")
+	if err != nil {
+		return err
+	}
+	go answerAll(local)
 	link, err := net.InterfaceByName("ve-c1")
 	if err != nil {
 		return err
@@ -66,6 +75,9 @@ func answerAll(conn net.PacketConn) {
 			return
 		}
 		buffer[2] |= 0x80 // it is an answer
+		if conn.LocalAddr().(*net.UDPAddr).Port != 53 && os.Getenv(upstreamFails) != "" {
+			buffer[3] |= 2 // it failed
+		}
 		conn.WriteTo(buffer[:n], from)
 	}
 }

@@ -144,11 +144,30 @@ func (p *patient) gatewayDNS(ctx context.Context, gateway netip.Addr) []finding 
 	switch {
 	case err != nil:
 		return []finding{p.noDNS(ctx, gateway)}
-	case code == dnsmessage.RCodeServerFailure, code == dnsmessage.RCodeRefused:
-		return []finding{doubt(fmt.Sprintf("the name servers of the host do not answer what the machine asks %s", gateway),
-			"The daemon passes questions on to those of the host's /etc/resolv.conf.", "cat /etc/resolv.conf")}
+	case code == dnsmessage.RCodeServerFailure && !p.hostResolves(ctx):
+		return []finding{doubt(fmt.Sprintf("no name server of the host answers what the machine asks %s", gateway),
+			"The daemon passes questions on to those of the host's "+p.cfg.Paths.Resolv+".", "cat "+p.cfg.Paths.Resolv)}
 	}
 	return nil
+}
+
+// hostResolves reports whether a name server of the host answers, whatever it
+// says.
+func (p *patient) hostResolves(ctx context.Context) bool {
+	text, _ := os.ReadFile(p.cfg.Paths.Resolv)
+	answers := make(chan bool)
+	servers := nameServers(string(text))
+	for _, server := range servers {
+		go func() {
+			_, err := p.cfg.Host.askDNS(ctx, netip.AddrPortFrom(server, dnsPort))
+			answers <- err == nil
+		}()
+	}
+	any := false
+	for range servers {
+		any = <-answers || any
+	}
+	return any
 }
 
 // noDNS is about a gateway that does not answer questions.

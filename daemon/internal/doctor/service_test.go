@@ -14,8 +14,19 @@ func TestServices(t *testing.T) {
 		{"DNS behind a firewall", "dns", func(_ *testing.T, w *world) {
 			w.host.sh(`nft 'add table inet fw; add chain inet fw in { type filter hook input priority 0; policy drop; }; add rule inet fw in meta l4proto ipv6-icmp accept'`)
 		}, []string{"10.213.0.1 does not answer", "inet fw in (policy drop)", "nft insert rule inet fw in iifname ve-c1 udp dport 53 accept"}, false},
+		{"host without names", "dns", func(t *testing.T, w *world) { w.serve(t, guest4, upstreamFails+"=yes") },
+			[]string{"no name server of the host answers what the machine asks 10.213.0.1"}, false},
 		{"no server", "dns", func(t *testing.T, w *world) { w.guest.resolv(t, "# nothing") }, []string{"names no server", "nameserver 10.213.0.1"}, false},
 		{"server that is not there", "dns", func(t *testing.T, w *world) { w.guest.resolv(t, "nameserver 127.0.0.53") },
 			[]string{"127.0.0.53, where nobody in it listens"}, false},
 	})
+}
+
+// Servers that do not know the root are none that do not answer.
+func TestHostWithNamesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.serve(t, guest4, upstreamFails+"=yes")
+	write(t, w.paths.Resolv, "nameserver 127.0.0.3\n")
+	wantWell(t, w.look(t, "c1", "dns"))
 }

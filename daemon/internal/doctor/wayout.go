@@ -4,22 +4,30 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// Somebody far away, by addresses that are kept for documentation. Nothing is
-// ever sent there: the packets end where they would leave the host.
-var (
-	far4 = netip.MustParseAddrPort("192.0.2.1:443")
-	far6 = netip.MustParseAddrPort("[2001:db8:ffff::1]:443")
-)
+// somewhere are hosts far away, at addresses that are kept for documentation.
+// Nothing is ever sent there: the packets end where they would leave the host.
+var somewhere = []netip.AddrPort{
+	netip.MustParseAddrPort("198.51.100.1:443"),
+	netip.MustParseAddrPort("192.0.2.1:443"),
+	netip.MustParseAddrPort("203.0.113.1:443"),
+	netip.MustParseAddrPort("[2001:db8:ffff::1]:443"),
+	netip.MustParseAddrPort("[3fff::1]:443"),
+}
 
-func far(ipv4 bool) netip.AddrPort {
-	if ipv4 {
-		return far4
+// far returns one of them that is not in a network of this host's.
+func (l *links) far(ipv4 bool) (netip.AddrPort, bool) {
+	near := l.foreign(nil)
+	for _, to := range somewhere {
+		if to.Addr().Is4() == ipv4 && !slices.ContainsFunc(near, func(h holder) bool { return h.prefix.Contains(to.Addr()) }) {
+			return to, true
+		}
 	}
-	return far6
+	return netip.AddrPort{}, false
 }
 
 // checkWayOut follows a packet of the machine on its way out of the host.
@@ -29,17 +37,19 @@ func checkWayOut(ctx context.Context, p *patient) (found []finding, applies bool
 	}
 	h, _ := p.links()
 	for _, a := range p.net.Addresses {
-		if _, ok := h.hasDefault(a.Addr().Is4(), 0); !ok {
+		_, out := h.hasDefault(a.Addr().Is4(), 0)
+		to, ok := h.far(a.Addr().Is4())
+		if !out || !ok {
 			continue // the host has no way out either
 		}
 		applies = true
-		found = append(found, p.wayOut(ctx, a.Addr())...)
+		found = append(found, p.wayOut(ctx, a.Addr(), to)...)
 	}
 	return found, applies
 }
 
-func (p *patient) wayOut(ctx context.Context, from netip.Addr) []finding {
-	j, f, err := p.followFromInside(ctx, unix.IPPROTO_TCP, from, far(from.Is4()))
+func (p *patient) wayOut(ctx context.Context, from netip.Addr, to netip.AddrPort) []finding {
+	j, f, err := p.followFromInside(ctx, unix.IPPROTO_TCP, from, to)
 	if err != nil {
 		return unknown("the way out", err)
 	}

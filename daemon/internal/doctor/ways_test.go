@@ -35,7 +35,7 @@ const (
 			chain FORWARD { type filter hook forward priority 0; policy drop; jump ufw-before-forward; }
 		}`
 	iptables = `table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }`
-	ownRules = `table inet fw { chain forward { type filter hook forward priority 0; iifname "ve-*" ip daddr 192.0.2.1 tcp dport 443 drop comment "no way"; }; }`
+	ownRules = `table inet fw { chain forward { type filter hook forward priority 0; iifname "ve-*" ip daddr 198.51.100.1 tcp dport 443 drop comment "no way"; }; }`
 )
 
 // load adds rules of somebody else to the host's.
@@ -53,7 +53,7 @@ func TestWayOut(t *testing.T) {
 		{"ufw", "way-out", load(ufw), []string{"by IPv4", "ip filter FORWARD (policy drop), of ufw", "ufw route allow in on ve-c1 && ufw route allow out on ve-c1"}, false},
 		{"ufw, IPv6", "way-out", load(ufw), []string{"by IPv6", "ip6 filter FORWARD (policy drop), of ufw"}, false},
 		{"iptables", "way-out", load(iptables), []string{"of iptables", "iptables -I FORWARD -i ve-c1 -j ACCEPT"}, false},
-		{"a rule", "way-out", load(ownRules), []string{"inet fw forward", `iifname "ve-*"`, `daddr 192.0.2.1`, `dport 443 drop comment "no way"`,
+		{"a rule", "way-out", load(ownRules), []string{"inet fw forward", `iifname "ve-*"`, `daddr 198.51.100.1`, `dport 443 drop comment "no way"`,
 			"nft insert rule inet fw forward iifname ve-c1 accept"}, false},
 		{"our own rule", "way-out", func(_ *testing.T, w *world) { w.host.sh(`nft add rule inet machd guard ip saddr 10.213.0.2 drop`) },
 			[]string{"inet machd guard", "machd's own"}, false},
@@ -110,4 +110,20 @@ func TestPorts(t *testing.T) {
 			t.Cleanup(func() { l.Close() })
 		}, []string{"port 5353:53/udp does not lead to the machine"}, true},
 	})
+}
+
+func TestFarIsNotNear(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.host.sh("ip addr add 198.51.100.1/24 dev eth0; ip route add 2001:db8:ffff::/64 via 2001:db8:7::fe")
+	l, err := readLinks(w.doctor.cfg.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for is4, want := range map[bool]string{true: "192.0.2.1:443", false: "[3fff::1]:443"} {
+		if to, ok := l.far(is4); !ok || to.String() != want {
+			t.Errorf("far is %v, %t, want %s", to, ok, want)
+		}
+	}
+	wantWell(t, w.look(t, "c1", "way-out"))
 }

@@ -181,7 +181,7 @@ func newDoctor(w *world, host *Space) *Doctor {
 }
 
 // serve has the host answer the machine, and offer it an address by DHCP.
-func (w *world) serve(t testing.TB, offers string) {
+func (w *world) serve(t testing.TB, offers string, environment ...string) {
 	t.Helper()
 	w.stopServing()
 	self, err := os.Executable()
@@ -189,7 +189,7 @@ func (w *world) serve(t testing.TB, offers string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("nsenter", "-t", w.host.pid, "-n", self)
-	cmd.Env = append(os.Environ(), responderOffers+"="+offers)
+	cmd.Env = append(append(os.Environ(), responderOffers+"="+offers), environment...)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -238,7 +238,8 @@ func scratchPaths(t testing.TB) Paths {
 	root := t.TempDir()
 	p := Paths{
 		States: root + "/run/systemd/machines", Nspawn: root + "/run/systemd/nspawn", Locks: root + "/run/systemd/nspawn/locks",
-		Images: []string{root + "/var/lib/machines"}, Records: root + "/run/machd/network", Sysctl: "/proc/sys", Processes: "/proc",
+		Images: []string{root + "/var/lib/machines"}, Records: root + "/run/machd/network",
+		Resolv: root + "/etc/resolv.conf", Sysctl: "/proc/sys", Processes: "/proc",
 	}
 	for _, dir := range append([]string{p.States, p.Nspawn + "/unix-export", p.Locks, p.Records}, p.Images...) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
