@@ -20,9 +20,10 @@ const (
 	// infinite is the lifetime of what never ends, in both versions of DHCP.
 	infinite = time.Duration(1<<32-1) * time.Second
 
-	// dhcpRate and dhcpBurst bound the messages of each version: a zone of some
+	// dhcpRate and dhcpBurst bound the messages of each version, router
+	// solicitations among those of IPv6: a zone of some
 	// hundred machines may come up at once.
-	dhcpRate, dhcpBurst = 200, 400
+	dhcpRate, dhcpBurst = 100, 400
 )
 
 // dhcp4Filter lets DHCPv4 from clients through, unless it is in fragments.
@@ -50,7 +51,7 @@ func openDHCP4(l *loop, cfg *Config) error {
 		}
 		if answer, to, ok := cfg.handle4(packet, from); ok {
 			if err := p.send(answer, to); err != nil {
-				cfg.Log.Debug("Cannot send an answer", "link", cfg.Link, "to", to, "error", err)
+				cfg.Log.Debug("Cannot send an answer", "link", cfg.Link, "to", to.String(), "error", err)
 			}
 		}
 		return true
@@ -73,7 +74,7 @@ func (cfg *Config) handle4(packet []byte, from net.HardwareAddr) (answer []byte,
 	if a == nil {
 		return nil, nil, false
 	}
-	cfg.Log.Debug("Answering DHCPv4", "link", cfg.Link, "to", from, "message", q.MessageType(), "answer", a.MessageType())
+	cfg.Log.Debug("Answering DHCPv4", "link", cfg.Link, "to", from.String(), "message", q.MessageType(), "answer", a.MessageType())
 	message := a.ToBytes()
 	if short := dhcp4Smallest - len(message); short > 0 {
 		message = append(message, make([]byte, short)...)
@@ -135,7 +136,7 @@ func (cfg *Config) answer4(q *dhcpv4.DHCPv4, from net.HardwareAddr) *dhcpv4.DHCP
 		}
 		return cfg.inform4(q, guest)
 	case dhcpv4.MessageTypeDecline:
-		cfg.Log.Debug("A guest says that its address is in use", "link", cfg.Link, "mac", from, "address", guest.Addr4)
+		cfg.Log.Debug("A guest says that its address is in use", "link", cfg.Link, "mac", from.String(), "address", guest.Addr4)
 	}
 	return nil
 }

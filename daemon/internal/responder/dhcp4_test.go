@@ -25,7 +25,15 @@ func ask4(tb testing.TB, kind dhcpv4.MessageType, modifiers ...dhcpv4.Modifier) 
 	return q
 }
 
-// a lease4 is what a client reads in an answer.
+// toServer4 is the packet of a client without an address.
+func toServer4(message []byte) []byte {
+	return datagram{
+		src: netip.IPv4Unspecified(), dst: netip.MustParseAddr("255.255.255.255"), protocol: unix.IPPROTO_UDP, hops: 64,
+		srcPort: dhcp4ClientPort, dstPort: dhcp4ServerPort, payload: message,
+	}.packet()
+}
+
+// A lease4 is what a client reads in an answer.
 type lease4 struct {
 	Kind            dhcpv4.MessageType
 	Address, Server netip.Addr
@@ -130,10 +138,7 @@ func TestAnswersOfDHCPv4(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			packet := datagram{
-				src: netip.IPv4Unspecified(), dst: netip.MustParseAddr("255.255.255.255"), protocol: unix.IPPROTO_UDP, hops: 64,
-				srcPort: dhcp4ClientPort, dstPort: dhcp4ServerPort, payload: test.q.ToBytes(),
-			}.packet()
+			packet := toServer4(test.q.ToBytes())
 			var got lease4
 			if answer, _, ok := cfg.handle4(packet, guestMAC); ok {
 				d, ok := parse4(answer)
@@ -173,10 +178,7 @@ func TestAnswerGoesToWhoAsked(t *testing.T) {
 		{"with an address", ask4(t, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(guest4.AsSlice())), guestMAC, "10.213.0.2"},
 		{"refused", ask4(t, dhcpv4.MessageTypeRequest, dhcpv4.WithClientIP(net.IPv4(10, 9, 9, 9))), broadcastMAC, "255.255.255.255"},
 	} {
-		packet := datagram{
-			src: netip.IPv4Unspecified(), dst: netip.MustParseAddr("255.255.255.255"), protocol: unix.IPPROTO_UDP, hops: 64,
-			srcPort: dhcp4ClientPort, dstPort: dhcp4ServerPort, payload: test.q.ToBytes(),
-		}.packet()
+		packet := toServer4(test.q.ToBytes())
 		answer, mac, ok := cfg.handle4(packet, guestMAC)
 		if !ok {
 			t.Errorf("%s: no answer", test.name)
@@ -196,13 +198,10 @@ func FuzzHandleDHCPv4(f *testing.F) {
 		ask4(f, dhcpv4.MessageTypeRequest, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(guest4.AsSlice()))),
 		ask4(f, dhcpv4.MessageTypeInform, dhcpv4.WithClientIP(guest4.AsSlice())),
 	} {
-		f.Add(datagram{
-			src: netip.IPv4Unspecified(), dst: netip.MustParseAddr("255.255.255.255"), protocol: unix.IPPROTO_UDP, hops: 64,
-			srcPort: dhcp4ClientPort, dstPort: dhcp4ServerPort, payload: q.ToBytes(),
-		}.packet())
+		f.Add(q.ToBytes())
 	}
-	f.Fuzz(func(t *testing.T, packet []byte) {
-		answer, _, ok := cfg.handle4(packet, guestMAC)
+	f.Fuzz(func(t *testing.T, message []byte) {
+		answer, _, ok := cfg.handle4(toServer4(message), guestMAC)
 		if !ok {
 			return
 		}

@@ -31,7 +31,7 @@ func (cfg *Config) handle6(d datagram, from net.HardwareAddr) (answer []byte, ok
 	if a == nil {
 		return nil, false
 	}
-	cfg.Log.Debug("Answering DHCPv6", "link", cfg.Link, "to", from, "message", q.MessageType, "answer", a.MessageType)
+	cfg.Log.Debug("Answering DHCPv6", "link", cfg.Link, "to", from.String(), "message", q.MessageType, "answer", a.MessageType)
 	return a.ToBytes(), true
 }
 

@@ -22,8 +22,9 @@ const (
 	// packetBuffer is how much the kernel keeps for us, bytes with its own
 	// overhead: enough for some hundred machines that ask at once.
 	packetBuffer = 256 << 10
-	// snapLength is the longest packet that is looked at, bytes.
-	snapLength = 4096
+	// snapLength is the longest packet that is looked at, bytes. No client has more
+	// to say, and options within options cost the square of their length.
+	snapLength = 1500
 )
 
 var broadcastMAC = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

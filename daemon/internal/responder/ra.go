@@ -205,7 +205,7 @@ func (r *router) answer(message []byte, to netip.Addr, mac net.HardwareAddr) err
 
 func (r *router) log(err error, to net.HardwareAddr) {
 	if err != nil {
-		r.cfg.Log.Debug("Cannot send an answer yet", "link", r.cfg.Link, "to", to, "error", err)
+		r.cfg.Log.Debug("Cannot send an answer yet", "link", r.cfg.Link, "to", to.String(), "error", err)
 	}
 }
 
