@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -32,6 +33,9 @@ func newNetworks(conn *dbus.Conn, units *unit.Manager, machines func() network.V
 			ctx, cancel := context.WithTimeout(ctx, askLimit)
 			defer cancel()
 			state, err := units.ActiveState(ctx, name)
+			if errors.Is(err, machine1.ErrNoSuchUnit) {
+				return false
+			}
 			// Who does not answer may well be there.
 			return err != nil || state != "inactive" && state != "failed"
 		},
