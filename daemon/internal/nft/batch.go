@@ -90,7 +90,7 @@ func (b *batch) addSet(family nftables.TableFamily, s set, id uint32) {
 	if s.interval {
 		flags |= unix.NFT_SET_INTERVAL
 	}
-	if len(s.key) > 1 {
+	if s.fielded() {
 		flags |= nftables.NFT_SET_CONCAT
 	}
 	b.add(unix.NFT_MSG_NEWSET, netlink.Create, family, func(e *netlink.AttributeEncoder) {
@@ -105,7 +105,7 @@ func (b *batch) addSet(family nftables.TableFamily, s set, id uint32) {
 			e.Uint32(unix.NFTA_SET_DATA_TYPE, data.GetNFTMagic())
 			e.Uint32(unix.NFTA_SET_DATA_LEN, data.Bytes)
 		}
-		if len(s.key) > 1 {
+		if s.fielded() {
 			e.Nested(unix.NFTA_SET_DESC, func(e *netlink.AttributeEncoder) error {
 				e.Nested(nftables.NFTA_SET_DESC_CONCAT, describeKey(s.key))
 				return nil
@@ -121,6 +121,11 @@ func (b *batch) addSet(family nftables.TableFamily, s set, id uint32) {
 		e.Bytes(unix.NFTA_SET_USERDATA, byteOrder(s))
 	})
 }
+
+// fielded tells whether the kernel must know the fields of a key. It is told as
+// much as nft would tell it, so that a table that was given back by nft is the
+// same.
+func (s set) fielded() bool { return len(s.key) > 1 && s.interval }
 
 // setExpression is NFTA_SET_EXPR of enum nft_set_attributes.
 const setExpression = 17

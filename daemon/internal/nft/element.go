@@ -110,8 +110,12 @@ func (p *places) addLink(l Link) {
 			p.fail("%s: %s is no network", l.Name, s)
 			return
 		}
-		if !coveredBefore(l.Sources, i) {
-			p.putNetwork("sources"+version(s.Addr()), what, name, s.Masked())
+		switch {
+		case coveredBefore(l.Sources, i):
+		case s.IsSingleIP():
+			p.put(p.inet, "sources"+version(s.Addr()), what, name, addressField(s.Addr().WithZone("")))
+		default:
+			p.putNetwork("networks"+version(s.Addr()), what, name, s.Masked())
 		}
 	}
 }

@@ -67,8 +67,11 @@ var inetLayout = layout{
 	sets: []set{
 		{name: "links", key: types(ifname)},
 		{name: "uplinks", key: types(ifname)},
-		{name: "sources4", key: types(ifname, address4), interval: true},
-		{name: "sources6", key: types(ifname, address6), interval: true},
+		{name: "sources4", key: types(ifname, address4)},
+		{name: "sources6", key: types(ifname, address6)},
+		// Networks are apart: a change of these takes the longer, the more there are.
+		{name: "networks4", key: types(ifname, address4), interval: true},
+		{name: "networks6", key: types(ifname, address6), interval: true},
 		{name: "inward4", key: types(ifname, address4, protocol, service), data: types(address4, service)},
 		{name: "inward6", key: types(ifname, address6, protocol, service), data: types(address6, service)},
 		{name: "address_ports4", key: types(address4, protocol, service), data: types(address4, service)},
@@ -107,10 +110,12 @@ func guardRules() [][]term {
 		{within(ip4Destination, "127.0.0.0/8"), count, drop},
 		{in("sources4", iifname, ip4Source), accept},
 		{in("sources6", iifname, ip6Source), accept},
+		{in("networks4", iifname, ip4Source), accept},
+		{in("networks6", iifname, ip6Source), accept},
 		{within(ip6Source, "fe80::/10"), accept},
 		// Whoever looks for an address has none.
 		{within(ip6Source, "::/128"), known("meta l4proto ipv6-icmp", isICMPv6), accept},
-		{within(ip4Source, "0.0.0.0/32"), is(udpSourcePort, "68", 0, 68), is(udpDestinationPort, "67", 0, 67), accept},
+		{within(ip4Source, "0.0.0.0/32"), wantsAddress(), accept},
 		{count, drop},
 	}
 }
@@ -198,6 +203,8 @@ func sourceRules() [][]term {
 		// is not always known here: br_netfilter does not tell.
 		{in("sources4", oifname, ip4Source), translated(), masquerade},
 		{in("sources6", oifname, ip6Source), translated(), masquerade},
+		{in("networks4", oifname, ip4Source), translated(), masquerade},
+		{in("networks6", oifname, ip6Source), translated(), masquerade},
 		{in("links", iifname), notIn("links", oifname), masquerade},
 	}
 }

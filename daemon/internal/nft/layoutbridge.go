@@ -63,24 +63,23 @@ func ip4Rules() [][]term {
 	return [][]term{
 		{known("meta protocol ip", isIPv4), is(udpSourcePort, "67", 0, 67), drop},
 		{in("sources4", iifname, ip4Source), accept},
-		{within(ip4Source, "0.0.0.0/32"), is(udpSourcePort, "68", 0, 68), is(udpDestinationPort, "67", 0, 67), accept},
+		{within(ip4Source, "0.0.0.0/32"), wantsAddress(), accept},
 	}
 }
 
 // ip6Rules: nor is one a router, or speaks for one.
 func ip6Rules() [][]term {
 	const routerAdvertisement, neighbourSolicitation, neighbourAdvertisement, redirect = 134, 135, 136, 137
-	ip6 := known("meta protocol ip6", isIPv6)
 	tells := is(icmp6Type, "nd-neighbor-advert", neighbourAdvertisement)
 	asks := is(icmp6Type, "nd-neighbor-solicit", neighbourSolicitation)
 	nobody := within(ip6Source, "::/128")
 	return [][]term{
 		{in("routers", ip6Source), drop},
-		{ip6, is(icmp6Type, "nd-router-advert", routerAdvertisement), drop},
-		{ip6, is(icmp6Type, "nd-redirect", redirect), drop},
-		{ip6, is(udpSourcePort, "547", 547>>8, 547&0xff), drop},
-		{ip6, tells, in("routers", icmp6Target), drop},
-		{ip6, tells, outside(icmp6Target, "fe80::/10"), notIn("sources6", iifname, icmp6Target), drop},
+		{is(icmp6Type, "nd-router-advert", routerAdvertisement), drop},
+		{is(icmp6Type, "nd-redirect", redirect), drop},
+		{known("meta protocol ip6", isIPv6), is(udpSourcePort, "547", 547>>8, 547&0xff), drop},
+		{tells, in("routers", icmp6Target), drop},
+		{tells, outside(icmp6Target, "fe80::/10"), notIn("sources6", iifname, icmp6Target), drop},
 		// Asking for an address without having one says that one wants to have it.
 		{nobody, asks, in("routers", icmp6Target), drop},
 		{nobody, asks, outside(icmp6Target, "fe80::/10"), notIn("sources6", iifname, icmp6Target), drop},

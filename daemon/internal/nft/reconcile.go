@@ -1,9 +1,6 @@
 package nft
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Reconcile makes the tables what want says, whatever somebody did to them, and
 // returns what was lacking or too much: nothing if all was well. What was there
@@ -56,10 +53,12 @@ func (h *half) reconcile(c *conn, b *batch, want *elements) ([]string, error) {
 
 // distinct leaves out what is there already: a port has elements in several sets.
 func distinct(list []string) (one []string) {
+	seen := map[string]bool{}
 	for _, text := range list {
-		if !slices.Contains(one, text) {
+		if !seen[text] {
 			one = append(one, text)
 		}
+		seen[text] = true
 	}
 	return one
 }

@@ -109,13 +109,13 @@ func (h *half) settle(c *conn, b *batch, to target) (wrong []string, err error) 
 			}
 		}
 		removed, added := to.of(s.name, have)
+		wrong = append(wrong, tell(s, removed, added)...)
 		if anew {
 			added = append(without(have.sets[s.name], removed), added...)
 		} else {
 			b.removeElements(h.family, s.name, removed)
 		}
 		b.addElements(h.family, s.name, added)
-		wrong = append(wrong, tell(s, removed, added)...)
 	}
 	return wrong, nil
 }

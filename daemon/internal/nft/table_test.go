@@ -135,7 +135,7 @@ func TestChangeOfATableThatIsGone(t *testing.T) {
 			if got := elementsOf(t, "map", "ports4"); !slices.Contains(got, "tcp . 9090 : 10.213.1.2 . 90") {
 				t.Errorf("there is %q", got)
 			}
-			if got := run(t, "", "list", "table", "inet", "machd"); strings.Count(got, "masquerade") != 5 || !strings.Contains(got, "hook forward") {
+			if got := run(t, "", "list", "table", "inet", "machd"); strings.Count(got, "masquerade") != 7 || !strings.Contains(got, "hook forward") {
 				t.Errorf("the rules are not there:\n%s", got)
 			}
 		})

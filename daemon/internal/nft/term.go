@@ -67,23 +67,27 @@ type field struct {
 	text  string
 	size  uint32
 	needs []need
-	load  func(register uint32) expression
+	load  loader
 }
 
-func metaLoad(key expr.MetaKey) func(uint32) expression {
-	return func(register uint32) expression { return &expr.Meta{Key: key, Register: register} }
+// A loader puts so many bytes of a field into registers. Only what is of the
+// packet itself has less than all.
+type loader func(register, size uint32) expression
+
+func metaLoad(key expr.MetaKey) loader {
+	return func(register, _ uint32) expression { return &expr.Meta{Key: key, Register: register} }
 }
 
-func payload(base expr.PayloadBase, offset, size uint32) func(uint32) expression {
-	return func(register uint32) expression {
+func payload(base expr.PayloadBase, offset uint32) loader {
+	return func(register, size uint32) expression {
 		return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: size}
 	}
 }
 
 // original is what the first packet of a connection had, before anything was
 // translated.
-func original(key expr.CtKey) func(uint32) expression {
-	return func(register uint32) expression { return originalTuple{key, register} }
+func original(key expr.CtKey) loader {
+	return func(register, _ uint32) expression { return originalTuple{key, register} }
 }
 
 var (
@@ -93,28 +97,27 @@ var (
 
 	packetType = field{"meta pkttype", 1, nil, metaLoad(expr.MetaKeyPKTTYPE)}
 
-	ip4Source      = field{"ip saddr", 4, []need{isIPv4}, payload(expr.PayloadBaseNetworkHeader, 12, 4)}
-	ip4Destination = field{"ip daddr", 4, []need{isIPv4}, payload(expr.PayloadBaseNetworkHeader, 16, 4)}
-	ip6Source      = field{"ip6 saddr", 16, []need{isIPv6}, payload(expr.PayloadBaseNetworkHeader, 8, 16)}
-	ip6Destination = field{"ip6 daddr", 16, []need{isIPv6}, payload(expr.PayloadBaseNetworkHeader, 24, 16)}
+	ip4Source      = field{"ip saddr", 4, []need{isIPv4}, payload(expr.PayloadBaseNetworkHeader, 12)}
+	ip4Destination = field{"ip daddr", 4, []need{isIPv4}, payload(expr.PayloadBaseNetworkHeader, 16)}
+	ip6Source      = field{"ip6 saddr", 16, []need{isIPv6}, payload(expr.PayloadBaseNetworkHeader, 8)}
+	ip6Destination = field{"ip6 daddr", 16, []need{isIPv6}, payload(expr.PayloadBaseNetworkHeader, 24)}
 
-	anyDestinationPort = field{"th dport", 2, nil, payload(expr.PayloadBaseTransportHeader, 2, 2)}
-	udpSourcePort      = field{"udp sport", 2, []need{isUDP}, payload(expr.PayloadBaseTransportHeader, 0, 2)}
-	udpDestinationPort = field{"udp dport", 2, []need{isUDP}, payload(expr.PayloadBaseTransportHeader, 2, 2)}
-	icmp6Type          = field{"icmpv6 type", 1, []need{isICMPv6}, payload(expr.PayloadBaseTransportHeader, 0, 1)}
-	icmp6Target        = field{"icmpv6 taddr", 16, []need{isICMPv6}, payload(expr.PayloadBaseTransportHeader, 8, 16)}
+	anyDestinationPort = field{"th dport", 2, nil, payload(expr.PayloadBaseTransportHeader, 2)}
+	udpSourcePort      = field{"udp sport", 2, []need{isUDP}, payload(expr.PayloadBaseTransportHeader, 0)}
+	icmp6Type          = field{"icmpv6 type", 1, []need{isIPv6, isICMPv6}, payload(expr.PayloadBaseTransportHeader, 0)}
+	icmp6Target        = field{"icmpv6 taddr", 16, []need{isIPv6, isICMPv6}, payload(expr.PayloadBaseTransportHeader, 8)}
 
 	original4    = field{"ct original ip daddr", 4, nil, original(unix.NFT_CT_DST_IP)}
 	original6    = field{"ct original ip6 daddr", 16, nil, original(unix.NFT_CT_DST_IP6)}
 	originalPort = field{"ct original proto-dst", 2, nil, original(expr.CtKeyPROTODST)}
 
-	etherSource  = field{"ether saddr", 6, nil, payload(expr.PayloadBaseLLHeader, 6, 6)}
-	etherTypeOf  = field{"ether type", 2, nil, payload(expr.PayloadBaseLLHeader, 12, 2)}
-	arpHardware  = field{"arp htype", 2, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 0, 2)}
-	arpLength    = field{"arp hlen", 1, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 4, 1)}
-	arpOperation = field{"arp operation", 2, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 6, 2)}
-	arpEther     = field{"arp saddr ether", 6, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 8, 6)}
-	arpSource    = field{"arp saddr ip", 4, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 14, 4)}
+	etherSource  = field{"ether saddr", 6, nil, payload(expr.PayloadBaseLLHeader, 6)}
+	etherTypeOf  = field{"ether type", 2, nil, payload(expr.PayloadBaseLLHeader, 12)}
+	arpHardware  = field{"arp htype", 2, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 0)}
+	arpLength    = field{"arp hlen", 1, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 4)}
+	arpOperation = field{"arp operation", 2, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 6)}
+	arpEther     = field{"arp saddr ether", 6, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 8)}
+	arpSource    = field{"arp saddr ip", 4, []need{isARP}, payload(expr.PayloadBaseNetworkHeader, 14)}
 )
 
 // register returns the number of the register that begins with that word of four
@@ -136,7 +139,7 @@ func concat(fields []field) (t term) {
 	for _, f := range fields {
 		texts = append(texts, f.text)
 		t.needs = append(t.needs, f.needs...)
-		t.exprs = append(t.exprs, f.load(register(word)))
+		t.exprs = append(t.exprs, f.load(register(word), f.size))
 		word += words(f.size)
 	}
 	t.text = strings.Join(texts, " . ")
@@ -159,13 +162,19 @@ func notIn(set string, fields ...field) term {
 	return t
 }
 
-func match(load func(uint32) expression, data []byte) []expression {
-	return []expression{load(unix.NFT_REG_1), &expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: data}}
+func match(load loader, data []byte) []expression {
+	return []expression{load(unix.NFT_REG_1, uint32(len(data))), &expr.Cmp{Op: expr.CmpOpEq, Register: unix.NFT_REG_1, Data: data}}
 }
 
 // is compares a field with a value, which text is for nft.
 func is(f field, text string, data ...byte) term {
 	return term{f.text + " " + text, f.needs, match(f.load, data)}
+}
+
+// wantsAddress matches a request by DHCP. nft looks at both ports at once, too.
+func wantsAddress() term {
+	ports := payload(expr.PayloadBaseTransportHeader, 0)
+	return term{"udp sport 68 udp dport 67", []need{isUDP}, match(ports, []byte{0, 68, 0, 67})}
 }
 
 // within matches addresses of a network, outside all others.
@@ -174,19 +183,23 @@ func outside(f field, prefix string) term { return inNetwork(f, "!= ", prefix, e
 
 func inNetwork(f field, not, prefix string, op expr.CmpOp) term {
 	network := netip.MustParsePrefix(prefix)
-	mask := make([]byte, f.size)
-	for bit := range network.Bits() {
-		mask[bit/8] |= 0x80 >> (bit % 8)
-	}
 	text := f.text + " " + not + prefix
 	if network.IsSingleIP() {
 		text = f.text + " " + not + network.Addr().String()
 	}
-	t := term{text, f.needs, []expression{f.load(unix.NFT_REG_1)}}
-	if !network.IsSingleIP() {
-		t.exprs = append(t.exprs, bitwise(mask))
+	t := term{text: text, needs: f.needs}
+	address, whole := network.Addr().AsSlice(), network.Bits()/8
+	if network.Bits()%8 == 0 {
+		address = address[:whole]
+		t.exprs = []expression{f.load(unix.NFT_REG_1, uint32(whole))}
+	} else {
+		mask := make([]byte, f.size)
+		for bit := range network.Bits() {
+			mask[bit/8] |= 0x80 >> (bit % 8)
+		}
+		t.exprs = []expression{f.load(unix.NFT_REG_1, f.size), bitwise(mask)}
 	}
-	t.exprs = append(t.exprs, &expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: network.Addr().AsSlice()})
+	t.exprs = append(t.exprs, &expr.Cmp{Op: op, Register: unix.NFT_REG_1, Data: address})
 	return t
 }
 

@@ -34,54 +34,57 @@ func (t *Table) Watch(ctx context.Context, damaged func()) error {
 			damaged()
 		}
 	}()
-	for {
-		foreign, err := t.foreignChange(socket)
+	for foreign := false; ; {
+		complete, err := t.foreignChanges(socket, &foreign)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("cannot watch nftables: %w", err)
 		}
-		if foreign {
+		if foreign && complete {
+			foreign = false
 			select {
 			case news <- struct{}{}:
-			default: // it will look after this
+			default: // it is told already, and does not look yet
 			}
 		}
 	}
 }
 
-// foreignChange waits for changes, and tells whether somebody else made one of
-// our tables'.
-func (t *Table) foreignChange(socket *netlink.Conn) (foreign bool, err error) {
+// foreignChanges waits for news, and notes whether somebody else has changed one
+// of our tables. They are complete when the kernel has told of all of a batch.
+func (t *Table) foreignChanges(socket *netlink.Conn, foreign *bool) (complete bool, err error) {
 	messages, err := socket.Receive()
 	if errors.Is(err, unix.ENOBUFS) {
-		return true, nil // something was missed
+		*foreign = true // something was missed
+		return true, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	for _, m := range messages {
-		if m.Header.Type&0xff00 != unix.NFNL_SUBSYS_NFTABLES<<8 || len(m.Data) < 4 || t.conn.ports.has(m.Header.PID) {
-			continue
-		}
-		if family := m.Data[0]; family != byte(inetLayout.family) && family != byte(bridgeLayout.family) {
-			continue
-		}
-		// A new generation names no table; everything else does so first.
 		if m.Header.Type == messageType(unix.NFT_MSG_NEWGEN) {
-			continue
-		}
-		var table string
-		err := attributes(m.Data[4:], func(kind uint16, value []byte) error {
-			if kind == unix.NFTA_TABLE_NAME {
-				table = text(value)
-			}
-			return nil
-		})
-		if err == nil && table == tableName {
-			foreign = true
+			complete = true
+		} else if !t.conn.ports.has(m.Header.PID) && aboutUs(m) {
+			*foreign = true
 		}
 	}
-	return foreign, nil
+	return complete, nil
+}
+
+func aboutUs(m netlink.Message) (ours bool) {
+	if m.Header.Type&0xff00 != unix.NFNL_SUBSYS_NFTABLES<<8 || len(m.Data) < 4 {
+		return false
+	}
+	if family := m.Data[0]; family != byte(inetLayout.family) && family != byte(bridgeLayout.family) {
+		return false
+	}
+	err := attributes(m.Data[4:], func(kind uint16, value []byte) error {
+		if kind == unix.NFTA_TABLE_NAME {
+			ours = text(value) == tableName
+		}
+		return nil
+	})
+	return ours && err == nil
 }
