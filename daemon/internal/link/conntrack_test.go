@@ -72,13 +72,19 @@ func answers(conn net.Conn, timeout time.Duration) bool {
 
 func TestConnectionsOfAPortEnd(t *testing.T) {
 	t.Parallel()
-	for _, family := range []struct{ host, other, machine string }{
-		{"192.0.2.2", "192.0.2.3", "10.0.1.2"},
-		{"2001:db8::2", "2001:db8::3", "fd00:1::2"},
+	for _, family := range []struct {
+		host, other, machine string
+		others               int // connections that have nothing to do with it
+	}{
+		{"192.0.2.2", "192.0.2.3", "10.0.1.2", 0},
+		{"2001:db8::2", "2001:db8::3", "fd00:1::2", 0},
+		{"192.0.2.2", "192.0.2.3", "10.0.1.2", 6000},
+		{"2001:db8::2", "2001:db8::3", "fd00:1::2", 6000},
 	} {
-		t.Run(family.machine, func(t *testing.T) {
+		t.Run(fmt.Sprint(family.machine, " among ", family.others), func(t *testing.T) {
 			t.Parallel()
 			s := newPublishedSite(t)
+			must(t, s.host.Inside(func() error { return sendMany(family.others) }))
 			at := func(addr string, port uint16) netip.AddrPort {
 				return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
 			}
@@ -146,4 +152,34 @@ func TestConnectionsOfAnAddressEnd(t *testing.T) {
 	if answers(inward, 300*time.Millisecond) || !answers(other, patience) {
 		t.Error("the wrong one has ended")
 	}
+}
+
+func BenchmarkConnectionsEnd(b *testing.B) {
+	for _, others := range []int{10, 20_000} {
+		b.Run(fmt.Sprint(others, " others"), func(b *testing.B) {
+			host := newSpace(b, 0)
+			must(b, need.Programs(b.Context(), os.Stderr, "nft"))
+			host.nft("table inet t {\nchain c {\n type filter hook output priority 0; ct state new accept\n}\n}")
+			must(b, host.Inside(func() error { return sendMany(others) }))
+			to := netip.MustParseAddrPort("10.0.1.2:80")
+			for b.Loop() {
+				_, err := host.DropConnections(link.Forwarded{Protocol: unix.IPPROTO_TCP, At: netip.AddrPortFrom(netip.Addr{}, 80), To: to})
+				must(b, err)
+			}
+		})
+	}
+}
+
+// sendMany has the kernel remember that many exchanges of UDP.
+func sendMany(n int) error {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for i := range n {
+		to := &net.UDPAddr{IP: net.IPv4(127, 0, byte(i>>8), byte(i)), Port: 9}
+		conn.WriteTo([]byte("x"), to) // refused, which does not matter
+	}
+	return nil
 }

@@ -94,7 +94,8 @@ func (f *Forwarder) enable4(links, uplinks []string, done *[]Sysctl) error {
 
 // enable6 is in this order: the host must not lose its own route, which the
 // kernel deletes when any link begins to forward; and a link of ours must say
-// that it is a router, or networkd at its other end gives its route up.
+// that it is a router, or networkd at its other end gives its route up. Who is
+// at that end must not become a router of the host's, whatever he says.
 func (f *Forwarder) enable6(links, uplinks []string, done *[]Sysctl) error {
 	links, uplinks = f.with6(links), f.with6(uplinks)
 	if err := f.keepRouters(done); err != nil {
@@ -111,7 +112,8 @@ func (f *Forwarder) enable6(links, uplinks []string, done *[]Sysctl) error {
 	}
 	var wanted []Sysctl
 	for _, link := range links {
-		wanted = append(wanted, Sysctl{Path: conf6(link, "forwarding"), New: "1"})
+		wanted = append(wanted, Sysctl{Path: conf6(link, "accept_ra"), New: "0"},
+			Sysctl{Path: conf6(link, "forwarding"), New: "1"})
 	}
 	return f.change(wanted, done)
 }

@@ -283,8 +283,9 @@ func TestAHostThatForwardsStaysAsItIs(t *testing.T) {
 	s.host.set("net/ipv6/conf/all/forwarding", "1")
 	s.host.set("net/ipv4/conf/eth0/forwarding", "0") // one link is to have none
 	got := enable(t, s.forwarder(t))
-	if len(got.Changed) != 1 || got.Changed[0].String() != "net.ipv4.conf.ve-a.route_localnet = 1 (was 0)" {
-		t.Errorf("changed was %v", got.Changed)
+	const want = "[net.ipv4.conf.ve-a.route_localnet = 1 (was 0) net.ipv6.conf.ve-a.accept_ra = 0 (was 1)]"
+	if fmt.Sprint(got.Changed) != want {
+		t.Errorf("changed was %v, want %s", got.Changed, want)
 	}
 	if len(got.Open4)+len(got.Open6) != 0 {
 		t.Errorf("links forward for us: %v %v", got.Open4, got.Open6)

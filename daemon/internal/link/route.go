@@ -29,7 +29,13 @@ func (s *Space) routes(family, protocol byte) ([]Route, error) {
 	header := make(part, unix.SizeofRtMsg)
 	header[0], header[5] = family, protocol
 	found, err := list(s, request{unix.NETLINK_ROUTE, unix.RTM_GETROUTE, 0,
-		[]nl.NetlinkRequestData{header}}, maxItems, parseRoute)
+		[]nl.NetlinkRequestData{header}}, maxItems, func(body []byte) ([]Route, bool) {
+		// A kernel without the family tells the routes of all others.
+		if len(body) == 0 || body[0] != family {
+			return nil, false
+		}
+		return parseRoute(body)
+	})
 	if isOneOf(err, unix.EOPNOTSUPP, unix.EAFNOSUPPORT) {
 		return nil, nil // the kernel does not have the family
 	}
