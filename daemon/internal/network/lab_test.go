@@ -68,6 +68,8 @@ func (l *lab) uplink(name, far string) {
 	up := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: far, PeerNamespace: netlink.NsFd(l.outside)}
 	l.must(netlink.LinkAdd(up))
 	l.Cleanup(func() { netlink.LinkDel(up) })
+	// One that comes by itself would come at any time.
+	run(l, "ip", "link", "set", name, "addrgenmode", "none")
 }
 
 // fromFar connects from elsewhere.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/machd/machd/daemon/internal/link"
@@ -125,11 +127,31 @@ func (m *Manager) script(before, n *network) string {
 	if before.Since != 0 && before.ours() {
 		remove = m.shareOf(before)
 	}
-	text, err := table.Script(remove, m.shareOf(n))
+	text, err := table.Script(changedRules(remove, m.shareOf(n)))
 	if err != nil {
 		return ""
 	}
 	return text
+}
+
+// changedRules returns rules without those that stay.
+func changedRules(before, after nft.Rules) (remove, add nft.Rules) {
+	remove.Links, add.Links = changed(before.Links, after.Links)
+	remove.Members, add.Members = changed(before.Members, after.Members)
+	remove.Ports, add.Ports = changed(before.Ports, after.Ports)
+	remove.Inward, add.Inward = changed(before.Inward, after.Inward)
+	remove.Uplinks, add.Uplinks = changed(before.Uplinks, after.Uplinks)
+	return remove, add
+}
+
+// changed returns what is in one of two lists only.
+func changed[T any](before, after []T) (gone, come []T) {
+	without := func(list, other []T) []T {
+		return slices.DeleteFunc(slices.Clone(list), func(x T) bool {
+			return slices.ContainsFunc(other, func(y T) bool { return reflect.DeepEqual(x, y) })
+		})
+	}
+	return without(before, after), without(after, before)
 }
 
 func prefixes(n *network, of func(*network) []netip.Prefix) string {
