@@ -249,6 +249,9 @@ func TestAMachineIsNotTakenForARouter(t *testing.T) {
 	enable(t, s.forwarder(t))
 	s.host.hasRouterBy("")
 	s.machine.advertise("host0", 1800)
+	// Even if somebody takes the link for no router's any more.
+	s.host.set("net/ipv6/conf/ve-a/forwarding", "0")
+	s.machine.advertise("host0", 1800)
 	s.router.advertise("lan", 1800)
 	s.host.hasRouterBy("eth0")
 }
