@@ -44,7 +44,7 @@ func Open(log *slog.Logger) (*Table, error) {
 	}
 	if err := t.learn(&t.bridge); err != nil {
 		t.bridge.missing = fmt.Errorf("%w: %w", ErrNoBridge, err)
-		log.Info("machines cannot share a network: no rules for bridges", "error", err)
+		log.Info("Machines cannot share a network: there can be no rules for bridges.", "error", err)
 	}
 	return t, nil
 }

@@ -119,6 +119,29 @@ func TestInwardPort(t *testing.T) {
 	)
 }
 
+// What the host has for machines, such as their name server, stays the host's
+// when a machine's port of that number is published.
+func TestInwardPortComesFirst(t *testing.T) {
+	w := newWorld(t)
+	w.a.serve(t, "0.0.0.0:53", "[::]:53")
+	w.host.serve(t, "10.213.0.5:53", "[fd00:b::1]:53")
+	w.change(nft.Rules{}, nft.Rules{
+		Ports: ports(
+			both(func(p uint8) nft.Port { return port(p, "", 53, "10.213.0.2:53") }),
+			both(func(p uint8) nft.Port { return port(p, "", 53, "[fd00:a::2]:53") }),
+			both(func(p uint8) nft.Port { return port(p, "10.213.0.5", 53, "10.213.0.2:53") })),
+		Inward: append(
+			both(func(p uint8) nft.Inward { return inward("ve-b", p, "10.213.0.5:53", "10.213.0.5:53") }),
+			both(func(p uint8) nft.Inward { return inward("ve-b", p, "[fd00:b::1]:53", "[fd00:b::1]:53") })...),
+	})
+	w.ask(t,
+		question{w.b, "10.213.0.5:53", "host 10.213.0.6"},
+		question{w.b, "[fd00:b::1]:53", "host fd00:b::2"},
+		question{w.outside, "192.0.2.1:53", "a 192.0.2.2"},
+		question{w.host, "127.0.0.1:53", "a 10.213.0.1"},
+	)
+}
+
 func TestWayOut(t *testing.T) {
 	w := newWorld(t)
 	for _, s := range []space{w.outside, w.a, w.b} {

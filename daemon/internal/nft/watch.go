@@ -10,7 +10,8 @@ import (
 )
 
 // Watch calls damaged whenever somebody else has changed the tables, until ctx
-// ends. Several changes while damaged runs are one. It may call Reconcile.
+// ends, and once at first: nobody would have told of what was before. Several
+// changes while damaged runs are one. It may call Reconcile.
 func (t *Table) Watch(ctx context.Context, damaged func()) error {
 	socket, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -34,6 +35,7 @@ func (t *Table) Watch(ctx context.Context, damaged func()) error {
 			damaged()
 		}
 	}()
+	news <- struct{}{}
 	for foreign := false; ; {
 		complete, err := t.foreignChanges(socket, &foreign)
 		if ctx.Err() != nil {
