@@ -228,35 +228,36 @@ func (m *Manager) lives(n *network) bool {
 // Detach takes back all that a machine had of the host. Its links have gone with
 // it, or go in a moment.
 func (m *Manager) Detach(x machine.Machine) {
+	n, err := m.detach(x)
+	if err != nil {
+		m.cfg.Log.Warn("Something of a machine's network is left.", "machine", x.Name, "error", err)
+	}
+	// The machine may only boot again. PID 1 tells when the unit has gone, but may
+	// have done so already.
+	if n != nil && n.Unit != "" && !m.cfg.Active(context.Background(), n.Unit) {
+		m.letGo(x.Name)
+	}
+}
+
+// detach undoes connect. What a start was told stays for as long as its unit.
+func (m *Manager) detach(x machine.Machine) (*network, error) {
 	m.order.Lock()
 	defer m.order.Unlock()
 	n := m.of(x.Name)
 	if n == nil || n.Since != x.Monotonic {
-		return
+		return nil, nil
 	}
-	if err := m.disconnect(n); err != nil {
-		m.cfg.Log.Warn("Something of a machine's network is left.", "machine", x.Name, "error", err)
-	}
-}
-
-// disconnect undoes connect. m.order is held.
-func (m *Manager) disconnect(n *network) error {
-	var failed []error
+	var err error
 	if n.ours() {
 		m.endService(n)
-		failed = append(failed, m.unpublish(n))
+		err = m.unpublish(n)
 	}
-	if n.Unit != "" {
-		// Kept first and asked then: a unit that goes in between is told of.
-		again := *n
-		again.Since, again.Kept = 0, true
-		failed = append(failed, m.put(&again))
-		if m.cfg.Active(context.Background(), n.Unit) {
-			return errors.Join(failed...)
-		}
-		n = &again
+	if n.Unit == "" {
+		return n, errors.Join(err, m.drop(n))
 	}
-	return errors.Join(append(failed, m.drop(n))...)
+	again := *n
+	again.Since, again.Kept = 0, true
+	return n, errors.Join(err, m.put(&again))
 }
 
 // forgetReserved drops what was reserved for a machine that has come otherwise.

@@ -141,6 +141,7 @@ func changedRules(before, after nft.Rules) (remove, add nft.Rules) {
 	remove.Ports, add.Ports = changed(before.Ports, after.Ports)
 	remove.Inward, add.Inward = changed(before.Inward, after.Inward)
 	remove.Uplinks, add.Uplinks = changed(before.Uplinks, after.Uplinks)
+	remove.Routers, add.Routers = changed(before.Routers, after.Routers)
 	return remove, add
 }
 
@@ -214,14 +215,14 @@ func (m *Manager) stillFree(n *network) error {
 func (m *Manager) Release(machine string) error { return m.forgetReserved(machine) }
 
 // UnitEvent takes note of what PID 1 says: what a start was told holds for as
-// long as its unit is there, through restarts of the machine. It does not block.
+// long as its unit is there, through restarts of the machine.
 func (m *Manager) UnitEvent(e unit.Event) {
 	if e.Kind != unit.UnitRemoved {
 		return
 	}
 	for _, n := range m.all() {
 		if n.Unit == e.Unit && n.Since == 0 && n.Kept {
-			go m.letGo(n.Machine)
+			m.letGo(n.Machine)
 		}
 	}
 }
