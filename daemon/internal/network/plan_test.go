@@ -12,7 +12,9 @@ import (
 func TestRulesThatStayAreNotToldOf(t *testing.T) {
 	t.Parallel()
 	link := nft.Link{Name: "ve-web", Sources: []netip.Prefix{netip.MustParsePrefix("10.213.0.2/32")}}
-	port := func(n uint16) nft.Port { return nft.Port{Protocol: 6, Port: n, To: netip.MustParseAddrPort("10.213.0.2:80")} }
+	port := func(n uint16) nft.Port {
+		return nft.Port{Protocol: 6, Port: n, To: netip.MustParseAddrPort("10.213.0.2:80")}
+	}
 	before := nft.Rules{Links: []nft.Link{link}, Ports: []nft.Port{port(1), port(2)}, Uplinks: []string{"eth0"}}
 	if remove, add := changedRules(before, before); len(remove.Links)+len(remove.Ports)+len(remove.Uplinks) > 0 ||
 		len(add.Links)+len(add.Ports)+len(add.Uplinks) > 0 {
