@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/responder"
 	"github.com/machd/machd/pkg/machd"
 )
@@ -114,15 +115,15 @@ func (m *Manager) lookup(link, name string) (addrs []netip.Addr, known bool) {
 	if l == nil {
 		return nil, false
 	}
-	for machine := range l.guests {
-		n := m.networks[machine]
+	for x := range l.guests {
+		n := m.networks[x]
 		if n == nil {
 			continue
 		}
 		if name == hostName {
 			return addrsOf(n.gateways()), true
 		}
-		if strings.EqualFold(machine, name) || n.Kind == machd.LinkZone && strings.EqualFold(machine+"."+n.Shared, name) {
+		if strings.EqualFold(x, name) && !machine.PublicName(x) || n.Kind == machd.LinkZone && strings.EqualFold(x+"."+n.Shared, name) && !machine.PublicName(n.Shared) {
 			return addrsOf(n.addresses()), true
 		}
 	}

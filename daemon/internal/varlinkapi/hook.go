@@ -61,6 +61,12 @@ var hookInterface = varlink.Interface[*API]{
 	},
 }
 
+// ownsName reports whether the name of m, and all names below it, are its own. A
+// machine called dev must not take all of that domain away from the host.
+func ownsName(m machine.Machine) bool {
+	return m.Class != machine1.ClassHost && !machine.PublicName(m.Name)
+}
+
 type filter struct {
 	Domains []string `json:"filterDomains"`
 }
@@ -69,7 +75,7 @@ type filter struct {
 func filterOf(view *machine.View) filter {
 	f := filter{Domains: make([]string, 0, view.Len())}
 	for m := range view.All() {
-		if m.Class != machine1.ClassHost {
+		if ownsName(m) {
 			f.Domains = append(f.Domains, m.Name)
 		}
 	}
@@ -126,7 +132,7 @@ func resolveRecord(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	for _, q := range c.In.Array("question") {
 		key := keyOf(q.(varlink.Object).Object("key"))
 		m, ok := view.Get(key.Name)
-		if !ok || m.Class == machine1.ClassHost {
+		if !ok || !ownsName(m) {
 			below = below || isBelow(view, key.Name)
 			continue
 		}
@@ -160,7 +166,7 @@ func keyOf(in varlink.Object) resource {
 // isBelow reports whether a machine has the name of a domain that name is in.
 func isBelow(view *machine.View, name string) bool {
 	for parent := range parents(name) {
-		if m, ok := view.Get(parent); ok && m.Class != machine1.ClassHost {
+		if m, ok := view.Get(parent); ok && ownsName(m) {
 			return true
 		}
 	}

@@ -86,6 +86,13 @@ func TestNamesOfMachinesAreResolved(t *testing.T) {
 	if got := ask(t, f.hook, resolve, question(1, "other")); got != done {
 		t.Errorf("of nobody: %s", got)
 	}
+	f.register(t, "dev", nil)
+	wantDomains(`[]`) // everybody's names are below it
+	for _, name := range []string{"dev", "go.dev"} {
+		if got := ask(t, f.hook, resolve, question(1, name)); got != done {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
 	if got := ask(t, f.hook, resolve, input{"question": []any{}}); got != invalid("question") {
 		t.Errorf("no question: %s", got)
 	}
