@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machd"
 )
@@ -32,7 +31,7 @@ func checkLink(_ context.Context, p *patient) (found []finding, applies bool) {
 		found = append(found, trouble(fmt.Sprintf("the host has no link %s", p.net.Link),
 			"Somebody has removed or renamed it.", "machctl reboot "+p.Name))
 	} else if host.Attrs().Flags&net.FlagUp == 0 {
-		found = append(found, p.down(p.net.Link, host))
+		found = append(found, p.down(p.net.Link))
 	}
 	if p.net.Port != "" {
 		found = append(found, p.port(host)...)
@@ -49,19 +48,8 @@ func checkLink(_ context.Context, p *patient) (found []finding, applies bool) {
 }
 
 // down is about a link of the host that is switched off.
-func (p *patient) down(name string, link netlink.Link) finding {
-	f := trouble(name+" is down", "Somebody has switched it off; nothing passes.", "ip link set "+name+" up")
-	if !p.net.Managed {
-		return f
-	}
-	return f.mendedBy(func(context.Context) error {
-		h, err := p.cfg.Host.kernel()
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		return h.LinkSetUp(link)
-	})
+func (p *patient) down(name string) finding {
+	return p.ours(trouble(name+" is down", "Somebody has switched it off; nothing passes.", "ip link set "+name+" up"))
 }
 
 // port looks at the machine's port of the bridge.
@@ -76,7 +64,7 @@ func (p *patient) port(bridge netlink.Link) []finding {
 		return []finding{trouble(fmt.Sprintf("the host has no link %s", p.net.Port),
 			"Somebody has removed or renamed it.", "machctl reboot "+p.Name)}
 	case port.Attrs().Flags&net.FlagUp == 0:
-		return []finding{p.down(p.net.Port, port)}
+		return []finding{p.down(p.net.Port)}
 	case bridge != nil && port.Attrs().MasterIndex != bridge.Attrs().Index:
 		return []finding{trouble(fmt.Sprintf("%s is not in the bridge %s", p.net.Port, p.net.Link),
 			"Somebody has taken it out, so the machine is alone.", fmt.Sprintf("ip link set %s master %s", p.net.Port, p.net.Link))}
@@ -143,24 +131,9 @@ func (p *patient) noGateway(host *netlink.LinkAttrs, gateway netip.Addr) finding
 			bits = a.Bits()
 		}
 	}
-	prefix := netip.PrefixFrom(gateway, bits)
-	f := trouble(fmt.Sprintf("%s has not the address %s, which is the machine's gateway", host.Name, gateway),
+	return p.ours(trouble(fmt.Sprintf("%s has not the address %s, which is the machine's gateway", host.Name, gateway),
 		"Somebody has taken it off, as a network manager does that thinks the link is its own.",
-		fmt.Sprintf("ip addr add %s dev %s", prefix, host.Name))
-	if !p.net.Managed {
-		return f
-	}
-	return f.mendedBy(func(context.Context) error {
-		k, err := p.cfg.Host.kernel()
-		if err != nil {
-			return err
-		}
-		defer k.Close()
-		return k.AddrAdd(&netlink.Device{LinkAttrs: *host}, &netlink.Addr{
-			IPNet: &net.IPNet{IP: gateway.AsSlice(), Mask: net.CIDRMask(bits, gateway.BitLen())},
-			Flags: unix.IFA_F_NODAD,
-		})
-	})
+		fmt.Sprintf("ip addr add %s dev %s", netip.PrefixFrom(gateway, bits), host.Name)))
 }
 
 // checkRoute looks whether the machine has a way out.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machd"
@@ -169,17 +170,42 @@ func (p *patient) tryWay(ctx context.Context, port machd.Port, w way, connect bo
 		conn.Close()
 		return nil, nil
 	}
-	return []finding{trouble(fmt.Sprintf("port %s does not answer at %s", port, w.text), p.whyNoAnswer(err, w, j), p.within("nft list ruleset"))}, nil
+	what = fmt.Sprintf("port %s does not answer at %s", port, w.text)
+	if w.to == netip.IPv6Loopback() && !p.returnsLoopback() {
+		return []finding{p.noLoopback(what)}, nil
+	}
+	return []finding{trouble(what, p.whyNoAnswer(err, j), p.within("nft list ruleset"))}, nil
 }
 
-func (p *patient) whyNoAnswer(err error, w way, j *journey) string {
+// returnsLoopback reports whether there is the route that lets answers to ::1 in
+// by the machine's link, which the kernel takes for strangers' otherwise.
+func (p *patient) returnsLoopback() bool {
+	host, _, ok := p.bothEnds()
+	k, err := p.cfg.Host.kernel()
+	if !ok || err != nil {
+		return true // nothing is known
+	}
+	defer k.Close()
+	const localTable = 255
+	routes, err := k.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{
+		LinkIndex: host.Index, Table: localTable, Dst: &net.IPNet{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
+	}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
+	return err != nil || len(routes) > 0
+}
+
+// noLoopback is about a port that does not answer for lack of that route, as the
+// kernel removes it if the link goes down for a moment.
+func (p *patient) noLoopback(what string) finding {
+	return p.ours(trouble(what, "The machine's answers to ::1 are dropped for lack of a route.",
+		fmt.Sprintf("ip -6 route append local ::1 dev %s table local metric 1024", p.net.Link)))
+}
+
+func (p *patient) whyNoAnswer(err error, j *journey) string {
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return "The machine refuses the connection: its own firewall, or the service."
 	case j.from.Addr().IsLoopback():
 		return fmt.Sprintf("Packets reach the machine as ones from %s, which it cannot answer: no rule puts the host's address in its place (masquerade).", j.from.Addr())
-	case w.to == netip.IPv6Loopback():
-		return fmt.Sprintf("Packets reach the machine; its answers may be lost for lack of a route: ip -6 route append local ::1 dev %s table local metric 1024.", p.net.Link)
 	}
 	return "Packets reach the machine's link; the machine drops them or its answers are lost. It may have a firewall of its own."
 }

@@ -21,9 +21,8 @@ func readRules(s *Space) (*ruleset, error) {
 		return nil, err
 	}
 	for _, chain := range r.chains {
-		if r.rules[chain], err = c.GetRules(chain.Table, chain); err != nil {
-			return nil, err
-		}
+		// Some rules the library cannot read; what is known of their chain is told.
+		r.rules[chain], _ = c.GetRules(chain.Table, chain)
 	}
 	return r, nil
 }

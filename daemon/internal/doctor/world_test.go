@@ -130,8 +130,6 @@ func newWorld(t testing.TB) *world {
 		ip link add eth0 type veth peer name eth0 netns LAN
 		ip link set eth0 up; ip addr add 192.168.7.1/24 dev eth0; ip addr add 2001:db8:7::1/64 dev eth0 nodad
 		ip link add ve-c1 type veth peer name host0 netns GUEST
-		ip link set ve-c1 up; ip addr add 10.213.0.1/30 dev ve-c1; ip addr add fd00:213::1/64 dev ve-c1 nodad
-		ip -6 route append local ::1 dev ve-c1 table local metric 1024
 		`, "LAN", w.lan.pid, "GUEST", w.guest.pid)
 	w.manage()
 	w.lan.sh(`
@@ -156,9 +154,11 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// manage makes switches and rules what they should be.
+// manage makes the host's end of the link, switches and rules what they should be.
 func (w *world) manage() error {
 	w.host.sh(`
+		ip link set ve-c1 up; ip addr replace 10.213.0.1/30 dev ve-c1; ip addr replace fd00:213::1/64 dev ve-c1 nodad
+		ip -6 route show table local | grep -q '^local ::1 dev ve-c1 ' || ip -6 route append local ::1 dev ve-c1 table local metric 1024
 		sysctl -qw net.ipv4.conf.ve-c1.forwarding=1 net.ipv4.conf.eth0.forwarding=1 net.ipv6.conf.all.forwarding=1
 		sysctl -qw net.ipv4.conf.ve-c1.route_localnet=1
 		nft -f - <<'EOF'
