@@ -220,17 +220,26 @@ func (l *lab) guestUDP(network, at string) *net.UDPConn {
 // exchange sends message to at, until there is an answer, which it returns.
 func (l *lab) exchange(conn *net.UDPConn, message []byte, at *net.UDPAddr) []byte {
 	l.Helper()
+	return l.exchangeFor(conn, message, at, func([]byte) bool { return true })
+}
+
+// exchangeFor passes over answers that are not wanted, such as late ones.
+func (l *lab) exchangeFor(conn *net.UDPConn, message []byte, at *net.UDPAddr, wanted func([]byte) bool) []byte {
+	l.Helper()
 	buffer := make([]byte, bufferSize)
 	for range 20 {
 		_, err := conn.WriteTo(message, at)
 		l.must(err)
 		l.must(conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond)))
-		n, _, err := conn.ReadFrom(buffer)
-		if err == nil {
-			return buffer[:n]
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			l.Fatal(err)
+		for {
+			n, _, err := conn.ReadFrom(buffer)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			l.must(err)
+			if wanted(buffer[:n]) {
+				return buffer[:n]
+			}
 		}
 	}
 	l.Fatal("there is no answer")

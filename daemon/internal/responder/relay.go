@@ -19,8 +19,8 @@ const (
 	// dnsRate and dnsBurst bound the queries over UDP of one link.
 	dnsRate, dnsBurst = 2000, 1000
 	// inFlight is how many queries of one link are with the host's servers at
-	// once. Each takes a descriptor.
-	inFlight = 128
+	// once, and clientInFlight of one client. Each takes a descriptor.
+	inFlight, clientInFlight = 256, 64
 	// patience is how long one server is waited for, and attempts how often one
 	// is asked. Most clients wait for five seconds.
 	patience = 2 * time.Second
@@ -35,6 +35,7 @@ type relay struct {
 	loop     *loop
 	cfg      *Config
 	inFlight map[*query]bool
+	clients  map[netip.Addr]int           // and how many of those are theirs
 	next     time.Time                    // some query is to be looked at
 	silent   map[netip.AddrPort]time.Time // servers, and until when they are demoted
 }
@@ -43,7 +44,8 @@ type relay struct {
 type query struct {
 	message  []byte // as the client sent it
 	client   unix.Sockaddr
-	via      int // the socket it came from
+	addr     netip.Addr // of the client
+	via      int        // the socket it came from
 	servers  []netip.AddrPort
 	attempt  int // how many were asked before
 	id       uint16
@@ -52,7 +54,10 @@ type query struct {
 }
 
 func newRelay(l *loop, cfg *Config) *relay {
-	r := &relay{loop: l, cfg: cfg, inFlight: map[*query]bool{}, silent: map[netip.AddrPort]time.Time{}}
+	r := &relay{
+		loop: l, cfg: cfg,
+		inFlight: map[*query]bool{}, clients: map[netip.Addr]int{}, silent: map[netip.AddrPort]time.Time{},
+	}
 	l.ticks = append(l.ticks, r.tick)
 	return r
 }
@@ -72,7 +77,8 @@ func (r *relay) receive(fd int, buffer []byte, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	if from, ok := addrPort(client); !ok || !r.cfg.onLink(from.Addr()) && !from.Addr().IsLinkLocalUnicast() {
+	from, ok := addrPort(client)
+	if !ok || !r.cfg.onLink(from.Addr()) && !from.Addr().IsLinkLocalUnicast() {
 		return true
 	}
 	reply, v := r.cfg.resolve(buffer[:n], 0)
@@ -80,7 +86,7 @@ func (r *relay) receive(fd int, buffer []byte, now time.Time) bool {
 	case answer:
 		r.send(fd, reply, client)
 	case forward:
-		r.forward(&query{message: bytes.Clone(buffer[:n]), client: client, via: fd, fd: -1}, now)
+		r.forward(&query{message: bytes.Clone(buffer[:n]), client: client, addr: from.Addr(), via: fd, fd: -1}, now)
 	}
 	return true
 }
@@ -95,11 +101,12 @@ func (r *relay) send(via int, reply []byte, to unix.Sockaddr) {
 // forward asks a server. Where too much is going on already, the client will
 // ask again.
 func (r *relay) forward(q *query, now time.Time) {
-	if len(r.inFlight) >= inFlight {
+	if len(r.inFlight) >= inFlight || r.clients[q.addr] >= clientInFlight {
 		return
 	}
 	q.servers = r.servers(now)
 	r.inFlight[q] = true
+	r.clients[q.addr]++
 	r.ask(q, now)
 }
 
@@ -248,6 +255,9 @@ func (r *relay) tick(now time.Time) time.Time {
 func (r *relay) finish(q *query) {
 	r.hangUp(q)
 	delete(r.inFlight, q)
+	if r.clients[q.addr]--; r.clients[q.addr] == 0 {
+		delete(r.clients, q.addr)
+	}
 }
 
 func (r *relay) hangUp(q *query) {

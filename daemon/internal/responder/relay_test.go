@@ -2,6 +2,7 @@ package responder
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -111,6 +112,13 @@ var (
 	dns6 = &net.UDPAddr{IP: gateway6.Addr().AsSlice(), Port: dnsPort}
 )
 
+// resolve sends query until there is an answer to it, which it returns.
+func (l *lab) resolve(conn *net.UDPConn, query []byte, at *net.UDPAddr) []byte {
+	l.Helper()
+	id := binary.BigEndian.Uint16(query)
+	return l.exchangeFor(conn, query, at, func(reply []byte) bool { return answers(reply, query, id) })
+}
+
 func TestQueriesGoToTheHostsServer(t *testing.T) {
 	l := newLab(t)
 	s := l.startServer(echo)
@@ -126,12 +134,12 @@ func TestQueriesGoToTheHostsServer(t *testing.T) {
 	} {
 		conn := l.guestUDP(test.network, test.at)
 		for range 20 {
-			reply := l.exchange(conn, query, test.to)
+			reply := l.resolve(conn, query, test.to)
 			if !bytes.Equal(reply, echo(query)) {
 				t.Fatalf("over %s: the answer is %x, want %x", test.network, reply, echo(query))
 			}
 		}
-		if got := describe(t, l.exchange(conn, packQuery(t, "c1.", dnsmessage.TypeA, 0), test.to)); got != "Success 10.213.0.2" {
+		if got := describe(t, l.resolve(conn, packQuery(t, "c1.", dnsmessage.TypeA, 0), test.to)); got != "Success 10.213.0.2" {
 			t.Errorf("over %s: %q, want the machine's address", test.network, got)
 		}
 	}
@@ -146,7 +154,7 @@ func TestQueriesGoToTheHostsServer(t *testing.T) {
 	}
 	// 40 of 65,536 and of 28,232: more than five pairs are less likely than a
 	// broken machine.
-	if len(got) != 40 || len(ids) < 35 || len(ports) < 35 {
+	if len(got) < 40 || len(ids) < 35 || len(ports) < 35 {
 		t.Errorf("%d queries had %d ids and came from %d ports", len(got), len(ids), len(ports))
 	}
 }
@@ -204,6 +212,7 @@ func TestServersThatDoNotAnswer(t *testing.T) {
 			l.start()
 			conn := l.guestUDP("udp4", "10.213.0.2:0")
 			query := packQuery(t, "www.example.org.", dnsmessage.TypeA, 1232)
+			l.resolve(conn, packQuery(t, "c1.", dnsmessage.TypeA, 0), dns4) // the neighbours know each other
 			began := time.Now()
 			if got := describe(t, l.once(conn, query, dns4)); got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
@@ -275,7 +284,7 @@ func TestAnswersGoToTheLinkOnly(t *testing.T) {
 	l.start()
 	query := packQuery(t, "c1.", dnsmessage.TypeA, 0)
 	l.silent(l.guestUDP("udp4", "192.0.2.7:0"), query, dns4)
-	l.once(l.guestUDP("udp4", "10.213.0.2:0"), query, dns4)
+	l.resolve(l.guestUDP("udp4", "10.213.0.2:0"), query, dns4)
 }
 
 // A flood of queries that no server answers keeps neither others' out for ever
@@ -289,26 +298,36 @@ func TestFloodOfQueriesIsBounded(t *testing.T) {
 	l.start()
 	conn := l.guestUDP("udp4", "10.213.0.2:0")
 	name := packQuery(t, "c1.", dnsmessage.TypeA, 0)
-	l.once(conn, name, dns4)
+	l.resolve(conn, name, dns4)
+	other := l.guestUDP("udp6", "[fd30:1::2]:0")
+	l.resolve(other, name, dns6)
 	query := packQuery(t, "www.example.org.", dnsmessage.TypeA, 0)
-	for range 3 * inFlight {
+	for range 3 * clientInFlight {
 		_, err := conn.WriteTo(query, dns4)
 		l.must(err)
 	}
-	if got := describe(t, l.exchange(l.guestUDP("udp4", "10.213.0.2:0"), name, dns4)); got != "Success 10.213.0.2" {
+	if got := describe(t, l.resolve(l.guestUDP("udp4", "10.213.0.2:0"), name, dns4)); got != "Success 10.213.0.2" {
 		t.Errorf("during the flood: %q, want the machine's address", got)
 	}
-	if open := descriptors(t) - before; open > inFlight+20 || open < inFlight {
-		t.Errorf("%d descriptors are open in the flood, want one for each of %d queries", open, inFlight)
+	asked := len(must(s.queries()))
+	_, err := other.WriteTo(query, dns6)
+	l.must(err)
+	for deadline := time.Now().Add(patience / 2); len(must(s.queries())) == asked; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("another client's query is not passed on during the flood")
+		}
+	}
+	if open := descriptors(t) - before; open > clientInFlight+20 || open < clientInFlight {
+		t.Errorf("%d descriptors are open in the flood, want one for each of %d queries", open, clientInFlight)
 	}
 	// All of them fail in the end, and give back what they took.
 	failed := 0
 	buffer := make([]byte, bufferSize)
 	l.must(conn.SetReadDeadline(time.Now().Add(attempts*patience + 5*time.Second)))
-	for failed < inFlight {
+	for failed < clientInFlight {
 		n, err := conn.Read(buffer)
 		if err != nil {
-			t.Fatalf("%d failures were told, want %d: %v", failed, inFlight, err)
+			t.Fatalf("%d failures were told, want %d: %v", failed, clientInFlight, err)
 		}
 		if describe(t, buffer[:n]) == "ServerFailure" {
 			failed++
@@ -317,8 +336,8 @@ func TestFloodOfQueriesIsBounded(t *testing.T) {
 	if open := descriptors(t) - before; open > 20 {
 		t.Errorf("%d descriptors are open after the flood", open)
 	}
-	if got, _ := s.queries(); len(got) > attempts*inFlight+1 {
-		t.Errorf("the server was asked %d times, want %d for each of %d queries", len(got), attempts, inFlight)
+	if got, _ := s.queries(); len(got) > attempts*(clientInFlight+2) {
+		t.Errorf("the server was asked %d times, want %d for each of %d queries", len(got), attempts, clientInFlight)
 	}
 }
 
@@ -387,6 +406,8 @@ func TestConnectionsOfOneClientAreBounded(t *testing.T) {
 	_, err := readMessage(first, longestMessage)
 	l.must(err)
 }
+
+func must[A, B any](a A, _ B) A { return a }
 
 func isTimeout(err error) bool {
 	var timeout net.Error

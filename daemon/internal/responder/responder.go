@@ -103,14 +103,22 @@ func (r *Responder) open(cfg *Config) error {
 		}
 		r.note(reservePort4(r.loop, cfg))
 	}
+	gateways := []netip.Prefix{cfg.Gateway4, cfg.Gateway6}
 	if cfg.Gateway6.IsValid() {
-		if err := openIPv6(r.loop, cfg, now); err != nil {
+		err := openIPv6(r.loop, cfg, now)
+		switch {
+		case err == nil:
+			r.note(reservePort6(r.loop, cfg))
+		case cfg.Gateway4.IsValid():
+			// A host, or a link, may be without IPv6.
+			r.note(fmt.Errorf("cannot answer over IPv6 on %s: %w", cfg.Link, err))
+			gateways = gateways[:1]
+		default:
 			return err
 		}
-		r.note(reservePort6(r.loop, cfg))
 	}
 	relay := newRelay(r.loop, cfg)
-	for _, gateway := range []netip.Prefix{cfg.Gateway4, cfg.Gateway6} {
+	for _, gateway := range gateways {
 		if gateway.IsValid() {
 			r.note(relay.listen(gateway.Addr()))
 			r.note(r.tcp.listen(ctx, r.loop, gateway.Addr()))

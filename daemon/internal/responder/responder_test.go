@@ -46,7 +46,7 @@ func TestOneFamilyAlone(t *testing.T) {
 	both := l.cfg
 	l.cfg.Gateway6 = netip.Prefix{}
 	r := l.start()
-	l.once(l.guestUDP("udp4", "10.213.0.2:0"), query, dns4)
+	l.resolve(l.guestUDP("udp4", "10.213.0.2:0"), query, dns4)
 	client6 := l.guestUDP("udp6", "[::]:546")
 	l.silent(client6, solicit, to6)
 	r.Close()
@@ -54,9 +54,64 @@ func TestOneFamilyAlone(t *testing.T) {
 	l.cfg = both
 	l.cfg.Gateway4 = netip.Prefix{}
 	l.start()
-	l.once(l.guestUDP("udp6", "[fd30:1::2]:0"), query, dns6)
+	l.resolve(l.guestUDP("udp6", "[fd30:1::2]:0"), query, dns6)
 	l.silent(l.guestUDP("udp4", ":68"), discover, toServers4)
 	l.exchange(client6, solicit, to6)
+}
+
+// A link may be without IPv6 although the host has it: the packets of this one
+// are too short for it.
+func TestLinkWithoutIPv6(t *testing.T) {
+	l := newLab(t)
+	l.configure()
+	link, err := netlink.LinkByName(l.cfg.Link)
+	l.must(err)
+	l.must(netlink.LinkSetMTU(link, 1200))
+	r, err := Start(l.cfg)
+	l.must(err)
+	defer r.Close()
+	if got := fmt.Sprint(r.Problems()); !strings.Contains(got, "cannot answer over IPv6 on ve-c1") || len(r.Problems()) != 1 {
+		t.Errorf("problems: %s", got)
+	}
+	l.resolve(l.guestUDP("udp4", "10.213.0.2:0"), packQuery(t, "c1.", dnsmessage.TypeA, 0), dns4)
+	l.exchange(l.guestUDP("udp4", ":68"), ask4(t, dhcpv4.MessageTypeDiscover).ToBytes(), toServers4)
+
+	l.cfg.Gateway4 = netip.Prefix{}
+	if r, err := Start(l.cfg); err == nil {
+		r.Close()
+		t.Error("a responder started that has nothing to answer")
+	}
+}
+
+// A link may go down, and in the end it goes away before its responder does.
+func TestLinkComesAndGoes(t *testing.T) {
+	l := newLab(t)
+	l.start()
+	link, err := netlink.LinkByName(l.cfg.Link)
+	l.must(err)
+	l.must(netlink.LinkSetDown(link))
+	l.must(netlink.LinkSetUp(link))
+	l.awaitCarrier()
+	l.neighbour() // waits for the guest's link-local address
+	l.exchange(l.guestUDP("udp4", ":68"), ask4(t, dhcpv4.MessageTypeDiscover).ToBytes(), toServers4)
+	l.exchange(l.guestUDP("udp6", "[::]:546"), ask6(dhcpv6.MessageTypeSolicit, rapid, association(1)).ToBytes(), l.servers6())
+
+	l.must(netlink.LinkDel(link))
+	const watched = 500 * time.Millisecond
+	before := processorTime(t)
+	time.Sleep(watched)
+	if used := processorTime(t) - before; used > watched/5 {
+		t.Errorf("without its link it took %v of processor time in %v", used, watched)
+	}
+}
+
+func processorTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // servers6 is where the guest's DHCPv6 client asks.
@@ -98,7 +153,7 @@ func TestPortsOfOthers(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
-	l.once(l.guestUDP("udp6", "[fd30:1::2]:0"), packQuery(t, "c1.", dnsmessage.TypeA, 0), dns6)
+	l.resolve(l.guestUDP("udp6", "[fd30:1::2]:0"), packQuery(t, "c1.", dnsmessage.TypeA, 0), dns6)
 	l.exchange(l.guestUDP("udp4", ":68"), ask4(t, dhcpv4.MessageTypeDiscover).ToBytes(), toServers4)
 }
 
