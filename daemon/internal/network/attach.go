@@ -176,7 +176,7 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 	if n.Kind != machd.LinkBridge {
 		back, err := m.host.Configure(link.Config{Index: n.Index, Up: true, Addrs: n.gateways(), MTU: mtu, NoDAD: n.Kind == machd.LinkVeth})
 		if err != nil {
-			return fmt.Errorf("cannot set up link %s: %w", n.Link, err)
+			return err
 		}
 		if m.usersOf(n.Link) == 0 {
 			undo.add(back)
@@ -189,7 +189,7 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 	}
 	back, err := guest.Configure(inside)
 	if err != nil {
-		return fmt.Errorf("cannot set up %s in the machine: %w", guestLink, err)
+		return fmt.Errorf("in the machine: %w", err)
 	}
 	undo.add(back)
 	if l, err := guest.Link(guestLink); err == nil {
