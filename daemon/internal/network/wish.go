@@ -49,10 +49,10 @@ func wishOf(o machd.NetworkOptions, settings *nspawnfile.File) (w wish, err erro
 			return wish{}, err
 		}
 	}
-	if w.ports, err = parsePorts(o.Publish); err != nil {
+	if w.ports, err = parsePorts(o.Publish, machd.ParsePorts); err != nil {
 		return wish{}, err
 	}
-	w.inward, err = parsePorts(o.ExposeHost)
+	w.inward, err = parsePorts(o.ExposeHost, machd.ParseInwardPorts)
 	return w, err
 }
 
@@ -157,9 +157,9 @@ func parseMAC(text string) (net.HardwareAddr, error) {
 	return mac, nil
 }
 
-func parsePorts(texts []string) (list []machd.Port, err error) {
+func parsePorts(texts []string, parse func(string) ([]machd.Port, error)) (list []machd.Port, err error) {
 	for _, text := range texts {
-		ports, err := machd.ParsePorts(text)
+		ports, err := parse(text)
 		if err != nil {
 			return nil, err
 		}
