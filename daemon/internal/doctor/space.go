@@ -93,8 +93,3 @@ func (s *Space) sysctl(root, name string) (value string, err error) {
 	})
 	return value, err
 }
-
-// setSysctl writes it.
-func (s *Space) setSysctl(root, name, value string) error {
-	return s.in(func() error { return os.WriteFile(root+"/net/"+name, []byte(value), 0) })
-}

@@ -100,11 +100,9 @@ func readable(fd int, wait time.Duration) bool {
 // or that it cannot be routed, is no error: its journey tells.
 func (s *Space) sendRaw(to netip.Addr, packet []byte) error {
 	return s.in(func() error {
-		domain, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{}})
+		domain, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: to.As16()})
 		if to.Is4() {
-			sa = &unix.SockaddrInet4{Addr: to.As4()}
-		} else {
-			domain, sa = unix.AF_INET6, &unix.SockaddrInet6{Addr: to.As16()}
+			domain, sa = unix.AF_INET, &unix.SockaddrInet4{Addr: to.As4()}
 		}
 		fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 		if err != nil {
