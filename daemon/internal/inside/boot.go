@@ -3,6 +3,7 @@ package inside
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -55,16 +56,16 @@ func program(leader *proc.PIDFD) (string, error) {
 	}
 	child, err := leader.Child()
 	switch {
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist) && leader.Alive():
 		return name, nil // this kernel does not tell
-	case child == nil:
+	case err != nil || child == nil:
 		return nspawn, nil // it has ended, and the stub will, too
 	}
 	defer child.Close()
 	if of, err := child.Comm(); err == nil {
 		return of, nil
 	}
-	return name, nil
+	return nspawn, nil
 }
 
 // hasRun reports whether the machine's systemd has run a unit since it booted:
