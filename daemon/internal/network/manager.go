@@ -53,7 +53,7 @@ type Manager struct {
 	order   sync.Mutex
 	rules   *nft.Table // nil until there is one
 	forward *link.Forwarder
-	guarded []string // links that forward for us alone
+	guarded []nft.Uplink // links that forward for us alone
 
 	mu       sync.Mutex // over what follows, and never held for a change
 	networks map[string]*network

@@ -61,7 +61,8 @@ func (m *Manager) free(ports []machd.Port) error {
 }
 
 // AddPorts publishes ports of a machine that runs: all of them, or none. With
-// inward they are services of the host for the machine.
+// inward they are services of the host for the machine. Those that it has already
+// stay as they are.
 func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, inward bool) error {
 	m.order.Lock()
 	defer m.order.Unlock()
@@ -69,21 +70,34 @@ func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, i
 	if err != nil {
 		return err
 	}
-	if !inward {
-		if err := m.mayPublish(n, ports); err != nil {
-			return err
-		}
-	}
 	changed := *n
 	list := changed.list(inward)
-	*list = slices.Clone(*list)
-	for _, p := range ports {
-		if slices.Contains(*list, p) {
-			return machine1.Errorf(unix.EADDRINUSE, "Port %s of machine %s is published already", p, name)
-		}
-		*list = append(*list, p)
+	ports = slices.DeleteFunc(slices.Clone(ports), func(p machd.Port) bool { return slices.Contains(*list, p) })
+	switch {
+	case len(ports) == 0:
+		return nil
+	case inward:
+		err = mayExpose(name, *list, ports)
+	default:
+		err = m.mayPublish(n, ports)
 	}
+	if err != nil {
+		return err
+	}
+	*list = append(slices.Clone(*list), ports...)
 	return m.replace(n, &changed, nft.Rules{}, n.portRules(ports, inward))
+}
+
+// mayExpose refuses ports of a machine's gateway that lead elsewhere already.
+func mayExpose(name string, list, more []machd.Port) error {
+	for i, p := range more {
+		for _, o := range append(slices.Clone(list), more[:i]...) {
+			if o.Protocol == p.Protocol && o.Guest == p.Guest {
+				return machine1.Errorf(unix.EADDRINUSE, "Machine %s finds port %d of the host at %d/%s of its gateway already", name, o.Host, o.Guest, o.Protocol)
+			}
+		}
+	}
+	return nil
 }
 
 // RemovePorts takes ports back, and ends the connections that came by them.

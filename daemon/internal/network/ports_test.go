@@ -148,3 +148,22 @@ func TestWhatAStartReservesIsTheMachines(t *testing.T) {
 		t.Error("it is kept for a unit that has gone")
 	}
 }
+
+// What is asked for twice is there once, so that a port that runs can be saved.
+func TestAPortThatIsThereAlreadyStays(t *testing.T) {
+	l := newLab(t)
+	a := l.start("a")
+	l.must(l.AddPorts(t.Context(), "a", ports(t, "8080:80"), false))
+	l.must(l.AddPorts(t.Context(), "a", ports(t, "8080:80", "9090:90"), false))
+	inward := machd.Port{Protocol: machd.TCP, Host: 5432, Guest: 80}
+	l.must(l.AddPorts(t.Context(), "a", []machd.Port{inward}, true))
+	l.must(l.AddPorts(t.Context(), "a", []machd.Port{inward}, true))
+	inward.Host = 5433
+	if err := l.AddPorts(t.Context(), "a", []machd.Port{inward}, true); !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "5432") {
+		t.Errorf("another service at the same port of the gateway: %v", err)
+	}
+	if told, err := l.Ports(t.Context(), "a"); err != nil || len(told) != 3 {
+		t.Errorf("there are %+v, %v", told, err)
+	}
+	l.end(a)
+}

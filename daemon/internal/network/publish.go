@@ -138,9 +138,14 @@ func (m *Manager) switchOn(links ...string) error {
 	if err != nil {
 		return err
 	}
-	open := slices.Concat(done.Open4, done.Open6)
-	slices.Sort(open)
-	return m.guardUplinks(slices.Compact(open))
+	var open []nft.Uplink
+	for _, name := range done.Open4 {
+		open = append(open, nft.Uplink{Name: name})
+	}
+	for _, name := range done.Open6 {
+		open = append(open, nft.Uplink{Name: name, IPv6: true})
+	}
+	return m.guardUplinks(open)
 }
 
 // switchOff puts back what was switched on for a link that is over, and for all
@@ -157,28 +162,20 @@ func (m *Manager) switchOff(n *network) error {
 
 // guardUplinks sees to it that a link that forwards for us alone forwards to our
 // links alone.
-func (m *Manager) guardUplinks(names []string) error {
-	if slices.Equal(names, m.guarded) {
+func (m *Manager) guardUplinks(open []nft.Uplink) error {
+	remove, add := changed(m.guarded, open)
+	if len(remove)+len(add) == 0 {
 		return nil
 	}
 	table, err := m.table()
 	if err != nil {
 		return err
 	}
-	if err := table.Change(nft.Rules{Uplinks: without(m.guarded, names)}, nft.Rules{Uplinks: without(names, m.guarded)}); err != nil {
+	if err := table.Change(nft.Rules{Uplinks: remove}, nft.Rules{Uplinks: add}); err != nil {
 		return err
 	}
-	m.guarded = names
+	m.guarded = open
 	return nil
-}
-
-func without(list, others []string) (rest []string) {
-	for _, x := range list {
-		if !slices.Contains(others, x) {
-			rest = append(rest, x)
-		}
-	}
-	return rest
 }
 
 // linkNames are the links of machines that we manage, and more.

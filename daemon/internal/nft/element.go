@@ -81,8 +81,12 @@ func (p *places) addAll(r Rules) {
 	for _, l := range r.Links {
 		p.addLink(l)
 	}
-	for _, name := range r.Uplinks {
-		p.put(p.inet, "uplinks", "uplink "+name, p.linkField(name))
+	for _, u := range r.Uplinks {
+		set, what := "uplinks4", "uplink "+u.Name+" of IPv4"
+		if u.IPv6 {
+			set, what = "uplinks6", "uplink "+u.Name+" of IPv6"
+		}
+		p.put(p.inet, set, what, p.linkField(u.Name))
 	}
 	for _, port := range r.Ports {
 		p.addPort(port)

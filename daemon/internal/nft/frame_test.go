@@ -34,6 +34,15 @@ func udp(from, to string, payload string) []byte {
 	return packet(source.Addr(), destination.Addr(), unix.IPPROTO_UDP, b, 6)
 }
 
+// reset is a packet of TCP that belongs to no connection.
+func reset(from, to string) []byte {
+	source, destination := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
+	b := binary.BigEndian.AppendUint16(nil, source.Port())
+	b = binary.BigEndian.AppendUint16(b, destination.Port())
+	b = append(b, 0, 0, 0, 1, 0, 0, 0, 1, 5<<4, 1<<2, 0, 0, 0, 0, 0, 0)
+	return packet(source.Addr(), destination.Addr(), unix.IPPROTO_TCP, b, 16)
+}
+
 // icmp6 is a packet that begins with that type, and has that target.
 func icmp6(from, to string, kind byte, target string) []byte {
 	b := []byte{kind, 0, 0, 0, 0, 0, 0, 0}

@@ -1,7 +1,9 @@
 package nft_test
 
 import (
+	"bytes"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +214,33 @@ func TestAddressesCanBeAskedFor(t *testing.T) {
 	w.a.tell(t, "10.213.0.1:67", "after")
 	if got := w.dropped(t, "guard"); got != before {
 		t.Errorf("detection of duplicate addresses is dropped:\n%s\n%s", before, got)
+	}
+}
+
+// What belongs to no connection is not translated, so it must stay.
+func TestNothingLeavesWithItsOwnAddress(t *testing.T) {
+	w := newWorld(t)
+	outside, attacker := w.outside.wire(t, "host0"), w.a.wire(t, "host0")
+	mac := w.host.link(t, "ve-a").Attrs().HardwareAddr
+	w.a.tell(t, "192.0.2.2:9", "so that the neighbours are known")
+	w.a.tell(t, "[2001:db8:1::2]:9", "so that the neighbours are known")
+	for _, tt := range []struct {
+		kind     uint16
+		from, to string
+	}{
+		{unix.ETH_P_IP, "10.213.0.2:1", "192.0.2.2:9"},
+		{unix.ETH_P_IPV6, "[fd00:a::2]:1", "[2001:db8:1::2]:9"},
+	} {
+		attacker.send(ethernet(mac, attacker.mac, tt.kind, reset(tt.from, tt.to)))
+		for deadline := time.Now().Add(never); ; {
+			f := outside.next(time.Until(deadline))
+			if f == nil {
+				break
+			}
+			if own := netip.MustParseAddrPort(tt.from).Addr().AsSlice(); bytes.Contains(f, own) {
+				t.Errorf("a frame of %s leaves: %x", tt.from, f)
+			}
+		}
 	}
 }
 

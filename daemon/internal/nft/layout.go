@@ -66,7 +66,8 @@ var inetLayout = layout{
 	name:   "inet",
 	sets: []set{
 		{name: "links", key: types(ifname)},
-		{name: "uplinks", key: types(ifname)},
+		{name: "uplinks4", key: types(ifname)},
+		{name: "uplinks6", key: types(ifname)},
 		{name: "sources4", key: types(ifname, address4)},
 		{name: "sources6", key: types(ifname, address6)},
 		// Networks are apart: a change of these takes the longer, the more there are.
@@ -189,7 +190,8 @@ func throughRules() [][]term {
 		{in("links", iifname), accept},
 		{translated(), accept},
 		{in("links", oifname), count, drop},
-		{in("uplinks", iifname), count, drop},
+		{ipv4, in("uplinks4", iifname), count, drop},
+		{ipv6, in("uplinks6", iifname), count, drop},
 	}
 }
 

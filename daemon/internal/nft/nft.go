@@ -50,15 +50,21 @@ type Inward struct {
 	To       netip.AddrPort // of the host; may be one of the loopback's
 }
 
+// An Uplink is a link to elsewhere whose forwarding of IPv4 or IPv6 was switched
+// on for Links alone. What comes in there unasked goes nowhere else; what the host
+// forwards of the other family for somebody else is not touched.
+type Uplink struct {
+	Name string
+	IPv6 bool
+}
+
 // Rules are what the tables are to do.
 type Rules struct {
 	Links   []Link
 	Members []Member
 	Ports   []Port
 	Inward  []Inward
-	// Links to elsewhere whose forwarding was switched on for Links alone. What
-	// comes in there unasked goes nowhere else.
-	Uplinks []string
+	Uplinks []Uplink
 	// Routers are link-local addresses of the host on the bridges of Members,
 	// which none of these may take: they are everybody's way out.
 	Routers []netip.Addr

@@ -18,7 +18,7 @@ func TestReconcileMends(t *testing.T) {
 	const inet, bridge = "table inet machd", "table bridge machd"
 	var all []string // elements, which are lost with the table
 	for _, what := range []string{
-		"link ve-x", "link vz-y", "uplink eth0",
+		"link ve-x", "link vz-y", "uplink eth0 of IPv4", "uplink eth1 of IPv6",
 		"inward port 3306/tcp of ve-x at 10.213.1.1", "inward port 3306/tcp of ve-x at fd00:1::1",
 		"port 53/udp of 127.0.0.1", "port 53/udp of ::1", "port 8080/tcp of IPv4", "port 8080/tcp of IPv6",
 	} {
@@ -239,8 +239,8 @@ func TestWatchIsNotCalledTwiceAtOnce(t *testing.T) {
 	go func() { ended <- table.Watch(ctx, func() { called <- struct{}{}; <-goOn }) }()
 	<-called
 	for range 10 {
-		run(t, "add element inet machd uplinks { eth1 }\n", "-f", "-")
-		run(t, "delete element inet machd uplinks { eth1 }\n", "-f", "-")
+		run(t, "add element inet machd uplinks4 { eth1 }\n", "-f", "-")
+		run(t, "delete element inet machd uplinks4 { eth1 }\n", "-f", "-")
 	}
 	time.Sleep(late)
 	close(goOn)

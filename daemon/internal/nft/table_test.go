@@ -36,7 +36,7 @@ func everything() nft.Rules {
 			inward("ve-x", unix.IPPROTO_TCP, "10.213.1.1:3306", "127.0.0.1:3306"),
 			inward("ve-x", unix.IPPROTO_TCP, "[fd00:1::1]:3306", "[::1]:3306"),
 		},
-		Uplinks: []string{"eth0"},
+		Uplinks: []nft.Uplink{{Name: "eth0"}, {Name: "eth1", IPv6: true}},
 		Routers: []netip.Addr{netip.MustParseAddr("fe80::1")},
 	}
 }
@@ -151,7 +151,7 @@ func TestWrongRulesAreRefused(t *testing.T) {
 	}{
 		{nft.Rules{Links: []nft.Link{{Name: long}}}, `"xxxxxxxxxxxxxxxx" is no name of a link`},
 		{nft.Rules{Links: []nft.Link{{Name: `a"b`}}}, `"a\"b" is no name of a link`},
-		{nft.Rules{Uplinks: []string{""}}, `"" is no name of a link`},
+		{nft.Rules{Uplinks: []nft.Uplink{{}}}, `"" is no name of a link`},
 		{nft.Rules{Links: []nft.Link{{Name: "x", Sources: []netip.Prefix{{}}}}}, "x: invalid Prefix is no network"},
 		{nft.Rules{Members: []nft.Member{{Name: "x"}}}, `x: "" is no MAC of Ethernet`},
 		{nft.Rules{Routers: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, "10.0.0.1 is no IPv6 address of a router"},

@@ -1,6 +1,7 @@
 package nft_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/machd/machd/daemon/internal/nft"
@@ -171,7 +172,14 @@ func TestUplinksForwardForLinksOnly(t *testing.T) {
 	}
 	// As a router, which some hosts are.
 	w.ask(t, reach("elsewhere 192.0.2.2", "elsewhere 2001:db8:1::2")...)
-	w.change(nft.Rules{}, nft.Rules{Uplinks: []string{"up0", "up1"}})
+	uplinks4 := []nft.Uplink{{Name: "up0"}, {Name: "up1"}}
+	uplinks6 := []nft.Uplink{{Name: "up0", IPv6: true}, {Name: "up1", IPv6: true}}
+	// Of one family only, which the host forwards for nobody else.
+	w.change(nft.Rules{}, nft.Rules{Uplinks: uplinks6})
+	w.ask(t, reach("elsewhere 192.0.2.2", "")...)
+	w.change(nft.Rules{Uplinks: uplinks6}, nft.Rules{Uplinks: uplinks4})
+	w.ask(t, reach("", "elsewhere 2001:db8:1::2")...)
+	w.change(nft.Rules{}, nft.Rules{Uplinks: uplinks6})
 	w.ask(t, reach("", "")...)
 	w.ask(t,
 		question{w.outside, "192.0.2.1:8080", "a 192.0.2.2"},
@@ -189,6 +197,6 @@ func TestUplinksForwardForLinksOnly(t *testing.T) {
 	if answer, err := w.outside.ask(t, "tcp", "192.0.2.1:7000", soon); err != nil || answer != "elsewhere 192.0.2.2" {
 		t.Errorf("somebody else's port: %q, %v", answer, err)
 	}
-	w.change(nft.Rules{Uplinks: []string{"up0", "up1"}}, nft.Rules{})
+	w.change(nft.Rules{Uplinks: slices.Concat(uplinks4, uplinks6)}, nft.Rules{})
 	w.ask(t, reach("elsewhere 192.0.2.2", "elsewhere 2001:db8:1::2")...)
 }
