@@ -137,6 +137,7 @@ func TestAnswersOfDHCPv6(t *testing.T) {
 		{"confirmation of another address", ask6(dhcpv6.MessageTypeConfirm, association(1, "fd30:1::9")), answer6{Kind: dhcpv6.MessageTypeReply, Status: "NotOnLink"}},
 		{"confirmation of nothing", ask6(dhcpv6.MessageTypeConfirm, association(1)), answer6{}},
 		{"all but an address", anonymous, answer6{Kind: dhcpv6.MessageTypeReply, DNS: gateway}},
+		{"an address for nobody", &dhcpv6.Message{MessageType: dhcpv6.MessageTypeSolicit}, answer6{}},
 		{"release", ask6(dhcpv6.MessageTypeRelease, us, association(1, "fd30:1::2")), answer6{Kind: dhcpv6.MessageTypeReply, Status: "Success"}},
 		{"too much", ask6(dhcpv6.MessageTypeSolicit, association(1), association(2), &dhcpv6.OptIAPD{IaId: [4]byte{3}}),
 			answer6{Kind: dhcpv6.MessageTypeAdvertise, Has: has, Errors: []string{"NoAddrsAvail", "NoPrefixAvail"}, DNS: gateway}},

@@ -413,3 +413,30 @@ func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
+
+// BenchmarkRelay is what a name costs a guest that the host's server knows.
+func BenchmarkRelay(b *testing.B) {
+	l := newLab(b)
+	s := l.startServer(echo)
+	l.upstream(s.at)
+	l.configure()
+	l.start()
+	query := packQuery(b, "www.example.org.", dnsmessage.TypeA, 1232)
+	guest := l.guestUDP("udp4", "10.213.0.2:0")
+	host, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	l.must(err)
+	defer host.Close()
+	for _, way := range []struct {
+		name string
+		conn *net.UDPConn
+		to   *net.UDPAddr
+	}{
+		{"relayed", guest, dns4}, {"direct", host, net.UDPAddrFromAddrPort(s.at)},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			for b.Loop() {
+				l.resolve(way.conn, query, way.to)
+			}
+		})
+	}
+}

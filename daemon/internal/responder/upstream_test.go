@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -56,6 +57,15 @@ func TestServersFollowTheFile(t *testing.T) {
 	check("a new file", "192.0.2.1:53")
 	write("resolv.conf", "nameserver 192.0.2.2\n")
 	check("another text of the same length at once", "192.0.2.2:53")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("resolv.conf", "nameserver 192.0.2.4\n")
+	if err := os.Chtimes(path, time.Time{}, info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	check("at once, where the file system's clock is coarse", "192.0.2.4:53")
 	write("other", "nameserver 192.0.2.3\n")
 	if err := os.Rename(filepath.Join(dir, "other"), path); err != nil {
 		t.Fatal(err)
