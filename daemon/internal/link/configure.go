@@ -1,11 +1,13 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -34,10 +36,10 @@ type Config struct {
 func (s *Space) Configure(c Config) (undo func() error, err error) {
 	l, err := s.configured(c)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot find the link %s to configure: %w", cmp.Or(c.Link, strconv.Itoa(c.Index)), err)
 	}
 	done := &doneSteps{}
-	if err := s.configure(l, c, done); err != nil {
+	if err := s.inside(func() error { return s.configure(l, c, done) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot configure link %s: %w", l.Name, err), done.undo())
 	}
 	return done.undo, nil
@@ -45,13 +47,14 @@ func (s *Space) Configure(c Config) (undo func() error, err error) {
 
 func (s *Space) configured(c Config) (Link, error) {
 	if c.Index != 0 {
-		return s.ByIndex(c.Index)
+		return s.bareLink(c.Index)
 	}
-	return s.Link(c.Link)
+	return s.bareLink(0, byName(c.Link))
 }
 
+// configure is Configure on a thread that is in the namespace.
 func (s *Space) configure(l Link, c Config, done *doneSteps) error {
-	has6 := s.WithoutIPv6(l.Name) == ""
+	has6 := withoutIPv6(l.Name) == ""
 	if has6 {
 		s.switchOff(l, c, done)
 	}
@@ -89,8 +92,11 @@ func (s *Space) configure(l Link, c Config, done *doneSteps) error {
 func (s *Space) switchOff(l Link, c Config, done *doneSteps) {
 	for file, wanted := range map[string]bool{"accept_ra": c.NoRA, "accept_dad": c.NoDAD} {
 		path := conf6(l.Name, file)
-		old, err := s.sysctl(path)
-		if !wanted || err != nil || old == "0" || s.setSysctl(path, "0") != nil {
+		if !wanted {
+			continue
+		}
+		old, err := readSwitch(path)
+		if err != nil || old == "0" || writeSwitch(path, "0") != nil {
 			continue
 		}
 		done.add(func() error { return s.setSysctl(path, old) })

@@ -18,12 +18,39 @@ func conf4(link, file string) string { return "net/ipv4/conf/" + link + "/" + fi
 func conf6(link, file string) string { return "net/ipv6/conf/" + link + "/" + file }
 
 // WithoutIPv6 says why a link can have no IPv6, "" if it can.
-func (s *Space) WithoutIPv6(link string) string {
-	if _, err := s.sysctl(conf6("all", "disable_ipv6")); errors.Is(err, fs.ErrNotExist) {
+func (s *Space) WithoutIPv6(link string) (why string) {
+	err := s.inside(func() error {
+		why = withoutIPv6(link)
+		return nil
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return why
+}
+
+// sysctl returns the value of a switch. The error wraps fs.ErrNotExist if the
+// kernel does not have it, or not the link.
+func (s *Space) sysctl(path string) (value string, err error) {
+	err = s.inside(func() (err error) {
+		value, err = readSwitch(path)
+		return err
+	})
+	return value, err
+}
+
+func (s *Space) setSysctl(path, value string) error {
+	return s.inside(func() error { return writeSwitch(path, value) })
+}
+
+// The following are about the namespace that the calling thread is in.
+
+func withoutIPv6(link string) string {
+	if _, err := os.Stat(filepath.Join(procSys, "net/ipv6/conf/all")); errors.Is(err, fs.ErrNotExist) {
 		return "the kernel was started without IPv6"
 	}
 	path := conf6(link, "disable_ipv6")
-	off, err := s.sysctl(path)
+	off, err := readSwitch(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Sprintf("link %s has no IPv6, perhaps because its MTU is below 1280", link)
@@ -33,26 +60,18 @@ func (s *Space) WithoutIPv6(link string) string {
 	return ""
 }
 
-// sysctl returns the value of a switch. The error wraps fs.ErrNotExist if the
-// kernel does not have it, or not the link.
-func (s *Space) sysctl(path string) (value string, err error) {
-	err = s.inside(func() error {
-		text, err := os.ReadFile(filepath.Join(procSys, path))
-		value = strings.TrimSpace(string(text))
-		return err
-	})
-	return value, err
+func readSwitch(path string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(procSys, path))
+	return strings.TrimSpace(string(text)), err
 }
 
-func (s *Space) setSysctl(path, value string) error {
-	return s.inside(func() error {
-		f, err := os.OpenFile(filepath.Join(procSys, path), os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteString(value)
-		return errors.Join(err, f.Close())
-	})
+func writeSwitch(path, value string) error {
+	f, err := os.OpenFile(filepath.Join(procSys, path), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
 }
 
 // dotted returns a switch's path as sysctl writes it. In the names of links it
