@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/google/nftables"
+
 	"github.com/machd/machd/pkg/machd"
 )
 
@@ -53,7 +55,7 @@ func checkTable(_ context.Context, v *visit) (found []finding, applies bool) {
 	if err != nil {
 		return unknown("the rules of nftables", err), true
 	}
-	if !r.has("machd", "") {
+	if !r.has(nftables.TableFamilyINet, "machd", "") {
 		found = append(found, trouble("the table inet machd is not there",
 			"Somebody has removed all rules, as \"nft flush ruleset\" does: machines have no way out, and their ports do not answer.",
 			"systemctl restart machd").mendedBy(v.mendNetwork))

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/nftables"
+
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -81,7 +83,7 @@ func (v *visit) removeLink(name string) error {
 // a time, and this one has not begun to trace.
 func (v *visit) staleTable() (found []finding) {
 	r, err := v.rules()
-	if err != nil || !r.has(traceTableName, "") {
+	if err != nil || !r.has(nftables.TableFamilyINet, traceTableName, "") {
 		return nil
 	}
 	return []finding{doubt("the table inet "+traceTableName+" was left by a diagnosis", "The daemon was killed meanwhile.",

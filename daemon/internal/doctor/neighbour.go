@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,28 +28,35 @@ func checkNeighbour(ctx context.Context, p *patient) (found []finding, applies b
 	if !ok || len(host.HardwareAddr) != 6 {
 		return nil, false
 	}
-	for _, a := range p.net.Addresses {
+	answers := make([][]finding, len(p.net.Addresses))
+	var wait sync.WaitGroup
+	for n, a := range p.net.Addresses {
 		i := slices.IndexFunc(p.net.Gateways, func(g netip.Addr) bool { return g.Is4() == a.Addr().Is4() })
-		if i < 0 {
-			continue
-		}
-		applies = true
-		who, err := p.cfg.Host.whoHas(ctx, host.Index, host.HardwareAddr, p.net.Gateways[i], a.Addr())
-		if err != nil {
-			found = append(found, unknown("neighbours on "+host.Name, err)...)
-			continue
-		}
-		others := slices.DeleteFunc(slices.Clone(who), func(m string) bool { return m == guest.HardwareAddr.String() })
-		switch {
-		case len(who) == 0:
-			found = append(found, trouble(fmt.Sprintf("nobody on %s says that %s is his", host.Name, a.Addr()),
-				"The machine does not answer "+discovery(a.Addr())+": its link drops it, or a filter does.", p.within("ip addr show "+guest.Name)))
-		case len(others) > 0:
-			found = append(found, trouble(fmt.Sprintf("%s is also the address of %s on %s", a.Addr(), others[0], host.Name),
-				"Two have one address: packets reach now the one and now the other.", "bridge fdb show | grep "+others[0]))
+		if i >= 0 {
+			applies = true
+			wait.Go(func() { answers[n] = p.neighbour(ctx, host, guest, p.net.Gateways[i], a.Addr()) })
 		}
 	}
-	return found, applies
+	wait.Wait()
+	return slices.Concat(answers...), applies
+}
+
+// neighbour asks from the gateway's address whose one of the machine's is.
+func (p *patient) neighbour(ctx context.Context, host, guest *netlink.LinkAttrs, gateway, addr netip.Addr) []finding {
+	who, err := p.cfg.Host.whoHas(ctx, host.Index, host.HardwareAddr, gateway, addr)
+	if err != nil {
+		return unknown("neighbours on "+host.Name, err)
+	}
+	others := slices.DeleteFunc(slices.Clone(who), func(m string) bool { return m == guest.HardwareAddr.String() })
+	switch {
+	case len(who) == 0:
+		return []finding{trouble(fmt.Sprintf("nobody on %s says that %s is his", host.Name, addr),
+			"The machine does not answer "+discovery(addr)+": its link drops it, or a filter does.", p.within("ip addr show "+guest.Name))}
+	case len(others) > 0:
+		return []finding{trouble(fmt.Sprintf("%s is also the address of %s on %s", addr, others[0], host.Name),
+			"Two have one address: packets reach now the one and now the other.", "bridge fdb show | grep "+others[0])}
+	}
+	return nil
 }
 
 func discovery(addr netip.Addr) string {

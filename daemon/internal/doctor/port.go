@@ -70,7 +70,7 @@ func (p *patient) tryPort(ctx context.Context, port machd.Port) (found []finding
 	for _, w := range p.ways(port) {
 		f, err := p.tryWay(ctx, port, w, len(hears) > 0)
 		if err != nil {
-			return append(found, unknown(fmt.Sprintf("port %s", port), err)...)
+			f = unknown(fmt.Sprintf("port %s at %s", port, w.text), err)
 		}
 		found = append(found, f...)
 	}
@@ -91,9 +91,11 @@ func (p *patient) ways(port machd.Port) (all []way) {
 		}
 		candidates := []way{{loopback.String(), "", loopback, loopback}}
 		for _, own := range h.own(is4) {
-			candidates = append(candidates,
-				way{fmt.Sprintf("the host's own address %s", own.addr.Addr()), "", own.addr.Addr(), own.addr.Addr()},
-				way{fmt.Sprintf("%s, from others on %s", own.addr.Addr(), own.link), own.link, neighbourOf(own.addr), own.addr.Addr()})
+			candidates = append(candidates, way{fmt.Sprintf("the host's own address %s", own.addr.Addr()), "", own.addr.Addr(), own.addr.Addr()})
+			if own.running {
+				candidates = append(candidates,
+					way{fmt.Sprintf("%s, from others on %s", own.addr.Addr(), own.link), own.link, neighbourOf(own.addr), own.addr.Addr()})
+			}
 		}
 		for _, w := range candidates {
 			if !port.Address.IsValid() || port.Address == w.to {
@@ -105,8 +107,9 @@ func (p *patient) ways(port machd.Port) (all []way) {
 }
 
 type ownAddress struct {
-	link string
-	addr netip.Prefix
+	link    string
+	addr    netip.Prefix
+	running bool // packets can come in by the link
 }
 
 // own returns addresses that others reach the host at.
@@ -118,7 +121,7 @@ func (l *links) own(ipv4 bool) (list []ownAddress) {
 		}
 		for _, addr := range l.addrs[a.Index] {
 			if addr.Addr().Is4() == ipv4 && addr.Addr().IsGlobalUnicast() && len(list) < maxAddresses {
-				list = append(list, ownAddress{a.Name, addr.Prefix})
+				list = append(list, ownAddress{a.Name, addr.Prefix, a.Flags&net.FlagRunning != 0 && a.OperState != netlink.OperDown})
 			}
 		}
 	}

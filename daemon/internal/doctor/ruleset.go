@@ -8,6 +8,7 @@ import (
 type ruleset struct {
 	chains []*nftables.Chain
 	rules  map[*nftables.Chain][]*nftables.Rule
+	unread map[*nftables.Chain]bool // some of its rules cannot be read
 }
 
 func readRules(s *Space) (*ruleset, error) {
@@ -16,13 +17,14 @@ func readRules(s *Space) (*ruleset, error) {
 		return nil, err
 	}
 	defer c.CloseLasting()
-	r := &ruleset{rules: map[*nftables.Chain][]*nftables.Rule{}}
+	r := &ruleset{rules: map[*nftables.Chain][]*nftables.Rule{}, unread: map[*nftables.Chain]bool{}}
 	if r.chains, err = c.ListChains(); err != nil {
 		return nil, err
 	}
 	for _, chain := range r.chains {
 		// Some rules the library cannot read; what is known of their chain is told.
-		r.rules[chain], _ = c.GetRules(chain.Table, chain)
+		rules, err := c.GetRules(chain.Table, chain)
+		r.rules[chain], r.unread[chain] = rules, err != nil
 	}
 	return r, nil
 }

@@ -14,6 +14,9 @@ func TestServices(t *testing.T) {
 		{"DNS behind a firewall", "dns", func(_ *testing.T, w *world) {
 			w.host.sh(`nft 'add table inet fw; add chain inet fw in { type filter hook input priority 0; policy drop; }; add rule inet fw in meta l4proto ipv6-icmp accept'`)
 		}, []string{"10.213.0.1 does not answer", "inet fw in (policy drop)", "nft insert rule inet fw in iifname ve-c1 udp dport 53 accept"}, false},
+		{"DNS behind ufw", "dns", func(_ *testing.T, w *world) {
+			w.host.sh(`nft 'add table ip filter; add chain ip filter ufw-user-input; add chain ip filter INPUT { type filter hook input priority 0; policy drop; }'`)
+		}, []string{"10.213.0.1 does not answer", "ip filter INPUT (policy drop), of ufw", "ufw allow in on ve-c1 to any port 53"}, false},
 		{"host without names", "dns", func(t *testing.T, w *world) { w.serve(t, guest4, upstreamFails+"=yes") },
 			[]string{"no name server of the host answers what the machine asks 10.213.0.1"}, false},
 		{"no server", "dns", func(t *testing.T, w *world) { w.guest.resolv(t, "# nothing") }, []string{"names no server", "nameserver 10.213.0.1"}, false},

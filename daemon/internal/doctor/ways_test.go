@@ -52,6 +52,10 @@ func TestWayOut(t *testing.T) {
 		{"firewalld, IPv6", "way-out", load(firewalld), []string{"by IPv6", "of firewalld"}, false},
 		{"ufw", "way-out", load(ufw), []string{"by IPv4", "ip filter FORWARD (policy drop), of ufw", "ufw route allow in on ve-c1 && ufw route allow out on ve-c1"}, false},
 		{"ufw, IPv6", "way-out", load(ufw), []string{"by IPv6", "ip6 filter FORWARD (policy drop), of ufw"}, false},
+		{"ufw after docker", "way-out", func(t *testing.T, w *world) {
+			load(ufw)(t, w)
+			w.host.sh("nft add chain ip filter DOCKER-USER")
+		}, []string{"by IPv4", "ip filter FORWARD (policy drop), of ufw"}, false},
 		{"iptables", "way-out", load(iptables), []string{"of iptables", "iptables -I FORWARD -i ve-c1 -j ACCEPT"}, false},
 		{"a rule", "way-out", load(ownRules), []string{"inet fw forward", `iifname "ve-*"`, `daddr 198.51.100.1`, `dport 443 drop comment "no way"`,
 			"nft insert rule inet fw forward iifname ve-c1 accept"}, false},
@@ -126,4 +130,14 @@ func TestFarIsNotNear(t *testing.T) {
 		}
 	}
 	wantWell(t, w.look(t, "c1", "way-out"))
+}
+
+// By a link without anything at its other end nobody comes in.
+func TestPortBesideAnIdleBridge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.host.sh("ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up")
+	wantWell(t, w.look(t, "c1", "port"))
+	w.host.sh("nft flush map inet machd port4")
+	wantFinding(t, w.look(t, "c1", "port"), "at the host's own address 172.17.0.1")
 }
