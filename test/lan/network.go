@@ -3,6 +3,8 @@ package lan
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -31,6 +33,7 @@ type Network struct{ Outside, Internet Place }
 // Join joins this host to a Network, for as long as it runs.
 func Join() (Network, error) {
 	return Network{named("outside"), named("internet")}, errors.Join(
+		BridgeFilter(false),
 		ip("netns add outside"),
 		ip("netns add internet"),
 		cable(Link, Host4+"/24", Host6+"/64", "outside", Outside4+"/24", Outside6+"/64"),
@@ -52,6 +55,25 @@ func cable(link, host4, host6, there, there4, there6 string) error {
 		ip("-n "+there+" link set eth0 up"),
 		ip("-n "+there+" link set lo up"),
 	)
+}
+
+// BridgeFilter switches whether what passes a bridge goes through the rules for
+// IP, too. A host has that if a program such as docker has loaded br_netfilter;
+// where it is part of the kernel it is on from the first.
+func BridgeFilter(on bool) error {
+	value := []byte("0")
+	if on {
+		value = []byte("1")
+	}
+	var failed []error
+	for _, name := range []string{"iptables", "ip6tables"} {
+		err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+name, value, 0)
+		if errors.Is(err, fs.ErrNotExist) && !on {
+			continue // nobody has loaded it
+		}
+		failed = append(failed, err)
+	}
+	return errors.Join(failed...)
 }
 
 func ip(words string) error {
