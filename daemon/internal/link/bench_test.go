@@ -47,7 +47,7 @@ func BenchmarkMachine(b *testing.B) {
 // comeAndGo sets up the network of a machine, and takes it back while nobody
 // measures.
 func comeAndGo(b *testing.B, host *link.Space, leader *proc.PIDFD, record string) error {
-	f, err := link.NewForwarder(host, record, ours)
+	f, err := link.NewForwarder(host, record, ours, func(_, _ []string) error { return nil })
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 type Forwarder struct {
 	host   *Space
 	ours   func(link string) bool
+	guard  func(open4, open6 []string) error
 	record record
 	force  string // the switch that has one link pass IPv6 on
 	set    func(path, value string) error
@@ -30,19 +31,20 @@ type Forwarder struct {
 // Forwarding is what Enable has found and done.
 type Forwarding struct {
 	Changed []Sysctl // now, in order
-	// Open4 and Open6 are the links of others that pass packets on for our
-	// sake alone, since now or before: what comes in there may go to links of
-	// ours only.
-	Open4, Open6 []string
-	No6          string // why there is no IPv6, "" if there is
+	No6     string   // why there is no IPv6, "" if there is
 }
 
 // NewForwarder returns a Forwarder for the host. It knows from record, a file
 // that need not be there, what an earlier one has changed and not put back. The
 // function ours says which links it may treat as ours: packets are let into
 // them, and routers there are never believed.
-func NewForwarder(host *Space, recordPath string, ours func(link string) bool) (*Forwarder, error) {
-	f := &Forwarder{host: host, ours: ours, record: record{recordPath}, force: "force_forwarding", set: host.setSysctl}
+//
+// The function guard is told which links of others pass IPv4 and IPv6 on for our
+// sake alone. It sees to it that what comes in there goes to links of ours only,
+// and is called before that is needed, and again when it is no longer. It must
+// not call the Forwarder.
+func NewForwarder(host *Space, recordPath string, ours func(link string) bool, guard func(open4, open6 []string) error) (*Forwarder, error) {
+	f := &Forwarder{host: host, ours: ours, guard: guard, record: record{recordPath}, force: "force_forwarding", set: host.setSysctl}
 	var err error
 	if f.changed, err = f.record.read(); err != nil {
 		return nil, fmt.Errorf("cannot read which switches were changed: %w", err)
@@ -68,8 +70,11 @@ func (f *Forwarder) Enable(links, uplinks []string) (Forwarding, error) {
 	if err != nil {
 		return Forwarding{}, errors.Join(fmt.Errorf("cannot switch forwarding on: %w", err), f.putBack(done))
 	}
-	open4, open6, err := f.open()
-	return Forwarding{Changed: done, Open4: open4, Open6: open6, No6: no6}, err
+	// For those that an earlier Forwarder has opened, if there was nothing to do.
+	if err := f.guardOpen(); err != nil {
+		return Forwarding{}, err
+	}
+	return Forwarding{Changed: done, No6: no6}, nil
 }
 
 // enable4 leaves uplinks alone where the host forwards: one that does not then
@@ -154,10 +159,10 @@ func (f *Forwarder) change(wanted []Sysctl, done *[]Sysctl) error {
 	if len(changes) == 0 {
 		return nil
 	}
+	*done = append(*done, changes...)
 	if err := f.write(changes); err != nil {
 		return err
 	}
-	*done = append(*done, changes...)
 	for _, c := range changes {
 		if err := f.set(c.Path, c.New); err != nil && !f.hasGone(c, err) {
 			return explained(c.Path, err)
@@ -176,15 +181,16 @@ func (f *Forwarder) hasGone(c Sysctl, err error) bool {
 	return errors.Is(err, ErrNoLink)
 }
 
-// write adds changes to the record. One of a switch that it has already is of a
-// new link of that name, or somebody has changed it back.
+// write adds changes to the record, and has what they open guarded. One of a
+// switch that is on the record already is of a new link of that name, or somebody
+// has changed it back.
 func (f *Forwarder) write(changes []Sysctl) error {
 	all := append(without(f.changed, isAmong(changes)), changes...)
 	if err := f.record.write(all); err != nil {
 		return fmt.Errorf("cannot write down what is changed: %w", err)
 	}
 	f.changed = all
-	return nil
+	return f.guardOpen()
 }
 
 func explained(path string, err error) error {
@@ -242,7 +248,7 @@ func (f *Forwarder) putBack(changes []Sysctl) error {
 		return errors.Join(append(failed, err)...)
 	}
 	f.changed = left
-	return errors.Join(failed...)
+	return errors.Join(append(failed, f.guardOpen())...)
 }
 
 func (f *Forwarder) putOneBack(c Sysctl) error {
@@ -278,6 +284,18 @@ func (f *Forwarder) isOthers(c Sysctl) bool {
 	}
 	value, err := f.host.sysctl(why)
 	return err == nil && value != "0"
+}
+
+// guardOpen tells what the record has open.
+func (f *Forwarder) guardOpen() error {
+	open4, open6, err := f.open()
+	if err != nil {
+		return err
+	}
+	if err := f.guard(open4, open6); err != nil {
+		return fmt.Errorf("cannot guard what is forwarded: %w", err)
+	}
+	return nil
 }
 
 // open returns the links of others that forward because of us.

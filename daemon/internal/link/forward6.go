@@ -66,11 +66,11 @@ func (f *Forwarder) passAll6(done *[]Sysctl) error {
 			along = append(along, Sysctl{Path: path, Old: "0", New: "1"})
 		}
 	}
+	before := len(*done)
+	*done = append(*done, along...)
 	if err := f.write(along); err != nil {
 		return err
 	}
-	before := len(*done)
-	*done = append(*done, along...)
 	if err := f.setAll6("1"); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -22,11 +21,12 @@ func ours(name string) bool { return strings.HasPrefix(name, "ve-") }
 type site struct {
 	host, machine, router space
 	record                string
+	guarded               *string // links that are open for us alone, as the guard knows them
 }
 
 func newSite(t *testing.T) site {
 	t.Helper()
-	s := site{newSpace(t, 0), newSpace(t, 0), newSpace(t, 0), filepath.Join(t.TempDir(), "sysctl")}
+	s := site{newSpace(t, 0), newSpace(t, 0), newSpace(t, 0), filepath.Join(t.TempDir(), "sysctl"), new(string)}
 	for _, n := range []space{s.host, s.machine, s.router} {
 		// Addresses that links have by themselves are usable at once.
 		n.set("net/ipv6/conf/default/accept_dad", "0")
@@ -46,7 +46,10 @@ func newSite(t *testing.T) site {
 
 func (s site) forwarder(t *testing.T) *link.Forwarder {
 	t.Helper()
-	f, err := link.NewForwarder(s.host.Space, s.record, ours)
+	f, err := link.NewForwarder(s.host.Space, s.record, ours, func(open4, open6 []string) error {
+		*s.guarded = fmt.Sprintf("IPv4: %v, IPv6: %v", open4, open6)
+		return nil
+	})
 	must(t, err)
 	return f
 }
@@ -266,16 +269,68 @@ func TestWhoForwardsForUsAloneIsSaid(t *testing.T) {
 	for range 2 {
 		got, err := f.Enable([]string{"ve-a"}, uplinks)
 		must(t, err)
-		if !slices.Equal(got.Open4, []string{"eth0"}) || !slices.Equal(got.Open6, []string{"eth0", "eth1"}) || got.No6 != "" {
-			t.Errorf("IPv4: %v, IPv6: %v, %s", got.Open4, got.Open6, got.No6)
+		if *s.guarded != "IPv4: [eth0], IPv6: [eth0 eth1]" || got.No6 != "" {
+			t.Errorf("guarded are %s; %s", *s.guarded, got.No6)
 		}
 	}
-	must(t, f.Restore())
-	f.WithoutForce()
-	got, err := f.Enable([]string{"ve-a"}, uplinks[:1])
+	// The next daemon guards them again, though it need not change anything.
+	*s.guarded = ""
+	f = s.forwarder(t)
+	_, err := f.Enable([]string{"ve-a"}, uplinks)
 	must(t, err)
-	if !slices.Equal(got.Open6, []string{"eth0", "eth1"}) {
-		t.Errorf("where all links have to pass IPv6 on it is %v", got.Open6)
+	if *s.guarded != "IPv4: [eth0], IPv6: [eth0 eth1]" {
+		t.Errorf("guarded are %s", *s.guarded)
+	}
+	must(t, f.Restore())
+	if *s.guarded != "IPv4: [], IPv6: []" {
+		t.Errorf("in the end guarded are %s", *s.guarded)
+	}
+	f.WithoutForce()
+	_, err = f.Enable([]string{"ve-a"}, uplinks[:1])
+	must(t, err)
+	if *s.guarded != "IPv4: [eth0], IPv6: [eth0 eth1]" {
+		t.Errorf("where all links have to pass IPv6 on, guarded are %s", *s.guarded)
+	}
+}
+
+func TestWhatIsNotGuardedStaysClosed(t *testing.T) {
+	t.Parallel()
+	for _, kernel := range []string{"of today", "without force_forwarding"} {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t)
+			before := s.switches(t)
+			refused := errors.New("refused")
+			f, err := link.NewForwarder(s.host.Space, s.record, ours, func(open4, open6 []string) error {
+				// It is asked before, and need do nothing for links of ours.
+				if len(open4) > 0 {
+					s.host.is("net/ipv4/conf/eth0/forwarding", "0")
+				}
+				if len(open4)+len(open6) == 0 {
+					return nil
+				}
+				return refused
+			})
+			must(t, err)
+			if kernel != "of today" {
+				f.WithoutForce()
+			}
+			if _, err := f.Enable([]string{"ve-a"}, []string{"eth0"}); !errors.Is(err, refused) {
+				t.Errorf("got %v", err)
+			}
+			if diff := cmp.Diff(before, s.switches(t)); diff != "" {
+				t.Errorf("switches (-before +after):\n%s", diff)
+			}
+			// Only IPv6 is left to open.
+			s.host.set("net/ipv4/ip_forward", "1")
+			before = s.switches(t)
+			if _, err := f.Enable([]string{"ve-a"}, []string{"eth0"}); !errors.Is(err, refused) {
+				t.Errorf("got %v", err)
+			}
+			if diff := cmp.Diff(before, s.switches(t)); diff != "" {
+				t.Errorf("switches (-before +after):\n%s", diff)
+			}
+		})
 	}
 }
 
@@ -290,8 +345,8 @@ func TestAHostThatForwardsStaysAsItIs(t *testing.T) {
 	if fmt.Sprint(got.Changed) != want {
 		t.Errorf("changed was %v, want %s", got.Changed, want)
 	}
-	if len(got.Open4)+len(got.Open6) != 0 {
-		t.Errorf("links forward for us: %v %v", got.Open4, got.Open6)
+	if *s.guarded != "IPv4: [], IPv6: []" {
+		t.Errorf("guarded are %s", *s.guarded)
 	}
 }
 
@@ -443,7 +498,7 @@ func TestARecordThatMakesNoSenseIsAnError(t *testing.T) {
 	s := newSite(t)
 	for _, line := range []string{"net/ipv4/conf/eth0/forwarding 0", "net/../kernel/core_pattern a b", "kernel/core_pattern a b"} {
 		must(t, os.WriteFile(s.record, []byte(line+"\n"), 0o644))
-		if _, err := link.NewForwarder(s.host.Space, s.record, ours); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", line)) {
+		if _, err := link.NewForwarder(s.host.Space, s.record, ours, nil); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", line)) {
 			t.Errorf("got %v", err)
 		}
 	}

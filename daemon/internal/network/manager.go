@@ -89,7 +89,7 @@ func New(cfg Config) (*Manager, error) {
 	m.outside = &outside{host: host}
 	m.upstream = responder.Upstreams(cfg.Paths.Resolv)
 	m.others = &others{paths: cfg.Paths, active: cfg.Active, reload: cfg.Reload, log: cfg.Log}
-	if m.forward, err = link.NewForwarder(host, m.switches(), isOurs); err != nil {
+	if m.forward, err = link.NewForwarder(host, m.switches(), isOurs, m.guardUplinks); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -134,18 +134,8 @@ func number(p machd.Protocol) uint8 {
 // switchOn lets packets through between links that are about to be ours and the
 // world, and between those that are and what the world has become.
 func (m *Manager) switchOn(links ...string) error {
-	done, err := m.forward.Enable(links, m.outside.names())
-	if err != nil {
-		return err
-	}
-	var open []nft.Uplink
-	for _, name := range done.Open4 {
-		open = append(open, nft.Uplink{Name: name})
-	}
-	for _, name := range done.Open6 {
-		open = append(open, nft.Uplink{Name: name, IPv6: true})
-	}
-	return m.guardUplinks(open)
+	_, err := m.forward.Enable(links, m.outside.names())
+	return err
 }
 
 // switchOff puts back what was switched on for a link that is over, and for all
@@ -160,9 +150,16 @@ func (m *Manager) switchOff(n *network) error {
 	return m.clear()
 }
 
-// guardUplinks sees to it that a link that forwards for us alone forwards to our
-// links alone.
-func (m *Manager) guardUplinks(open []nft.Uplink) error {
+// guardUplinks sees to it that a link that forwards for us alone, IPv4 or IPv6,
+// forwards to our links alone.
+func (m *Manager) guardUplinks(open4, open6 []string) error {
+	var open []nft.Uplink
+	for _, name := range open4 {
+		open = append(open, nft.Uplink{Name: name})
+	}
+	for _, name := range open6 {
+		open = append(open, nft.Uplink{Name: name, IPv6: true})
+	}
 	remove, add := changed(m.guarded, open)
 	if len(remove)+len(add) == 0 {
 		return nil
