@@ -232,7 +232,8 @@ func (m *Manager) Ports(_ context.Context, name string) ([]machd.PortStatus, err
 			for _, rule := range n.inwardRules(p) {
 				s.add(traffic[rule.Key()])
 			}
-			_, s.Answers, _ = m.host.Listener(number(p.Protocol), netip.Addr{}, p.Host)
+			at, err := m.host.Listens(number(p.Protocol), p.Host)
+			s.Answers = err == nil && len(at) > 0
 			all = append(all, s.PortStatus)
 		}
 		done()
