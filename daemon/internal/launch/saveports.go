@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,17 +28,26 @@ func changePorts(name string, inward bool, done string, change func(*savedPorts)
 	if !machine1.ValidMachineName(name) {
 		return machine1.Errorf(machine1.ErrNotSupported, "Machine '%s' has no settings", name)
 	}
-	if err := changeSettings(SettingsPath(name), inward, change); err != nil {
+	s := findSettings(name, root{path: filepath.Join(machine1.PoolPath, name)})
+	if err := changeSettings(SettingsPath(name), s, inward, change); err != nil {
 		return fmt.Errorf("the ports of '%s' are %s now, but not for later starts: %w", name, done, err)
 	}
 	return nil
 }
 
 // changeSettings changes a file of settings, which goes if nothing is left in it.
-func changeSettings(path string, inward bool, change func(*savedPorts)) error {
+// If there is none, it begins as what is read instead, which it will hide.
+func changeSettings(path string, instead *settingsFile, inward bool, change func(*savedPorts)) error {
 	text, err := readIfThere(path)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case exists(path) || instead == nil:
+	case instead.trusted:
+		text = instead.file.String()
+	default:
+		return machine1.Errorf(machine1.ErrNotSupported,
+			"its settings are beside its image, where not all of them are believed, and %s would hide them; copied there they can be changed", path)
 	}
 	s := savedPorts{file: nspawnfile.Parse(text), inward: inward}
 	change(&s)

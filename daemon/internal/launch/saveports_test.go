@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/pkg/nspawnfile"
 )
 
@@ -54,17 +55,28 @@ func TestPortsAreSavedInAFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "nspawn", "web.nspawn")
 	ports := []machd.Port{{Protocol: machd.TCP, Host: 8080, Guest: 80}}
-	if err := changeSettings(path, false, func(s *savedPorts) { s.add(ports) }); err != nil {
+	if err := changeSettings(path, nil, false, func(s *savedPorts) { s.add(ports) }); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "[X-Machd]\nPublish=8080:80/tcp\n" {
 		t.Errorf("it has %q, %v", text, err)
 	}
-	if err := changeSettings(path, false, func(s *savedPorts) { s.remove(ports) }); err != nil {
+	if err := changeSettings(path, nil, false, func(s *savedPorts) { s.remove(ports) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file with nothing in it is left: %v", err)
+	}
+	other := &settingsFile{file: nspawnfile.Parse("[Exec]\nBoot=no\n")}
+	if err := changeSettings(path, other, false, func(s *savedPorts) { s.add(ports) }); !errors.Is(err, machine1.ErrNotSupported) || exists(path) {
+		t.Errorf("what is believed in part only is hidden: %v", err)
+	}
+	other.trusted = true
+	if err := changeSettings(path, other, false, func(s *savedPorts) { s.add(ports) }); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "[Exec]\nBoot=no\n\n[X-Machd]\nPublish=8080:80/tcp\n" {
+		t.Errorf("it has %q, %v, and hides what was read before", text, err)
 	}
 	l := &Launcher{}
 	if err := l.SavePorts("../web", ports, false); err == nil {
