@@ -54,12 +54,12 @@ func (s *Space) configured(c Config) (Link, error) {
 
 // configure is Configure on a thread that is in the namespace.
 func (s *Space) configure(l Link, c Config, done *doneSteps) error {
-	has6 := withoutIPv6(l.Name) == ""
-	if has6 {
-		s.switchOff(l, c, done)
-	}
 	if err := s.dress(l, c, done); err != nil {
 		return err
+	}
+	has6 := withoutIPv6(l.Name) == "" // which a small MTU takes away
+	if has6 {
+		s.switchOff(l, c, done)
 	}
 	for _, prefix := range c.Addrs {
 		if prefix.Addr().Is6() && !has6 {

@@ -159,6 +159,26 @@ func TestWhereIPv6IsOffItIsLeftOut(t *testing.T) {
 	}
 }
 
+func TestALinkTooSmallForIPv6HasNone(t *testing.T) {
+	t.Parallel()
+	host, machine := newSpace(t, 0), newSpace(t, 0)
+	host.connect("ve-a", machine, "host0")
+	config := ofAMachine
+	config.MTU = 1200
+	undo, err := machine.Configure(config)
+	must(t, err)
+	if got := machine.addressesOf("host0"); got != "10.0.1.2/30" {
+		t.Errorf("it has the addresses %s", got)
+	}
+	if why := machine.WithoutIPv6("host0"); why != "link host0 has no IPv6, perhaps because its MTU is below 1280" {
+		t.Errorf("the reason is %q", why)
+	}
+	must(t, undo())
+	if got := machine.find("host0").Attrs().MTU; got != 1500 {
+		t.Errorf("its MTU is %d", got)
+	}
+}
+
 func TestAnswersToLoopbackComeByEveryLink(t *testing.T) {
 	t.Parallel()
 	host, machine := newSpace(t, 0), newSpace(t, 0)
