@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net"
 	"net/netip"
 	"strings"
@@ -30,7 +31,6 @@ func (c *conn) elements(l layout, s set, list *elements) error {
 				if err != nil {
 					return err
 				}
-				x.text = s.keyText(x.key)
 				return list.insert(s.name, x)
 			})
 		})
@@ -87,9 +87,9 @@ func decodeCounter(data []byte) (c Counter, err error) {
 	return c, err
 }
 
-// fields cuts a key of the set.
-func (s set) fields(key string) (list []string) {
-	for _, t := range s.key {
+// cut cuts a key, or data, into its fields.
+func cut(types []nftables.SetDatatype, key string) (list []string) {
+	for _, t := range types {
 		size := int(t.Bytes)
 		if len(key) < size {
 			return nil
@@ -100,10 +100,38 @@ func (s set) fields(key string) (list []string) {
 	return list
 }
 
-func (s set) keyText(key string) string {
-	var texts []string
-	for i, f := range s.fields(key) {
-		switch s.key[i].Name {
+// keyText and dataText are what nft writes for an element.
+
+func (s set) keyText(x element) string {
+	list := texts(s.key, x.key)
+	if end := cut(s.key, x.end); len(end) > 0 && len(list) == len(end) {
+		first, last := cut(s.key, x.key)[len(end)-1], end[len(end)-1]
+		list[len(end)-1] += networkLength(first, last)
+	}
+	return strings.Join(list, " . ")
+}
+
+func (s set) dataText(x element) string { return strings.Join(texts(s.data, x.data), " . ") }
+
+// networkLength returns the length of the network from one address to another.
+func networkLength(first, last string) string {
+	length := 0
+	for i := range first {
+		same := bits.LeadingZeros8(first[i] ^ last[i])
+		length += same
+		if same < 8 {
+			break
+		}
+	}
+	if length == 8*len(first) {
+		return ""
+	}
+	return fmt.Sprintf("/%d", length)
+}
+
+func texts(types []nftables.SetDatatype, key string) (list []string) {
+	for i, f := range cut(types, key) {
+		switch types[i].Name {
 		case ifname.Name:
 			f = `"` + text([]byte(f)) + `"`
 		case address4.Name, address6.Name:
@@ -116,7 +144,7 @@ func (s set) keyText(key string) string {
 		case service.Name:
 			f = fmt.Sprint(binary.BigEndian.Uint16([]byte(f)))
 		}
-		texts = append(texts, f)
+		list = append(list, f)
 	}
-	return strings.Join(texts, " . ")
+	return list
 }

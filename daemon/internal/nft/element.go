@@ -18,10 +18,7 @@ type element struct {
 	data string // of a map: where it leads
 
 	counted Counter
-
-	text   string // the key, for nft
-	target string // the data, for nft
-	what   string // it is for, for people
+	what    fmt.Stringer // it is for; nil if it was read back
 }
 
 // elements are those of a table, in the order in which they came.
@@ -41,7 +38,7 @@ func (e *elements) insert(set string, x element) error {
 	at := [2]string{set, x.key}
 	if i, ok := e.index[at]; ok {
 		if had := e.sets[set][i]; had.data != x.data || had.end != x.end {
-			return fmt.Errorf("%s is given twice: to %s, and to %s", x.what, had.target, x.target)
+			return fmt.Errorf("%s is given twice, for different things", x.what)
 		}
 		return nil
 	}
@@ -57,6 +54,11 @@ func (e *elements) get(set, key string) (element, bool) {
 	}
 	return e.sets[set][i], true
 }
+
+// A subject is what elements are for, such as "link ve-x".
+type subject struct{ kind, name string }
+
+func (s subject) String() string { return s.kind + " " + s.name }
 
 // places returns the elements that r has in the two tables.
 func (r Rules) places() (inet, bridge *elements, err error) {
@@ -82,9 +84,9 @@ func (p *places) addAll(r Rules) {
 		p.addLink(l)
 	}
 	for _, u := range r.Uplinks {
-		set, what := "uplinks4", "uplink "+u.Name+" of IPv4"
+		set, what := "uplinks4", subject{"uplink", u.Name + " of IPv4"}
 		if u.IPv6 {
-			set, what = "uplinks6", "uplink "+u.Name+" of IPv6"
+			set, what = "uplinks6", subject{"uplink", u.Name + " of IPv6"}
 		}
 		p.put(p.inet, set, what, p.linkField(u.Name))
 	}
@@ -102,12 +104,12 @@ func (p *places) addAll(r Rules) {
 			p.fail("%s is no IPv6 address of a router", router)
 		}
 		router = router.WithZone("")
-		p.put(p.bridge, "routers", "router "+router.String(), addressField(router))
+		p.put(p.bridge, "routers", subject{"router", router.String()}, addressField(router))
 	}
 }
 
 func (p *places) addLink(l Link) {
-	name, what := p.linkField(l.Name), "link "+l.Name
+	name, what := p.linkField(l.Name), subject{"link", l.Name}
 	p.put(p.inet, "links", what, name)
 	for i, s := range l.Sources {
 		if !s.IsValid() || s.Addr().Is4In6() {
@@ -143,14 +145,14 @@ func (p *places) addPort(port Port) {
 	}
 	k := port.Key()
 	v := version(k.At.Addr())
-	fields := []keyField{protocolField(k.Protocol), serviceField(k.At.Port())}
+	fields := []string{protocolField(k.Protocol), serviceField(k.At.Port())}
 	prefix := ""
 	if !k.At.Addr().IsUnspecified() {
 		prefix = "address_"
 		fields = slices.Insert(fields, 0, addressField(k.At.Addr()))
 	}
-	p.putMapping(prefix+"ports"+v, k.String(), fields, port.To)
-	p.put(p.inet, prefix+"traffic"+v, k.String(), fields...)
+	p.putMapping(prefix+"ports"+v, k, fields, port.To)
+	p.put(p.inet, prefix+"traffic"+v, k, fields...)
 }
 
 func (p *places) addInward(i Inward) {
@@ -159,9 +161,9 @@ func (p *places) addInward(i Inward) {
 		return
 	}
 	v := version(i.At.Addr())
-	fields := []keyField{p.linkField(i.Link), addressField(i.At.Addr()), protocolField(i.Protocol), serviceField(i.At.Port())}
-	p.putMapping("inward"+v, i.Key().String(), fields, i.To)
-	p.put(p.inet, "inward_traffic"+v, i.Key().String(), fields...)
+	fields := []string{p.linkField(i.Link), addressField(i.At.Addr()), protocolField(i.Protocol), serviceField(i.At.Port())}
+	p.putMapping("inward"+v, i.Key(), fields, i.To)
+	p.put(p.inet, "inward_traffic"+v, i.Key(), fields...)
 }
 
 func (p *places) addMember(m Member) {
@@ -169,10 +171,10 @@ func (p *places) addMember(m Member) {
 		p.fail("%s: %q is no MAC of Ethernet", m.Name, m.MAC)
 		return
 	}
-	name, what := p.linkField(m.Name), "member "+m.Name
+	name, what := p.linkField(m.Name), subject{"member", m.Name}
 	p.put(p.bridge, "members", what, name)
 	p.put(p.bridge, "reflections", what, name, name)
-	p.put(p.bridge, "macs", what, name, keyField{string(m.MAC), m.MAC.String()})
+	p.put(p.bridge, "macs", what, name, string(m.MAC))
 	for _, s := range m.Sources {
 		if !s.IsValid() || s.Is4In6() {
 			p.fail("%s: %s is no address", m.Name, s)
@@ -182,58 +184,50 @@ func (p *places) addMember(m Member) {
 	}
 }
 
-// A keyField is one of a key, as bytes and for nft.
-type keyField struct{ bytes, text string }
+// Fields of keys, and of what maps lead to.
 
-func (p *places) linkField(name string) keyField {
+func (p *places) linkField(name string) string {
 	if err := checkName(name); err != nil {
 		p.fail("%w", err)
-		return keyField{}
+		return ""
 	}
-	return keyField{name + strings.Repeat("\x00", unix.IFNAMSIZ-len(name)), `"` + name + `"`}
+	return name + strings.Repeat("\x00", unix.IFNAMSIZ-len(name))
 }
 
-func addressField(a netip.Addr) keyField { return keyField{string(a.AsSlice()), a.String()} }
+func addressField(a netip.Addr) string { return string(a.AsSlice()) }
 
-func protocolField(p uint8) keyField { return keyField{string([]byte{p}), protocolName(p)} }
+func protocolField(p uint8) string { return string([]byte{p}) }
 
-func serviceField(port uint16) keyField {
-	return keyField{string(binary.BigEndian.AppendUint16(nil, port)), fmt.Sprint(port)}
-}
+func serviceField(port uint16) string { return string(binary.BigEndian.AppendUint16(nil, port)) }
 
-func join(fields []keyField) (bytes, text string) {
-	var texts []string
+func join(fields ...string) (key string) {
 	for _, f := range fields {
-		bytes += f.bytes
+		key += f
 		// A key of one field is not filled up.
-		if pad := len(f.bytes) % 4; pad != 0 && len(fields) > 1 {
-			bytes += "\x00\x00\x00"[:4-pad]
+		if pad := len(f) % 4; pad != 0 && len(fields) > 1 {
+			key += "\x00\x00\x00"[:4-pad]
 		}
-		texts = append(texts, f.text)
 	}
-	return bytes, strings.Join(texts, " . ")
+	return key
 }
 
-func (p *places) put(to *elements, set, what string, fields ...keyField) {
-	key, text := join(fields)
-	if err := to.insert(set, element{key: key, text: text, what: what}); err != nil {
-		p.fail("%w", err)
-	}
+func (p *places) put(to *elements, set string, what fmt.Stringer, fields ...string) {
+	p.insert(to, set, element{key: join(fields...), what: what})
 }
 
-func (p *places) putMapping(set, what string, fields []keyField, to netip.AddrPort) {
-	key, text := join(fields)
-	data, target := join([]keyField{addressField(to.Addr().WithZone("")), serviceField(to.Port())})
-	if err := p.inet.insert(set, element{key: key, data: data, text: text, target: target, what: what}); err != nil {
-		p.fail("%w", err)
-	}
+func (p *places) putMapping(set string, what fmt.Stringer, fields []string, to netip.AddrPort) {
+	data := join(addressField(to.Addr().WithZone("")), serviceField(to.Port()))
+	p.insert(p.inet, set, element{key: join(fields...), data: data, what: what})
 }
 
-func (p *places) putNetwork(set, what string, name keyField, network netip.Prefix) {
-	key, _ := join([]keyField{name, addressField(network.Addr())})
-	end, _ := join([]keyField{name, addressField(last(network))})
-	x := element{key: key, end: end, text: name.text + " . " + network.String(), what: what}
-	if err := p.inet.insert(set, x); err != nil {
+func (p *places) putNetwork(set string, what fmt.Stringer, name string, network netip.Prefix) {
+	p.insert(p.inet, set, element{
+		key: join(name, addressField(network.Addr())), end: join(name, addressField(last(network))), what: what,
+	})
+}
+
+func (p *places) insert(to *elements, set string, x element) {
+	if err := to.insert(set, x); err != nil {
 		p.fail("%w", err)
 	}
 }

@@ -175,6 +175,13 @@ func TestForeignSourcesAreDropped(t *testing.T) {
 			t.Errorf("from %s: heard %t, want %t", tt.source, got, tt.want)
 		}
 	}
+	if drops := w.dropped(t, "guard"); strings.HasSuffix(drops, "counter packets 0 bytes 0 drop\n") {
+		t.Errorf("what was dropped does not count:\n%s", drops)
+	}
+	// What rules have counted is no damage.
+	if mended, err := w.table.Reconcile(nft.Rules{Links: []nft.Link{w.linkA(), w.linkB()}}); err != nil || mended != nil {
+		t.Errorf("mended %q, %v", mended, err)
+	}
 }
 
 // A link may have networks, too.

@@ -38,9 +38,9 @@ func (h *half) script(remove, add *elements) string {
 func (h *half) command(b *strings.Builder, verb string, s set, list []element) {
 	var texts []string
 	for _, x := range list {
-		text := x.text
-		if x.target != "" && verb == "add" {
-			text += " : " + x.target
+		text := s.keyText(x)
+		if x.data != "" && verb == "add" {
+			text += " : " + s.dataText(x)
 		}
 		texts = append(texts, text)
 	}

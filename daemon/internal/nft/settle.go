@@ -125,11 +125,11 @@ func tell(s set, removed, added []element) (list []string) {
 	replaced := map[string]bool{}
 	for _, x := range added {
 		replaced[x.key] = true
-		list = append(list, x.what)
+		list = append(list, x.what.String())
 	}
 	for _, x := range removed {
 		if !replaced[x.key] {
-			list = append(list, fmt.Sprintf("%s in set %s, which nobody asked for", x.text, s.name))
+			list = append(list, fmt.Sprintf("%s in set %s, which nobody asked for", s.keyText(x), s.name))
 		}
 	}
 	return list

@@ -37,7 +37,7 @@ func (s set) portKey(key string) (k Key) {
 	if s.name == "traffic6" {
 		addr = netip.IPv6Unspecified()
 	}
-	for i, f := range s.fields(key) {
+	for i, f := range cut(s.key, key) {
 		switch s.key[i].Name {
 		case ifname.Name:
 			k.Link = text([]byte(f))
