@@ -11,7 +11,7 @@ import (
 )
 
 // machines makes n links, each with a responder.
-func (l *lab) machines(n int) {
+func (l *lab) machines(n int) (all []*Responder) {
 	l.Helper()
 	for i := range n {
 		link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("vz-n%d", i)}}
@@ -19,8 +19,9 @@ func (l *lab) machines(n int) {
 		l.Cleanup(func() { netlink.LinkDel(link) })
 		l.must(netlink.LinkSetUp(link))
 		l.cfg.Link, l.cfg.Index = link.Name, link.Index
-		l.start()
+		all = append(all, l.start())
 	}
+	return all
 }
 
 // A host has hundreds of machines, and each of them a responder that has
@@ -117,11 +118,31 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-func BenchmarkResponders300(b *testing.B) {
+// BenchmarkHost300 is what 300 machines cost: memory, and time when the daemon
+// ends.
+func BenchmarkHost300(b *testing.B) {
+	l := &lab{TB: b, cfg: testConfig()}
 	for range b.N {
-		l := &lab{TB: b, cfg: testConfig()}
 		before := memory()
-		l.machines(300)
+		all := l.machines(300)
 		b.ReportMetric(float64(memory()-before)/300, "B/responder")
+		began := time.Now()
+		CloseAll(all)
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms-to-close")
 	}
+}
+
+// BenchmarkStart is what a responder adds to the start of a machine, and its
+// end to the end.
+func BenchmarkStart(b *testing.B) {
+	l := newLab(b)
+	var ended time.Duration
+	for b.Loop() {
+		r, err := Start(l.cfg)
+		l.must(err)
+		began := time.Now()
+		r.Close()
+		ended += time.Since(began)
+	}
+	b.ReportMetric(float64(ended.Microseconds())/float64(b.N), "µs-of-it-to-close/op")
 }

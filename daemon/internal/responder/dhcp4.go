@@ -21,8 +21,8 @@ const (
 	infinite = time.Duration(1<<32-1) * time.Second
 
 	// dhcpRate and dhcpBurst bound the messages of each version, router
-	// solicitations among those of IPv6: a zone of some
-	// hundred machines may come up at once.
+	// solicitations among those of IPv6: a zone of some hundred machines may come
+	// up at once.
 	dhcpRate, dhcpBurst = 100, 400
 )
 

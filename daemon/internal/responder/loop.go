@@ -201,10 +201,14 @@ func (l *loop) tick(now time.Time) (next time.Time) {
 // close ends run. It may be called by any goroutine.
 func (l *loop) close() { l.epoll.Close() }
 
-// closeAll closes the sockets, when run does not run.
+// closeAll closes the sockets, when run does not run. The kernel takes ten
+// milliseconds to let go of a packet socket: all wait for that at once.
 func (l *loop) closeAll() {
 	l.epoll.Close()
+	var wg sync.WaitGroup
 	for fd := range l.sources {
-		l.remove(int(fd))
+		wg.Go(func() { unix.Close(int(fd)) })
 	}
+	wg.Wait()
+	clear(l.sources)
 }

@@ -257,16 +257,41 @@ func TestCloseLeavesNothing(t *testing.T) {
 		}
 		conn.Close()
 	}
+	l.nothingLeft(goroutines, open)
+}
+
+// nothingLeft waits until there are no more goroutines and descriptors than
+// there were: those that end, and servers on the other side, may need a moment.
+func (l *lab) nothingLeft(goroutines, open int) {
+	l.Helper()
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		// The server on the other side may need a moment to see it.
-		if runtime.NumGoroutine() <= goroutines && descriptors(t) <= open {
+		g, d := runtime.NumGoroutine(), descriptors(l)
+		if g <= goroutines && d <= open {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines and %d descriptors are left, there were %d and %d",
-				runtime.NumGoroutine(), descriptors(t), goroutines, open)
+			l.Fatalf("%d goroutines and %d descriptors are left, there were %d and %d", g, d, goroutines, open)
 		}
 	}
+}
+
+// A daemon with hundreds of machines ends all of it at once.
+func TestCloseAll(t *testing.T) {
+	l := newLab(t)
+	goroutines, open := runtime.NumGoroutine(), descriptors(t)
+	l.cfg.Gateway6 = netip.Prefix{}
+	var all []*Responder
+	for i := range 64 {
+		// Each has an address of its own, since a port is had but once.
+		l.cfg.Gateway4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 213, 1, byte(i)}), 30)
+		r, err := Start(l.cfg)
+		l.must(err)
+		all = append(all, r)
+	}
+	all[0].Close()
+	CloseAll(all)
+	l.nothingLeft(goroutines, open)
+	CloseAll(nil)
 }
 
 // The next daemon must not wait until connections of the one before are
