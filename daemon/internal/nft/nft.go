@@ -18,6 +18,11 @@ import (
 )
 
 // A Port of the host that leads somewhere else.
+//
+// From ::1 it does not get to machines at a bridge, nor an Inward from these to
+// ::1, while net.bridge.bridge-nf-call-ip6tables is 1: what comes by the bridge is
+// translated before the kernel has received it, and then it is for ::1, which
+// the kernel takes from no link.
 type Port struct {
 	Protocol uint8          // unix.IPPROTO_TCP or unix.IPPROTO_UDP
 	Addr     netip.Addr     // of the host; the zero Addr is every one of To's family
