@@ -23,6 +23,7 @@ var hostChecks = []check[*visit]{
 	{"table", "machd's table of rules is there", checkTable},
 	{"firewall", "no chain drops what is to be forwarded unless it is accepted", checkFirewall},
 	{"clash", "no address and no network is there twice", checkClash},
+	{"names", "a name server of the host answers", checkNames},
 	{"conntrack", "the kernel can follow more connections", checkConntrack},
 	{"leftover", "ended machines have left nothing of their networks", checkLeftovers},
 	{"state", "every state file is of a machine", checkStates},
@@ -52,6 +53,7 @@ var livelyChecks = []check[*patient]{
 	{"way-out", "its packets leave the host with an address of the host", checkWayOut},
 	{"guard", "it does not reach the host's 127.0.0.1", checkGuard},
 	{"port", "its ports answer by every way", checkPorts},
+	{"inward", "it finds services of the host at its gateway", checkInward},
 }
 
 // examine makes all checks of a machine.

@@ -63,9 +63,10 @@ type Attachment struct {
 	Gateways  []netip.Addr   // the host's addresses on the link
 	MAC       net.HardwareAddr
 	Ports     []machd.Port
-	Managed   bool     // by us
-	By        string   // who manages it otherwise
-	Problems  []string // that came up when it was made
+	Inward    []machd.Port // services of the host that it finds at its gateway
+	Managed   bool         // by us
+	By        string       // who manages it otherwise
+	Problems  []string     // that came up when it was made
 }
 
 // Paths are where things are on the host.
@@ -166,7 +167,8 @@ func (d *Doctor) look(ctx context.Context, name string) ([]finding, error) {
 	defer cancel()
 	v := d.newVisit()
 	defer v.close()
-	if name == "" {
+	v.single = name != ""
+	if !v.single {
 		return v.everything(ctx), nil
 	}
 	p, ok := v.patient(name)

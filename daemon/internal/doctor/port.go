@@ -21,7 +21,7 @@ const (
 	// many addresses of the host for each.
 	maxPorts, maxAddresses = 16, 4
 	// connectLimit is how long a service may take to accept a connection.
-	connectLimit = 500 * time.Millisecond
+	connectLimit = time.Second
 )
 
 var errGone = errors.New("the machine's link has gone")
@@ -67,14 +67,20 @@ func (p *patient) tryPort(ctx context.Context, port machd.Port) (found []finding
 			"Nobody outside the machine reaches that; it has to listen on the machine's address, or on all.", p.within("ss -lnp")))
 		return found
 	}
-	for _, w := range p.ways(port) {
-		f, err := p.tryWay(ctx, port, w, len(hears) > 0)
-		if err != nil {
-			f = unknown(fmt.Sprintf("port %s at %s", port, w.text), err)
-		}
-		found = append(found, f...)
+	ways := p.ways(port)
+	results := make([][]finding, len(ways))
+	var wait sync.WaitGroup
+	for i, w := range ways {
+		wait.Go(func() {
+			f, err := p.tryWay(ctx, port, w, len(hears) > 0)
+			if err != nil {
+				f = unknown(fmt.Sprintf("port %s at %s", port, w.text), err)
+			}
+			results[i] = f
+		})
 	}
-	return found
+	wait.Wait()
+	return append(found, slices.Concat(results...)...)
 }
 
 // ways are all by which a port is to be reached.
@@ -116,12 +122,13 @@ type ownAddress struct {
 func (l *links) own(ipv4 bool) (list []ownAddress) {
 	for _, link := range l.all {
 		a := link.Attrs()
-		if a.Flags&net.FlagLoopback != 0 || a.Flags&net.FlagUp == 0 || ofMachine(a.Name) || len(a.HardwareAddr) != 6 {
+		if a.Flags&net.FlagLoopback != 0 || a.Flags&net.FlagUp == 0 || ofMachine(a.Name) {
 			continue
 		}
+		comesIn := a.Flags&net.FlagRunning != 0 && a.OperState != netlink.OperDown && len(a.HardwareAddr) == 6
 		for _, addr := range l.addrs[a.Index] {
 			if addr.Addr().Is4() == ipv4 && addr.Addr().IsGlobalUnicast() && len(list) < maxAddresses {
-				list = append(list, ownAddress{a.Name, addr.Prefix, a.Flags&net.FlagRunning != 0 && a.OperState != netlink.OperDown})
+				list = append(list, ownAddress{a.Name, addr.Prefix, comesIn})
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -27,7 +28,7 @@ const (
 	// happens in the host.
 	serviceLimit = 700 * time.Millisecond
 	// dnsLimit has room for a server elsewhere.
-	dnsLimit = time.Second
+	dnsLimit = 800 * time.Millisecond
 	dnsPort  = 53
 )
 
@@ -130,36 +131,52 @@ func checkDNS(ctx context.Context, p *patient) (found []finding, applies bool) {
 	}
 	found = p.resolvConf()
 	answers := make([][]finding, len(p.net.Gateways))
+	var failed atomic.Bool
 	var wait sync.WaitGroup
 	for i, gateway := range p.net.Gateways {
-		wait.Go(func() { answers[i] = p.gatewayDNS(ctx, gateway) })
+		wait.Go(func() {
+			code, err := p.inside.askDNS(ctx, netip.AddrPortFrom(gateway, dnsPort))
+			if err != nil {
+				answers[i] = []finding{p.noDNS(ctx, gateway)}
+			} else if code == dnsmessage.RCodeServerFailure {
+				failed.Store(true)
+			}
+		})
 	}
 	wait.Wait()
-	return append(found, slices.Concat(answers...)...), true
+	found = append(found, slices.Concat(answers...)...)
+	if failed.Load() && p.single && !p.resolves() { // of all machines it is told once
+		found = append(found, noNames(p.cfg.Paths.Resolv))
+	}
+	return found, true
 }
 
-// gatewayDNS asks the host's address on the machine's link.
-func (p *patient) gatewayDNS(ctx context.Context, gateway netip.Addr) []finding {
-	code, err := p.inside.askDNS(ctx, netip.AddrPortFrom(gateway, dnsPort))
-	switch {
-	case err != nil:
-		return []finding{p.noDNS(ctx, gateway)}
-	case code == dnsmessage.RCodeServerFailure && !p.hostResolves(ctx):
-		return []finding{doubt(fmt.Sprintf("no name server of the host answers what the machine asks %s", gateway),
-			"The daemon passes questions on to those of the host's "+p.cfg.Paths.Resolv+".", "cat "+p.cfg.Paths.Resolv)}
+// checkNames looks whether the host itself can look up names, if machines ask it.
+func checkNames(_ context.Context, v *visit) (found []finding, applies bool) {
+	if !v.anyManaged() {
+		return nil, false
 	}
-	return nil
+	if !v.resolves() {
+		found = append(found, noNames(v.cfg.Paths.Resolv))
+	}
+	return found, true
+}
+
+func noNames(resolv string) finding {
+	return doubt("no name server of the host answers", "The daemon passes machines' questions on to those of "+resolv+".", "cat "+resolv)
 }
 
 // hostResolves reports whether a name server of the host answers, whatever it
 // says.
-func (p *patient) hostResolves(ctx context.Context) bool {
-	text, _ := os.ReadFile(p.cfg.Paths.Resolv)
-	answers := make(chan bool)
+func (d *Doctor) hostResolves() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), dnsLimit)
+	defer cancel()
+	text, _ := os.ReadFile(d.cfg.Paths.Resolv)
 	servers := nameServers(string(text))
+	answers := make(chan bool)
 	for _, server := range servers {
 		go func() {
-			_, err := p.cfg.Host.askDNS(ctx, netip.AddrPortFrom(server, dnsPort))
+			_, err := d.cfg.Host.askDNS(ctx, netip.AddrPortFrom(server, dnsPort))
 			answers <- err == nil
 		}()
 	}

@@ -24,9 +24,12 @@ type visit struct {
 	attachments map[string]Attachment
 	starting    map[string]bool
 
-	links  func() (*links, error)
-	rules  func() (*ruleset, error)
-	tracer func() (*tracer, error)
+	single bool // one machine alone is looked at
+
+	links    func() (*links, error)
+	rules    func() (*ruleset, error)
+	tracer   func() (*tracer, error)
+	resolves func() bool // a name server of the host answers
 
 	traced  atomic.Pointer[tracer] // what close has to end
 	running sync.WaitGroup         // checks
@@ -44,6 +47,7 @@ func (d *Doctor) newVisit() *visit {
 	}
 	v.links = sync.OnceValues(func() (*links, error) { return readLinks(d.cfg.Host) })
 	v.rules = sync.OnceValues(func() (*ruleset, error) { return readRules(d.cfg.Host) })
+	v.resolves = sync.OnceValue(d.hostResolves)
 	v.tracer = sync.OnceValues(func() (*tracer, error) {
 		t, err := newTracer(d.cfg.Host)
 		v.traced.Store(t)

@@ -136,7 +136,9 @@ func TestFarIsNotNear(t *testing.T) {
 func TestPortBesideAnIdleBridge(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.host.sh("ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up")
+	w.host.sh("ip link add docker0 type bridge; ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up; " +
+		"ip link add p type veth peer name q; ip link set p master docker0; ip link del p\n" +
+		"until ip link show docker0 | grep -q 'NO-CARRIER.*state DOWN'; do sleep 0.05; done")
 	wantWell(t, w.look(t, "c1", "port"))
 	w.host.sh("nft flush map inet machd port4")
 	wantFinding(t, w.look(t, "c1", "port"), "at the host's own address 172.17.0.1")

@@ -149,6 +149,7 @@ func newWorld(t testing.TB) *world {
 	}}}
 	w.machines = []machine.Machine{{Name: "c1", Class: "container", Leader: w.guest.leader}}
 	w.paths = scratchPaths(t)
+	write(t, w.paths.Resolv, "nameserver 127.0.0.3\n")
 	write(t, w.paths.States+"/c1", "NAME=c1\nCLASS=container\nLEADER="+w.guest.pid+"\n")
 	w.doctor = newDoctor(w, w.host.space())
 	return w
@@ -299,6 +300,7 @@ func (w *world) look(t testing.TB, machine, name string) (found []machd.Finding)
 	t.Helper()
 	v := w.doctor.newVisit()
 	defer v.close()
+	v.single = machine != ""
 	tokens := make(chan struct{}, atOnce)
 	if machine == "" {
 		return plain(run(t.Context(), tokens, v, &v.running, "", only(t, hostChecks, name)))
