@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -87,10 +88,10 @@ func (s site) switches(t *testing.T) map[string]string {
 	return found
 }
 
-// passes reports whether the router has an answer to the machine.
-func (s site) passes(t *testing.T, address string) bool {
+// passes reports whether the router has an answer to the machine in that time.
+func (s site) passes(t *testing.T, address string, within time.Duration) bool {
 	t.Helper()
-	return connects(t, s.machine, s.router, netip.MustParseAddr(address))
+	return connects(t, s.machine, s.router, netip.MustParseAddr(address), within)
 }
 
 func TestForwardingLetsPacketsPass(t *testing.T) {
@@ -104,13 +105,13 @@ func TestForwardingLetsPacketsPass(t *testing.T) {
 				f.WithoutForce()
 			}
 			for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
-				if s.passes(t, address) {
+				if s.passes(t, address, never) {
 					t.Errorf("%s is reached before", address)
 				}
 			}
 			enable(t, f)
 			for _, address := range []string{"192.0.2.1", "2001:db8::1"} {
-				if !s.passes(t, address) {
+				if !s.passes(t, address, patience) {
 					t.Errorf("%s is not reached", address)
 				}
 			}
@@ -386,7 +387,7 @@ func TestWithoutIPv6ForwardingIsOfIPv4(t *testing.T) {
 	if got.No6 != "net.ipv6.conf.all.disable_ipv6 is 1" {
 		t.Errorf("the reason is %q", got.No6)
 	}
-	if !s.passes(t, "192.0.2.1") {
+	if !s.passes(t, "192.0.2.1", patience) {
 		t.Error("IPv4 does not pass")
 	}
 	for _, c := range got.Changed {
@@ -445,7 +446,7 @@ func TestALinkThatHasGoneIsPassedOver(t *testing.T) {
 	if _, err := s.forwarder(t).Enable([]string{"ve-gone", "ve-a"}, []string{"gone", "eth0"}); err != nil {
 		t.Error(err)
 	}
-	if !s.passes(t, "192.0.2.1") || !s.passes(t, "2001:db8::1") {
+	if !s.passes(t, "192.0.2.1", patience) || !s.passes(t, "2001:db8::1", patience) {
 		t.Error("nothing passes")
 	}
 }

@@ -14,7 +14,10 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 5 * time.Second
+const patience = 10 * time.Second
+
+// never is how long it waits for what must not come.
+const never = 300 * time.Millisecond
 
 // listen makes a socket of TCP in the namespace that takes connections until the
 // test ends, and sends back what comes.
@@ -49,11 +52,11 @@ func (n space) dial(to netip.AddrPort, timeout time.Duration) (conn net.Conn, er
 	return conn, err
 }
 
-// connects reports whether a connection comes about.
-func connects(t *testing.T, from, to space, addr netip.Addr) bool {
+// connects reports whether a connection comes about in that time.
+func connects(t *testing.T, from, to space, addr netip.Addr, within time.Duration) bool {
 	t.Helper()
 	at := to.listen(netip.AddrPortFrom(addr, 0).String())
-	conn, err := from.dial(at, 500*time.Millisecond)
+	conn, err := from.dial(at, within)
 	if err != nil {
 		return false
 	}
