@@ -40,7 +40,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "--stock" {
 		d.client = "machinectl"
 	} else {
-		steps = slices.Concat([]step{{"switch", "machd takes the place of systemd-machined", (*demo).takeOver}}, session, beyond)
+		steps = slices.Concat([]step{{"switch", "machd takes the place of systemd-machined", (*demo).takeOver}}, session, network, beyond)
 	}
 	start := time.Now()
 	for _, s := range steps {

@@ -10,7 +10,8 @@ import (
 
 const directory = "/var/lib/machines/c8-ns"
 
-// session is the book's, in its order. The sections 11-A-2 to 11-A-4.
+// session is the book's, in its order. The sections 11-A-2 to 11-A-4; the
+// network of its own, which takes twelve commands there, is in network.go.
 var session = []step{
 	{"B3", "systemd-nspawn starts the container, root logs in", (*demo).startByHand},
 	{"B4", "the same with --private-network", (*demo).startPrivate},
@@ -19,6 +20,7 @@ var session = []step{
 	{"B6", "show tells its details", (*demo).showDetails},
 	{"B8", "login, and ^]^]^] back", (*demo).loginAndLeave},
 	{"B9", "stop it, and start it again", (*demo).stopAndStart},
+	{"B10", "httpd in the host's network, seen from the host", (*demo).sharedNetwork},
 }
 
 func (d *demo) takeOver() error {
