@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -146,19 +147,26 @@ func (c *conn) get(kind uint16, flags netlink.HeaderFlags, family nftables.Table
 	if b.err != nil {
 		return nil, b.err
 	}
-	socket, err := c.open()
-	if err != nil {
-		return nil, err
-	}
 	question := b.messages[0]
 	question.Header.Flags = netlink.Request | flags
-	list, err := socket.Execute(question)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
-	if err != nil {
-		c.close()
-		return nil, explain(err)
+	var list []netlink.Message
+	for range attempts {
+		socket, err := c.open()
+		if err != nil {
+			return nil, err
+		}
+		list, err = socket.Execute(question)
+		if errors.Is(err, unix.ENOENT) {
+			return nil, nil
+		}
+		if err != nil {
+			c.close()
+			return nil, explain(err)
+		}
+		// Somebody changed something meanwhile, so some may be missing.
+		if !slices.ContainsFunc(list, interrupted) {
+			break
+		}
 	}
 	for _, m := range list {
 		if len(m.Data) > 4 && m.Header.Type&0xff00 == unix.NFNL_SUBSYS_NFTABLES<<8 {
@@ -167,6 +175,8 @@ func (c *conn) get(kind uint16, flags netlink.HeaderFlags, family nftables.Table
 	}
 	return answers, nil
 }
+
+func interrupted(m netlink.Message) bool { return m.Header.Flags&netlink.DumpInterrupted != 0 }
 
 // explain gives errors a name that somebody can do something about.
 func explain(err error) error {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// attempts at what looks before. Somebody else may be at it, too.
+// attempts at what looks, or looks before. Somebody else may be at it, too.
 const attempts = 3
 
 // settle has what is written after a look at the tables done.
