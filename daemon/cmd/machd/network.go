@@ -88,7 +88,7 @@ func (n diagnosedNetworks) Attachments() (list []doctor.Attachment) {
 		mac, _ := net.ParseMAC(x.MAC)
 		list = append(list, doctor.Attachment{
 			Machine: x.Machine, Kind: x.Kind, Link: x.Link, Port: x.Peer, GuestLink: x.GuestLink,
-			Addresses: x.Addresses, Gateways: x.Gateways, MAC: mac, Ports: x.Ports,
+			Addresses: x.Addresses, Gateways: x.Gateways, MAC: mac, Ports: x.Ports, Inward: x.Inward,
 			Managed: x.Managed, By: x.By, Problems: x.Problems,
 		})
 	}

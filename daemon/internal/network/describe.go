@@ -50,6 +50,7 @@ type Network struct {
 	Gateways  []netip.Addr
 	MAC       string
 	Ports     []machd.Port
+	Inward    []machd.Port
 	Managed   bool
 	By        string
 	Problems  []string
@@ -65,7 +66,7 @@ func (m *Manager) Networks() (there []Network, starting []string) {
 		}
 		there = append(there, Network{
 			Machine: n.Machine, Kind: n.Kind, Link: n.Link, Peer: n.Peer, GuestLink: guestLink,
-			Addresses: n.addresses(), Gateways: addrsOf(n.gateways()), MAC: n.MAC, Ports: n.Ports,
+			Addresses: n.addresses(), Gateways: addrsOf(n.gateways()), MAC: n.MAC, Ports: n.Ports, Inward: n.Inward,
 			Managed: n.ours(), By: n.By, Problems: n.Problems,
 		})
 	}
