@@ -2,6 +2,7 @@ package nft_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -157,6 +158,38 @@ func TestReconcileKeepsConnections(t *testing.T) {
 		run(t, "", "add", "chain", "inet", "machd", "mine")
 		if _, err := w.table.Reconcile(want); err != nil {
 			t.Fatal(err)
+		}
+	}
+	close(stop)
+	<-done
+}
+
+// Others change tables of theirs all the time.
+func TestReconcileWhileOthersChange(t *testing.T) {
+	table := openTable(t)
+	change(t, table, nft.Rules{}, everything())
+	var script strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&script, "add chain inet other c%d\n", i)
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			run(t, "add table inet other\n"+script.String()+"delete table inet other\n", "-f", "-")
+			run(t, "add table inet other\n"+script.String(), "-f", "-")
+			run(t, "delete table inet other\n", "-f", "-")
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	for range 100 {
+		if mended, err := table.Reconcile(everything()); err != nil || mended != nil {
+			t.Errorf("mended %q, %v", mended, err)
+			break
 		}
 	}
 	close(stop)
