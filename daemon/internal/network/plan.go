@@ -106,7 +106,7 @@ func (m *Manager) changes(n *network) (list []machd.Change) {
 			list = append(list, machd.Change{Kind: kind, Name: name, From: from, To: to})
 		}
 	}
-	add("link", n.Link, before.Link, n.Link)
+	add("link", n.Link, before.Kind, n.Kind)
 	add("address", n.Link, prefixes(before, (*network).gateways), prefixes(n, (*network).gateways))
 	add("address", guestLink, prefixes(before, (*network).addresses), prefixes(n, (*network).addresses))
 	add("port", n.Machine, portTexts(before.Ports), portTexts(n.Ports))
