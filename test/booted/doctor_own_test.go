@@ -68,8 +68,9 @@ func wantFound(t *testing.T, found []finding, name string, words ...string) (f f
 // well.
 func startWell(t *testing.T, name string, port int) dweller {
 	t.Helper()
-	d := startDweller(t, name, "-n", "-p", fmt.Sprintf("%d:80", port))
+	d := startDweller(t, name, "-n", "-p", fmt.Sprintf("%d:80", port), "--expose-host", fmt.Sprintf("90:%d", port+1000))
 	d.serve(t, 80)
+	serveAt(t, here, "host", port+1000)
 	serveNames(t)
 	wantWellBy(t, name)
 	return d
