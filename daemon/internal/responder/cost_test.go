@@ -62,11 +62,11 @@ func TestFloodOfDHCPIsBounded(t *testing.T) {
 	}
 	answers := l.drain(conn)
 	// What was waiting in the kernel is answered, too.
-	most := dhcpBurst + int(time.Since(began).Seconds()*dhcpRate) + batch
+	most := packetBurst + int(time.Since(began).Seconds()*packetRate) + batch
 	if sent < 4*most {
 		t.Fatalf("%d messages are no flood", sent)
 	}
-	if answers > most || answers < dhcpBurst/2 {
+	if answers > most || answers < packetBurst/2 {
 		t.Errorf("%d of %d messages were answered, want %d at most", answers, sent, most)
 	}
 	l.exchange(conn, discover, toServers4)

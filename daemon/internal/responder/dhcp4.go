@@ -8,7 +8,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,44 +18,18 @@ const (
 	dhcp4Smallest = 300
 	// infinite is the lifetime of what never ends, in both versions of DHCP.
 	infinite = time.Duration(1<<32-1) * time.Second
-
-	// dhcpRate and dhcpBurst bound the messages of each version, router
-	// solicitations among those of IPv6: a zone of some hundred machines may come
-	// up at once.
-	dhcpRate, dhcpBurst = 100, 400
 )
 
-// dhcp4Filter lets DHCPv4 from clients through, unless it is in fragments.
-var dhcp4Filter = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 9, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 6},
-	bpf.LoadAbsolute{Off: 6, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x3fff, SkipTrue: 4},
-	bpf.LoadMemShift{Off: 0},
-	bpf.LoadIndirect{Off: 2, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: dhcp4ServerPort, SkipTrue: 1},
-	bpf.RetConstant{Val: snapLength},
-	bpf.RetConstant{Val: 0},
-}
-
-func openDHCP4(l *loop, cfg *Config) error {
-	p, err := listenPackets(cfg.Index, unix.ETH_P_IP, dhcp4Filter)
-	if err != nil {
-		return err
-	}
-	receive := func(buffer []byte, _ time.Time) bool {
-		packet, from, ok := p.receive(buffer)
+func serveDHCP4(p *packetSocket, cfg *Config) {
+	p.handle4 = func(packet []byte, from net.HardwareAddr, _ time.Time) {
+		answer, to, ok := cfg.handle4(packet, from)
 		if !ok {
-			return false
+			return
 		}
-		if answer, to, ok := cfg.handle4(packet, from); ok {
-			if err := p.send(answer, to); err != nil {
-				cfg.Log.Debug("Cannot send an answer", "link", cfg.Link, "to", to.String(), "error", err)
-			}
+		if err := p.send(answer, to); err != nil {
+			cfg.Log.Debug("Cannot send an answer", "link", cfg.Link, "to", to.String(), "error", err)
 		}
-		return true
 	}
-	return l.add(&source{fd: p.fd, limit: newBucket(dhcpRate, dhcpBurst), receive: receive})
 }
 
 // handle4 returns the answer to a packet, from its IP header on, and to whom it

@@ -69,7 +69,7 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// The filters see packets from their IP header on.
+// The filter sees packets from their IP header on.
 func TestFilters(t *testing.T) {
 	t.Parallel()
 	changed := func(d datagram, at int, to byte) []byte {
@@ -88,19 +88,20 @@ func TestFilters(t *testing.T) {
 		packet []byte
 		want   int
 	}{
-		{"DHCPv4", dhcp4Filter, datagram4.packet(), snapLength},
-		{"DHCPv4 behind options", dhcp4Filter, options, snapLength},
-		{"another port", dhcp4Filter, otherPort.packet(), 0},
-		{"the first of fragments", dhcp4Filter, changed(datagram4, 6, 0x20), 0},
-		{"a later fragment", dhcp4Filter, changed(datagram4, 7, 1), 0},
-		{"one that must not be in fragments", dhcp4Filter, changed(datagram4, 6, 0x40), snapLength},
-		{"TCP", dhcp4Filter, changed(datagram4, 9, unix.IPPROTO_TCP), 0},
-		{"half a header", dhcp4Filter, datagram4.packet()[:15], 0},
-		{"DHCPv6", filter6, datagram6.packet(), snapLength},
-		{"a solicitation", filter6, solicitation.packet(), snapLength},
-		{"another message of ICMPv6", filter6, changed(solicitation, header6, 128), 0},
-		{"another port of IPv6", filter6, changed(datagram6, header6+3, 53), 0},
-		{"TCP over IPv6", filter6, changed(datagram6, 6, unix.IPPROTO_TCP), 0},
+		{"DHCPv4", guestFilter, datagram4.packet(), snapLength},
+		{"DHCPv4 behind options", guestFilter, options, snapLength},
+		{"another port", guestFilter, otherPort.packet(), 0},
+		{"the first of fragments", guestFilter, changed(datagram4, 6, 0x20), 0},
+		{"a later fragment", guestFilter, changed(datagram4, 7, 1), 0},
+		{"one that must not be in fragments", guestFilter, changed(datagram4, 6, 0x40), snapLength},
+		{"TCP", guestFilter, changed(datagram4, 9, unix.IPPROTO_TCP), 0},
+		{"half a header", guestFilter, datagram4.packet()[:15], 0},
+		{"DHCPv6", guestFilter, datagram6.packet(), snapLength},
+		{"a solicitation", guestFilter, solicitation.packet(), snapLength},
+		{"another message of ICMPv6", guestFilter, changed(solicitation, header6, 128), 0},
+		{"another port of IPv6", guestFilter, changed(datagram6, header6+3, 53), 0},
+		{"TCP over IPv6", guestFilter, changed(datagram6, 6, unix.IPPROTO_TCP), 0},
+		{"ARP", guestFilter, []byte{0, 1, 8, 0, 6, 4, 0, 1}, 0},
 		{"anything", deaf, datagram4.packet(), 0},
 	} {
 		vm, err := bpf.NewVM(test.filter)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mdlayher/ndp"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,19 +30,6 @@ var (
 	allNodesMAC = net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1}
 )
 
-// filter6 lets router solicitations and DHCPv6 to servers through.
-var filter6 = []bpf.Instruction{
-	bpf.LoadAbsolute{Off: 6, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 3},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_ICMPV6, SkipTrue: 5},
-	bpf.LoadAbsolute{Off: header6, Size: 1},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: routerSolicitation, SkipTrue: 2, SkipFalse: 3},
-	bpf.LoadAbsolute{Off: header6 + 2, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: dhcp6ServerPort, SkipTrue: 1},
-	bpf.RetConstant{Val: snapLength},
-	bpf.RetConstant{Val: 0},
-}
-
 const routerSolicitation = 133
 
 // A router is what guests see of IPv6 on the link: it announces itself, and
@@ -55,17 +41,14 @@ type router struct {
 	retry   time.Duration // after one that could not be sent
 }
 
-func openIPv6(l *loop, cfg *Config, now time.Time) error {
-	p, err := listenPackets(cfg.Index, unix.ETH_P_IPV6, filter6)
-	if err != nil {
+func openIPv6(l *loop, p *packetSocket, cfg *Config, now time.Time) error {
+	if err := joinGroups(l, cfg.Index); err != nil {
 		return err
 	}
 	r := &router{cfg: cfg, packets: p, next: now, retry: retryFirst}
-	if err := l.add(&source{fd: p.fd, limit: newBucket(dhcpRate, dhcpBurst), receive: r.receive}); err != nil {
-		return err
-	}
+	p.handle6 = r.handle
 	l.ticks = append(l.ticks, r.tick)
-	return joinGroups(l, cfg.Index)
+	return nil
 }
 
 // joinGroups makes what goes to all routers and to all DHCPv6 servers reach the
@@ -85,11 +68,7 @@ func joinGroups(l *loop, index int) error {
 	return nil
 }
 
-func (r *router) receive(buffer []byte, now time.Time) bool {
-	packet, from, ok := r.packets.receive(buffer)
-	if !ok {
-		return false
-	}
+func (r *router) handle(packet []byte, from net.HardwareAddr, now time.Time) {
 	d, ok := parse6(packet)
 	switch {
 	case !ok:
@@ -102,7 +81,6 @@ func (r *router) receive(buffer []byte, now time.Time) bool {
 			r.log(r.answer(message, d.src, from), from)
 		}
 	}
-	return true
 }
 
 // solicited returns whom to answer that asks for routers. Who has no address

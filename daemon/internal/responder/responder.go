@@ -98,15 +98,17 @@ func (r *Responder) open(cfg *Config) error {
 	now := time.Now()
 	ctx, cancel := context.WithCancel(context.Background())
 	r.tcp.cancel = cancel
+	packets, err := openPackets(r.loop, cfg.Index)
+	if err != nil {
+		return err
+	}
 	if cfg.Gateway4.IsValid() {
-		if err := openDHCP4(r.loop, cfg); err != nil {
-			return err
-		}
+		serveDHCP4(packets, cfg)
 		r.note(reservePort4(r.loop, cfg))
 	}
 	gateways := []netip.Prefix{cfg.Gateway4, cfg.Gateway6}
 	if cfg.Gateway6.IsValid() {
-		err := openIPv6(r.loop, cfg, now)
+		err := openIPv6(r.loop, packets, cfg, now)
 		switch {
 		case err == nil:
 			r.note(reservePort6(r.loop, cfg))
