@@ -91,21 +91,41 @@ func (n space) advertise(name string, seconds int) {
 // link, or there are none, soon.
 func (n space) hasRouterBy(want string) {
 	n.tb.Helper()
+	n.waitsForRouter(want, func() {})
+}
+
+// hears has a router say that it is one, over its link of that name, until the
+// default routes from routers are as wanted: before a link is ready it loses what
+// comes.
+func (n space) hears(router space, name, want string) {
+	n.tb.Helper()
+	n.waitsForRouter(want, func() { router.advertise(name, 1800) })
+}
+
+func (n space) waitsForRouter(want string, again func()) {
+	n.tb.Helper()
 	var got string
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		routes, err := n.other.RouteList(nil, netlink.FAMILY_V6)
-		must(n.tb, err)
-		var over []string
-		for _, r := range routes {
-			if r.Protocol == unix.RTPROT_RA && r.Gw != nil {
-				l, err := n.other.LinkByIndex(r.LinkIndex)
-				must(n.tb, err)
-				over = append(over, l.Attrs().Name)
-			}
-		}
-		if got = strings.Join(over, " "); got == want {
+		again()
+		if got = n.routersOver(); got == want {
 			return
 		}
 	}
 	n.tb.Errorf("routes from routers are over %q, want %q", got, want)
+}
+
+// routersOver returns the links that default routes from routers are over.
+func (n space) routersOver() string {
+	n.tb.Helper()
+	routes, err := n.other.RouteList(nil, netlink.FAMILY_V6)
+	must(n.tb, err)
+	var over []string
+	for _, r := range routes {
+		if r.Protocol == unix.RTPROT_RA && r.Gw != nil {
+			l, err := n.other.LinkByIndex(r.LinkIndex)
+			must(n.tb, err)
+			over = append(over, l.Attrs().Name)
+		}
+	}
+	return strings.Join(over, " ")
 }
