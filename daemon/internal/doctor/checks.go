@@ -57,31 +57,27 @@ var livelyChecks = []check[*patient]{
 }
 
 // examine makes all checks of a machine.
-func (p *patient) examine(ctx context.Context, tokens chan struct{}) []finding {
-	found := run(ctx, tokens, p, &p.checks, p.Name, quietChecks)
+func (p *patient) examine(ctx context.Context) []finding {
+	if ctx.Err() != nil { // one line is enough of each of many machines
+		return []finding{doubt("there was no time left to look at it", "", "machctl doctor "+p.Name).about(p.Name)}
+	}
+	ctx, cancel := context.WithTimeout(ctx, machineLimit)
+	defer cancel()
+	found := run(ctx, p, &p.checks, p.Name, quietChecks)
 	if slices.ContainsFunc(found, func(f finding) bool { return f.Level == machd.LevelError }) {
 		return found
 	}
-	return append(found, run(ctx, tokens, p, &p.checks, p.Name, livelyChecks)...)
+	return append(found, run(ctx, p, &p.checks, p.Name, livelyChecks)...)
 }
 
 // run makes the checks side by side and returns what they found in their order.
 // Of one that is not through in time only that is known; it ends by itself, and
 // is done with running then.
-func run[T any](
-	ctx context.Context, tokens chan struct{}, of T, running *sync.WaitGroup, subject string, checks []check[T],
-) []finding {
+func run[T any](ctx context.Context, of T, running *sync.WaitGroup, subject string, checks []check[T]) []finding {
 	results := make([]chan []finding, len(checks))
 	for i, c := range checks {
 		results[i] = make(chan []finding, 1)
-		running.Go(func() {
-			select {
-			case tokens <- struct{}{}:
-				defer func() { <-tokens }()
-				results[i] <- c.result(ctx, of, subject)
-			case <-ctx.Done():
-			}
-		})
+		running.Go(func() { results[i] <- c.result(ctx, of, subject) })
 	}
 	var list []finding
 	for i, c := range checks {
@@ -89,11 +85,9 @@ func run[T any](
 		case found := <-results[i]:
 			list = append(list, found...)
 		case <-late(ctx):
-			list = append(list, finding{Finding: machd.Finding{
-				Check: c.name, Subject: subject, Level: machd.LevelWarning,
-				What: "this could not be checked in time",
-				Why:  "The host is busy, or something in the kernel or the machine does not answer.",
-			}})
+			f := doubt("this could not be checked in time", "The host is busy, or something in the kernel or the machine does not answer.", "")
+			f.Check, f.Subject = c.name, subject
+			list = append(list, f)
 		}
 	}
 	return list

@@ -30,8 +30,9 @@ const (
 	hostLimit = 20 * time.Second
 	// maxRounds is how often is mended: under one thing another may show.
 	maxRounds = 3
-	// atOnce is how many checks go on at a time. Most of them wait for packets.
-	atOnce = 24
+	// atOnce is how many machines are looked at at a time. Most of it is waiting
+	// for packets.
+	atOnce = 8
 )
 
 // Units is what is asked of PID 1.
@@ -159,11 +160,7 @@ func (d *Doctor) Diagnose(ctx context.Context, name string, o machd.DiagnoseOpti
 
 // look makes all checks that are for name.
 func (d *Doctor) look(ctx context.Context, name string) ([]finding, error) {
-	limit := machineLimit
-	if name == "" {
-		limit = hostLimit
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, hostLimit)
 	defer cancel()
 	v := d.newVisit()
 	defer v.close()
@@ -176,21 +173,23 @@ func (d *Doctor) look(ctx context.Context, name string) ([]finding, error) {
 		return nil, machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
 	}
 	defer p.close()
-	return p.examine(ctx, make(chan struct{}, atOnce)), nil
+	return p.examine(ctx), nil
 }
 
 // everything looks at the host, and then at every machine: what a diagnosis needs
 // itself is not to be taken for something that was left.
 func (v *visit) everything(ctx context.Context) []finding {
-	tokens := make(chan struct{}, atOnce)
+	list := run(ctx, v, &v.running, "", hostChecks)
 	all := make([][]finding, len(v.machines))
-	list := run(ctx, tokens, v, &v.running, "", hostChecks)
+	turns := make(chan struct{}, atOnce)
 	var wait sync.WaitGroup
 	for i, m := range v.machines {
 		wait.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
 			if p, ok := v.patient(m.Name); ok {
 				defer p.close()
-				all[i] = summary(m.Name, p.examine(ctx, tokens))
+				all[i] = summary(m.Name, p.examine(ctx))
 			}
 		})
 	}

@@ -8,15 +8,24 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 
 	"github.com/machd/machd/pkg/machine1"
 )
 
+// settling is how long a machine that comes or goes may have a link without being
+// known, or be known without it.
+const settling = 300 * time.Millisecond
+
 // checkLeftovers looks for what ended machines have left of their networks.
 func checkLeftovers(_ context.Context, v *visit) (found []finding, applies bool) {
-	found = append(v.staleLinks(), v.staleTable()...)
+	if found = v.staleLinks(); len(found) > 0 {
+		time.Sleep(settling)
+		found = v.Doctor.newVisit().staleLinks()
+	}
+	found = append(found, v.staleTable()...)
 	return append(found, v.staleRecords()...), true
 }
 

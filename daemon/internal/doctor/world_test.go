@@ -301,9 +301,8 @@ func (w *world) look(t testing.TB, machine, name string) (found []machd.Finding)
 	v := w.doctor.newVisit()
 	defer v.close()
 	v.single = machine != ""
-	tokens := make(chan struct{}, atOnce)
 	if machine == "" {
-		return plain(run(t.Context(), tokens, v, &v.running, "", only(t, hostChecks, name)))
+		return plain(run(t.Context(), v, &v.running, "", only(t, hostChecks, name)))
 	}
 	p, ok := v.patient(machine)
 	if !ok {
@@ -311,7 +310,7 @@ func (w *world) look(t testing.TB, machine, name string) (found []machd.Finding)
 	}
 	defer p.close()
 	all := append(slices.Clone(quietChecks), livelyChecks...)
-	return plain(run(t.Context(), tokens, p, &p.checks, machine, only(t, all, name)))
+	return plain(run(t.Context(), p, &p.checks, machine, only(t, all, name)))
 }
 
 func only[T any](t testing.TB, checks []check[T], name string) []check[T] {
