@@ -18,6 +18,11 @@ func (p Port) String() string {
 	if p.Guest != p.Host {
 		text += ":" + strconv.Itoa(int(p.Guest))
 	}
+	return p.at(text)
+}
+
+// at adds the address and the protocol to what is said of the numbers.
+func (p Port) at(text string) string {
 	switch {
 	case p.Address.Is6():
 		text = "[" + p.Address.String() + "]:" + text
@@ -25,6 +30,20 @@ func (p Port) String() string {
 		text = p.Address.String() + ":" + text
 	}
 	return text + "/" + string(p.Protocol)
+}
+
+// RangeString returns n ports that begin with p and follow one another, on the
+// host and in the machine, as ParsePorts reads them.
+func RangeString(p Port, n int) string {
+	if n == 1 {
+		return p.String()
+	}
+	last := n - 1
+	text := fmt.Sprintf("%d-%d", p.Host, int(p.Host)+last)
+	if p.Guest != p.Host {
+		text += fmt.Sprintf(":%d-%d", p.Guest, int(p.Guest)+last)
+	}
+	return p.at(text)
 }
 
 // InwardString returns the port as ParseInwardPorts reads it:

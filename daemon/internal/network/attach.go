@@ -105,7 +105,7 @@ func (m *Manager) identify(x machine.Machine) (*network, error) {
 	if err != nil {
 		return n, err
 	}
-	if err := m.mayPublish(n, nil); err != nil {
+	if err := m.mayPublish(n, n.Ports); err != nil {
 		n.Ports, n.Problems = nil, append(n.Problems, err.Error())
 		m.cfg.Log.Error("Ports of a machine are not published.", "machine", n.Machine, "error", err)
 	}
@@ -182,6 +182,9 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 			undo.add(back)
 		}
 	}
+	if n.Kind == machd.LinkZone {
+		n.Routers = m.linkLocal(n.Index)
+	}
 	mac, _ := net.ParseMAC(n.MAC)
 	inside := link.Config{Link: guestLink, Up: true, Addrs: n.addresses(), MAC: mac, MTU: mtu, NoRA: true, NoDAD: n.Kind == machd.LinkVeth}
 	for _, g := range n.gateways() {
@@ -209,6 +212,20 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 	}
 	undo.add(func() error { m.endService(n); return nil })
 	return nil
+}
+
+// linkLocal returns the host's addresses on a link that are good there only.
+func (m *Manager) linkLocal(index int) (list []netip.Addr) {
+	l, err := m.host.ByIndex(index)
+	if err != nil {
+		return nil
+	}
+	for _, p := range l.Addrs {
+		if p.Addr().IsLinkLocalUnicast() {
+			list = append(list, p.Addr())
+		}
+	}
+	return list
 }
 
 // everything is the destination of a default route.

@@ -28,3 +28,22 @@ func BenchmarkAttach(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPort publishes one port more and takes it back.
+func BenchmarkPort(b *testing.B) {
+	for _, others := range []int{10, 10000} {
+		b.Run(fmt.Sprint("others=", others), func(b *testing.B) {
+			l := newLab(b)
+			g := l.start("web")
+			defer l.end(g)
+			for first := 20000; first < 20000+others; first += 1000 {
+				l.must(l.AddPorts(b.Context(), "web", ports(b, fmt.Sprintf("%d-%d", first, min(first+1000, 20000+others)-1)), false))
+			}
+			one := ports(b, "8080:80")
+			for b.Loop() {
+				l.must(l.AddPorts(b.Context(), "web", one, false))
+				l.must(l.RemovePorts(b.Context(), "web", one, false))
+			}
+		})
+	}
+}

@@ -57,6 +57,7 @@ type Manager struct {
 
 	mu       sync.Mutex // over what follows, and never held for a change
 	networks map[string]*network
+	claims   claims
 	links    map[string]*service
 	leases   leases
 }
@@ -81,6 +82,7 @@ func New(cfg Config) (*Manager, error) {
 		host:     host,
 		site:     uniqueLocal(strings.TrimSpace(string(id))),
 		networks: map[string]*network{},
+		claims:   claims{},
 		links:    map[string]*service{},
 	}
 	if m.leases, err = readLeases(cfg.Paths.Leases); err != nil {
@@ -117,9 +119,22 @@ func (m *Manager) all() []*network {
 // whole: whoever has got one may read it.
 func (m *Manager) put(n *network) error {
 	m.mu.Lock()
-	m.networks[n.Machine] = n
+	m.set(n.Machine, n)
 	m.mu.Unlock()
 	return m.records.save(n)
+}
+
+// set makes n, or nil, the network of a machine. m.mu is held.
+func (m *Manager) set(machine string, n *network) {
+	before := m.networks[machine]
+	if before != nil {
+		m.claims.remove(machine, before.Ports)
+	}
+	delete(m.networks, machine)
+	if n != nil {
+		m.networks[machine] = n
+		m.claims.add(machine, n.Ports)
+	}
 }
 
 // drop forgets a network, unless it is another one by now.
@@ -129,7 +144,7 @@ func (m *Manager) drop(n *network) error {
 		m.mu.Unlock()
 		return nil
 	}
-	delete(m.networks, n.Machine)
+	m.set(n.Machine, nil)
 	m.mu.Unlock()
 	return m.records.remove(n.Machine)
 }

@@ -55,7 +55,7 @@ func (m *Manager) Plan(r Request) (Plan, error) {
 	m.mu.Lock()
 	err = m.choose(n, w)
 	if err == nil {
-		err = m.claim(n, n.Ports)
+		err = m.claims.check(n.Machine, n.Ports)
 	}
 	m.mu.Unlock()
 	if err == nil && len(n.Ports) > 0 {
@@ -187,7 +187,7 @@ func (m *Manager) Reserve(p Plan) error {
 	}
 	err := m.stillFree(&n)
 	if err == nil {
-		m.networks[n.Machine] = &n
+		m.set(n.Machine, &n)
 	}
 	m.mu.Unlock()
 	if err != nil {
@@ -207,7 +207,7 @@ func (m *Manager) stillFree(n *network) error {
 			return refused("Address %s is that of %s by now", p.Addr(), by)
 		}
 	}
-	return m.claim(n, n.Ports)
+	return m.claims.check(n.Machine, n.Ports)
 }
 
 // Release drops what was reserved for a machine that does not come. It does

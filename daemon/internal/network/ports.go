@@ -15,36 +15,6 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// claim refuses ports of the host that lead to another machine, or that a
-// program of the host's listens on, which would not be asked any more. m.mu is
-// held.
-func (m *Manager) claim(n *network, ports []machd.Port) error {
-	for _, other := range m.networks {
-		if other.Machine == n.Machine {
-			continue
-		}
-		for _, p := range ports {
-			if slices.ContainsFunc(other.Ports, func(o machd.Port) bool { return clash(o, p) }) {
-				return machine1.Errorf(unix.EADDRINUSE, "Port %s is published for machine %s already", p, other.Machine)
-			}
-		}
-	}
-	for i, p := range ports {
-		for _, o := range ports[:i] {
-			if o != p && clash(o, p) {
-				return refused("Ports %s and %s are the same one of the host", o, p)
-			}
-		}
-	}
-	return nil
-}
-
-// clash reports whether both are the same port of the host. One of a single
-// address wins over one of all.
-func clash(a, b machd.Port) bool {
-	return a.Protocol == b.Protocol && a.Host == b.Host && a.Address == b.Address
-}
-
 // free refuses ports that somebody on the host listens on.
 func (m *Manager) free(ports []machd.Port) error {
 	for _, p := range ports {
@@ -85,7 +55,7 @@ func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, i
 		return err
 	}
 	*list = append(slices.Clone(*list), ports...)
-	return m.replace(n, &changed, nft.Rules{}, n.portRules(ports, inward))
+	return m.replace(n, &changed, nil, ports, inward)
 }
 
 // mayExpose refuses ports of a machine's gateway that lead elsewhere already.
@@ -118,7 +88,7 @@ func (m *Manager) RemovePorts(_ context.Context, name string, ports []machd.Port
 		}
 		*list = slices.Delete(*list, i, i+1)
 	}
-	if err := m.replace(n, &changed, n.portRules(ports, inward), nft.Rules{}); err != nil || inward {
+	if err := m.replace(n, &changed, ports, nil, inward); err != nil || inward {
 		return err
 	}
 	return m.endConnections(n, ports)
@@ -148,22 +118,21 @@ func (n *network) whose() string {
 	return "Network=no says so"
 }
 
-// mayPublish refuses ports of a machine that are in use otherwise, those that it
-// has already and more.
-func (m *Manager) mayPublish(n *network, more []machd.Port) error {
+// mayPublish refuses ports for a machine that are in use otherwise.
+func (m *Manager) mayPublish(n *network, ports []machd.Port) error {
 	m.mu.Lock()
-	err := m.claim(n, append(slices.Clone(n.Ports), more...))
+	err := m.claims.check(n.Machine, ports)
+	for _, p := range ports {
+		err = errors.Join(err, m.claims.contradicts(n.Machine, p))
+	}
 	m.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if more == nil {
-		more = n.Ports
-	}
-	return m.free(more)
+	return m.free(ports)
 }
 
-func (n *network) list(inward bool) *[]machd.Port {
+func (n *network) list(inward bool) *portList {
 	if inward {
 		return &n.Inward
 	}
@@ -181,17 +150,26 @@ func (n *network) portRules(ports []machd.Port, inward bool) (r nft.Rules) {
 	return r
 }
 
-// replace makes n what changed is, and the rules with it. m.order is held.
-func (m *Manager) replace(n, changed *network, remove, add nft.Rules) error {
+// replace makes n what changed is, which lacks the ports that are gone and has
+// those that come, and the rules with it. m.order is held.
+func (m *Manager) replace(n, changed *network, gone, come []machd.Port, inward bool) error {
 	table, err := m.table()
 	if err != nil {
 		return err
 	}
+	remove, add := m.ofNobodyElse(n, n.portRules(gone, inward)), n.portRules(come, inward)
 	if err := table.Change(remove, add); err != nil {
 		return fmt.Errorf("cannot change the ports of machine %s: %w", n.Machine, err)
 	}
-	if err := m.put(changed); err != nil {
-		return errors.Join(err, table.Change(add, remove))
+	if err := m.records.save(changed); err != nil {
+		return errors.Join(fmt.Errorf("cannot write down the ports of machine %s: %w", n.Machine, err), table.Change(add, remove))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.networks[n.Machine] = changed
+	if !inward {
+		m.claims.remove(n.Machine, gone)
+		m.claims.add(n.Machine, come)
 	}
 	return nil
 }

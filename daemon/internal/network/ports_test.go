@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -166,4 +167,28 @@ func TestAPortThatIsThereAlreadyStays(t *testing.T) {
 		t.Errorf("there are %+v, %v", told, err)
 	}
 	l.end(a)
+}
+
+// A machine that publishes DNS for all addresses of the host takes none of the
+// gateways', which others ask.
+func TestGatewaysAnswerDNSWhateverIsPublished(t *testing.T) {
+	l := newLab(t)
+	a, b := l.start("a"), l.start("b")
+	l.listen(a, 53)
+	l.must(l.AddPorts(t.Context(), "a", ports(t, "53"), false))
+	if _, c, err := dial("192.0.2.1:53"); err != nil {
+		t.Errorf("the port does not lead to the machine: %v", err)
+	} else {
+		c.Close()
+	}
+	netlab.In(t, b.ns, func() error {
+		seen, c, err := dial(net.JoinHostPort(l.status(b).Gateways[0], "53"))
+		if err == nil {
+			c.Close()
+			t.Errorf("the gateway leads to the machine, which sees %s", seen)
+		}
+		return nil
+	})
+	l.end(a)
+	l.end(b)
 }

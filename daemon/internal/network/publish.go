@@ -46,25 +46,49 @@ func (m *Manager) unpublish(n *network) error {
 	if err != nil {
 		return nil // so there was nothing
 	}
-	err = table.Change(m.rulesOf(n), nft.Rules{})
+	err = table.Change(m.ofNobodyElse(n, m.shareOf(n)), nft.Rules{})
 	_, dropErr := m.host.DropAddresses(addrsOf(n.addresses())...)
 	return errors.Join(err, dropErr, m.switchOff(n))
 }
 
-// rulesOf returns what is in the table for one machine. What the machines of a
-// zone share goes with the last of them.
+// rulesOf returns what is to be put into the table for one machine. What those of
+// its zone share is there with the first of them.
 func (m *Manager) rulesOf(n *network) nft.Rules {
 	r := m.shareOf(n)
 	if m.usersOf(n.Link) > 0 {
-		r.Links = nil
+		r.Links, r.Routers = nil, nil
 	}
 	return r
+}
+
+// ofNobodyElse returns those of a machine's rules that no other machine on its
+// link has as well.
+func (m *Manager) ofNobodyElse(n *network, rules nft.Rules) nft.Rules {
+	var theirs nft.Rules
+	for _, o := range m.all() {
+		if o.Machine != n.Machine && o.Link == n.Link && o.ours() && o.Since != 0 {
+			theirs = joined(theirs, m.shareOf(o))
+		}
+	}
+	rest, _ := changedRules(rules, theirs)
+	return rest
+}
+
+func joined(a, b nft.Rules) nft.Rules {
+	return nft.Rules{
+		Links: slices.Concat(a.Links, b.Links), Routers: slices.Concat(a.Routers, b.Routers), Members: slices.Concat(a.Members, b.Members),
+		Ports: slices.Concat(a.Ports, b.Ports), Inward: slices.Concat(a.Inward, b.Inward), Uplinks: slices.Concat(a.Uplinks, b.Uplinks),
+	}
 }
 
 // shareOf returns the same with what is shared.
 func (m *Manager) shareOf(n *network) (r nft.Rules) {
 	if n.Kind != machd.LinkBridge {
 		r.Links = []nft.Link{{Name: n.Link, Sources: m.sources(n)}}
+		r.Inward = n.nameServer()
+	}
+	if n.Kind == machd.LinkZone {
+		r.Routers = n.Routers
 	}
 	if n.Kind == machd.LinkZone && n.Peer != "" {
 		member := nft.Member{Name: n.Peer}
@@ -123,6 +147,23 @@ func (n *network) inwardRules(p machd.Port) (list []nft.Inward) {
 	}
 	return list
 }
+
+// nameServer keeps the gateways' own DNS from a machine that publishes its port
+// for every address of the host.
+func (n *network) nameServer() (list []nft.Inward) {
+	for _, protocol := range []machd.Protocol{machd.UDP, machd.TCP} {
+		if slices.ContainsFunc(n.Inward, func(p machd.Port) bool { return p.Protocol == protocol && p.Guest == dnsPort }) {
+			continue // the host has another one for it
+		}
+		for _, g := range n.gateways() {
+			at := netip.AddrPortFrom(g.Addr(), dnsPort)
+			list = append(list, nft.Inward{Link: n.Link, Protocol: number(protocol), At: at, To: at})
+		}
+	}
+	return list
+}
+
+const dnsPort = 53
 
 func number(p machd.Protocol) uint8 {
 	if p == machd.UDP {

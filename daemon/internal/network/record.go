@@ -23,7 +23,7 @@ type network struct {
 	Guest4, Guest6     netip.Prefix // the machine's addresses, with the length of its network
 	Gateway4, Gateway6 netip.Prefix // the host's, or another router's on a bridge
 	MAC                string       `json:",omitempty"` // asked for
-	Ports, Inward      []machd.Port `json:",omitempty"`
+	Ports, Inward      portList     `json:",omitempty"`
 
 	// Unit is the transient one that options were for: what it was told holds
 	// until it is gone. Kept says that its machine was there, and may be again.
@@ -35,6 +35,8 @@ type network struct {
 	Index int
 	Peer  string // the end of the machine's link that is in the bridge
 	Since uint64 // when the machine was registered; 0 while its start is under way
+	// Routers are the host's link-local addresses on the bridge of a zone.
+	Routers []netip.Addr `json:",omitempty"`
 
 	By       string   // machd.NetworkByMachd and its like; "" if nobody is to
 	Problems []string `json:",omitempty"` // that came up

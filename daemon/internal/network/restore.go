@@ -8,6 +8,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/nft"
 	"github.com/machd/machd/daemon/internal/task"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -31,7 +32,7 @@ func (m *Manager) Restore() {
 			continue
 		}
 		m.mu.Lock()
-		m.networks[n.Machine] = n
+		m.set(n.Machine, n)
 		m.mu.Unlock()
 	}
 }
@@ -77,20 +78,17 @@ func (m *Manager) clear() error {
 // want are the rules that there should be. m.order is held.
 func (m *Manager) want() (r nft.Rules) {
 	r.Uplinks = slices.Clone(m.guarded)
-	seen := map[string]bool{}
+	zones := map[string]nft.Rules{}
 	for _, n := range m.all() {
 		if !n.ours() || n.Since == 0 {
 			continue
 		}
-		one := m.shareOf(n)
-		if seen[n.Link] {
-			one.Links = nil
+		share := m.shareOf(n)
+		if n.Kind == machd.LinkZone { // what its machines share is there once
+			_, share = changedRules(zones[n.Link], share)
+			zones[n.Link] = joined(zones[n.Link], share)
 		}
-		seen[n.Link] = true
-		r.Links = append(r.Links, one.Links...)
-		r.Members = append(r.Members, one.Members...)
-		r.Ports = append(r.Ports, one.Ports...)
-		r.Inward = append(r.Inward, one.Inward...)
+		r = joined(r, share)
 	}
 	return r
 }

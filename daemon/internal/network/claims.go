@@ -1,0 +1,110 @@
+package network
+
+import (
+	"encoding/json"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A hostPort is a port of the host. One of a single address and one of all are
+// two: the former wins.
+type hostPort struct {
+	protocol machd.Protocol
+	address  netip.Addr
+	number   uint16
+}
+
+func hostPortOf(p machd.Port) hostPort { return hostPort{p.Protocol, p.Address, p.Host} }
+
+// A claim is whose a port of the host is, and where it leads there.
+type claim struct {
+	machine string
+	guest   uint16
+}
+
+// claims tells whose each port of the host is, so that adding one takes as long
+// with ten thousand as with ten.
+type claims map[hostPort]claim
+
+func (c claims) add(machine string, ports []machd.Port) {
+	for _, p := range ports {
+		c[hostPortOf(p)] = claim{machine, p.Guest}
+	}
+}
+
+func (c claims) remove(machine string, ports []machd.Port) {
+	for _, p := range ports {
+		if c[hostPortOf(p)] == (claim{machine, p.Guest}) {
+			delete(c, hostPortOf(p))
+		}
+	}
+}
+
+// check refuses ports for a machine that lead to another one already, or would
+// to two places of it. Where those that it has lead does not matter.
+func (c claims) check(machine string, ports []machd.Port) error {
+	asked := claims{}
+	for _, p := range ports {
+		if by, ok := c[hostPortOf(p)]; ok && by.machine != machine {
+			return machine1.Errorf(unix.EADDRINUSE, "Port %s is published for machine %s already", p, by.machine)
+		}
+		if err := asked.contradicts(machine, p); err != nil {
+			return err
+		}
+		asked.add(machine, []machd.Port{p})
+	}
+	return nil
+}
+
+// contradicts refuses a port of a machine that leads to another place of it.
+func (c claims) contradicts(machine string, p machd.Port) error {
+	if by, ok := c[hostPortOf(p)]; ok && by.machine == machine && by.guest != p.Guest {
+		return machine1.Errorf(unix.EADDRINUSE, "Port %s would lead to two ports of machine %s, one of which is %d", p, machine, by.guest)
+	}
+	return nil
+}
+
+// A portList is written as ranges, so that the record of a machine with many
+// ports stays small.
+type portList []machd.Port
+
+// MarshalJSON writes texts that machd.ParsePorts reads.
+func (l portList) MarshalJSON() ([]byte, error) {
+	texts := []string{}
+	for len(l) > 0 {
+		n := 1
+		for n < len(l) && n < machd.MaxPorts && follows(l[n-1], l[n]) {
+			n++
+		}
+		texts = append(texts, machd.RangeString(l[0], n))
+		l = l[n:]
+	}
+	return json.Marshal(texts)
+}
+
+func follows(p, next machd.Port) bool {
+	p.Host++
+	p.Guest++
+	return p == next && p.Host != 0 && p.Guest != 0
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (l *portList) UnmarshalJSON(data []byte) error {
+	var texts []string
+	if err := json.Unmarshal(data, &texts); err != nil {
+		return err
+	}
+	*l = nil
+	for _, text := range texts {
+		ports, err := machd.ParsePorts(text)
+		if err != nil {
+			return err
+		}
+		*l = append(*l, ports...)
+	}
+	return nil
+}
