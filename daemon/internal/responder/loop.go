@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ type loop struct {
 	raw     syscall.RawConn
 	sources map[int32]*source
 	ticks   []tick
+	closed  atomic.Bool
 }
 
 // A tick does what is due now and returns when it is to be called next, at the
@@ -114,13 +116,16 @@ func (l *loop) run() error {
 		}
 		n, failed = 0, nil
 		err := l.raw.Read(ready)
-		switch {
-		case failed != nil:
-			return fmt.Errorf("cannot wait for sockets: %w", failed)
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			continue
-		case err != nil:
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// Nobody looked at the sockets if it was exceeded before. They have
+			// their turn also when something is due all the time.
+			err = l.raw.Control(func(fd uintptr) { ready(fd) })
+		}
+		if err != nil {
 			return l.unlessClosed(err)
+		}
+		if failed != nil && failed != unix.EINTR {
+			return fmt.Errorf("cannot wait for sockets: %w", failed)
 		}
 		l.handle(events[:max(n, 0)])
 	}
@@ -129,7 +134,7 @@ func (l *loop) run() error {
 // unlessClosed returns nil if the loop was closed. What a raw read says then is
 // no os.ErrClosed.
 func (l *loop) unlessClosed(err error) error {
-	if errors.Is(l.epoll.SetReadDeadline(time.Time{}), os.ErrClosed) {
+	if l.closed.Load() {
 		return nil
 	}
 	return fmt.Errorf("cannot wait for sockets: %w", err)
@@ -199,7 +204,10 @@ func (l *loop) tick(now time.Time) (next time.Time) {
 }
 
 // close ends run. It may be called by any goroutine.
-func (l *loop) close() { l.epoll.Close() }
+func (l *loop) close() {
+	l.closed.Store(true)
+	l.epoll.Close()
+}
 
 // closeAll closes the sockets, when run does not run. The kernel takes ten
 // milliseconds to let go of a packet socket: all wait for that at once.
