@@ -32,7 +32,7 @@ const (
 	maxRounds = 3
 	// atOnce is how many machines are looked at at a time. Most of it is waiting
 	// for packets.
-	atOnce = 8
+	atOnce = 16
 )
 
 // Units is what is asked of PID 1.
