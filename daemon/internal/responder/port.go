@@ -20,7 +20,7 @@ func reservePort6(l *loop, cfg *Config) error {
 }
 
 func (cfg *Config) reserve(l *loop, service string, at netip.AddrPort) error {
-	fd, err := cfg.bind(unix.SOCK_DGRAM, at)
+	fd, err := cfg.bind(unix.SOCK_DGRAM, at, reuse)
 	if err == nil {
 		err = attach(fd, deaf)
 		l.own(fd)
@@ -39,9 +39,14 @@ func (cfg *Config) portError(service, network string, at netip.AddrPort, err err
 	return e
 }
 
+// reuse lets others have the port, too: for packets, servers of other links that
+// ask for it on all links first, as libvirt's dnsmasq does; for streams, us while
+// connections of the daemon before are not quite over.
+const reuse = true
+
 // bind returns a socket that speaks on the link only. The address need not be
 // there yet.
-func (cfg *Config) bind(kind int, at netip.AddrPort) (fd int, err error) {
+func (cfg *Config) bind(kind int, at netip.AddrPort, reuse bool) (fd int, err error) {
 	family := unix.AF_INET
 	if at.Addr().Is6() {
 		family = unix.AF_INET6
@@ -54,8 +59,7 @@ func (cfg *Config) bind(kind int, at netip.AddrPort) (fd int, err error) {
 	if family == unix.AF_INET6 && err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1)
 	}
-	if kind == unix.SOCK_STREAM && err == nil {
-		// So that connections of the daemon before are not in the way.
+	if reuse && err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
 	}
 	if err == nil {

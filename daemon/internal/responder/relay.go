@@ -64,7 +64,7 @@ func newRelay(l *loop, cfg *Config) *relay {
 
 func (r *relay) listen(addr netip.Addr) error {
 	at := netip.AddrPortFrom(addr, dnsPort)
-	fd, err := r.cfg.bind(unix.SOCK_DGRAM, at)
+	fd, err := r.cfg.bind(unix.SOCK_DGRAM, at, !reuse)
 	if err != nil {
 		return r.cfg.portError("DNS", "udp", at, err)
 	}

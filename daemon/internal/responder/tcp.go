@@ -44,7 +44,7 @@ func newTCPRelay(cfg *Config) *tcpRelay {
 
 func (t *tcpRelay) listen(ctx context.Context, l *loop, addr netip.Addr) error {
 	at := netip.AddrPortFrom(addr, dnsPort)
-	fd, err := t.cfg.bind(unix.SOCK_STREAM, at)
+	fd, err := t.cfg.bind(unix.SOCK_STREAM, at, reuse)
 	if err != nil {
 		return t.cfg.portError("DNS", "tcp", at, err)
 	}
