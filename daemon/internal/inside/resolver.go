@@ -24,12 +24,12 @@ const (
 )
 
 // resolverPrograms are files that are there where a program writes resolv.conf.
+// NetworkManager is none: a link that has its addresses before it comes is
+// "connected (externally)" to it, and it asks nobody for name servers.
 var resolverPrograms = []string{
-	"etc/systemd/system/multi-user.target.wants/NetworkManager.service",
 	"etc/systemd/system/multi-user.target.wants/dhcpcd.service",
 	"etc/systemd/system/multi-user.target.wants/connman.service",
 	"etc/systemd/system/multi-user.target.wants/networking.service", // ifupdown, whose DHCP client does
-	"etc/runlevels/default/NetworkManager",
 	"etc/runlevels/default/dhcpcd",
 	"etc/runlevels/boot/networking",
 }
