@@ -50,6 +50,7 @@ var stages = []stage{
 	{"programs of others, machd on 262", testsIn(foreignTree, "--forky")},
 	{"virtual machines, systemd-machined 257", testsIn(vmTree, "--vm", "--stock")},
 	{"virtual machines, machd on 257", testsIn(vmTree, "--vm")},
+	{"firewalls, and machines that ask for addresses, machd on 257", testsIn(networkTree, "--net")},
 	{"limits that a kernel keeps, machd on 257", testsIn(kernelTree, "--kernel")},
 }
 

@@ -13,13 +13,14 @@ import (
 )
 
 const (
-	// These have tests for a booted host only, the third for one with libvirt,
-	// the last for one that is a virtual machine. What that has for 262 is no
-	// stage: programs in it wait for others that are interpreted, and give up where
-	// the machine is slow.
+	// These have tests for a booted host only, the third for one with libvirt, the
+	// fourth for one with firewalls, the last for one that is a virtual machine.
+	// What that has for 262 is no stage: programs in it wait for others that are
+	// interpreted, and give up where the machine is slow.
 	bootedTree  = "test/booted"
 	foreignTree = "test/foreign"
 	vmTree      = "test/vm"
+	networkTree = "test/network"
 	kernelTree  = "test/kernel"
 	// fuzzTime is a smoke test. A real search is go test -fuzz without it.
 	fuzzTime = "3s"
@@ -31,7 +32,7 @@ func unitTests(ctx context.Context, t *tally) error {
 		return t.one("go list", fmt.Errorf("cannot list the packages: %w", err))
 	}
 	packages := slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool {
-		return slices.ContainsFunc([]string{bootedTree, foreignTree, vmTree, kernelTree}, func(tree string) bool {
+		return slices.ContainsFunc([]string{bootedTree, foreignTree, vmTree, networkTree, kernelTree}, func(tree string) bool {
 			return strings.Contains(path+"/", "/"+tree+"/")
 		})
 	})
