@@ -95,7 +95,7 @@ func (v *visit) patient(name string) (*patient, bool) {
 		if m.Leader != nil {
 			p.inside, p.err = spaceOf(m.Leader)
 		}
-		p.guest = sync.OnceValues(func() (*links, error) { return readLinks(p.inside) })
+		p.guest = sync.OnceValues(func() (*links, error) { return readGuest(m.Leader) })
 		return p, true
 	}
 	return nil, false

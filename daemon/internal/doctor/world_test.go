@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -215,6 +216,13 @@ func (w *world) listen(t testing.TB, at string) (l net.Listener) {
 	t.Helper()
 	err := w.guest.space().in(func() (err error) {
 		l, err = net.Listen("tcp", at)
+		for range 100 { // one that was closed is let go of only when its last Accept returns
+			if !errors.Is(err, unix.EADDRINUSE) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+			l, err = net.Listen("tcp", at)
+		}
 		return err
 	})
 	if err != nil {
