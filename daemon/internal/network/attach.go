@@ -208,7 +208,7 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 	}
 	if err := m.serve(n, mac); err != nil {
 		n.Problems = append(n.Problems, err.Error())
-		m.cfg.Log.Warn("Nobody answers DHCP and DNS of a machine.", "machine", n.Machine, "error", err)
+		m.cfg.Log.Warn("A machine is not answered all that it may ask by DHCP and DNS.", "machine", n.Machine, "error", err)
 	}
 	undo.add(func() error { m.endService(n); return nil })
 	return nil

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -181,6 +182,10 @@ func TestAMachineInAZoneIsReachedByOthersOfIt(t *testing.T) {
 	}
 	if found, known := l.lookup("vz-web", "b"); !known || len(found) != 2 {
 		t.Errorf("b is found at %v", found)
+	}
+	address, _, _ := strings.Cut(l.status(b).Addresses[0], "/")
+	if name, known := l.reverse("vz-web", netip.MustParseAddr(address)); name != "b" || !known {
+		t.Errorf("%s is that of %q", address, name)
 	}
 	if found, known := l.lookup("vz-web", "example.com"); known {
 		t.Errorf("example.com is found at %v", found)

@@ -1,8 +1,10 @@
 package network
 
 import (
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/machd/machd/daemon/internal/machine"
@@ -37,6 +39,7 @@ func (m *Manager) serve(n *network, mac net.HardwareAddr) error {
 		Link: n.Link, Index: n.Index, Gateway4: n.Gateway4, Gateway6: n.Gateway6, MTU: mtu,
 		Guest:    func(mac net.HardwareAddr) (responder.Guest, bool) { return m.guest(n.Link, mac) },
 		Lookup:   func(name string) ([]netip.Addr, bool) { return m.lookup(n.Link, name) },
+		Reverse:  func(addr netip.Addr) (string, bool) { return m.reverse(n.Link, addr) },
 		Upstream: m.upstream,
 		Holder:   m.holder,
 		Log:      m.cfg.Log,
@@ -45,7 +48,7 @@ func (m *Manager) serve(n *network, mac net.HardwareAddr) error {
 		return err
 	}
 	l.responder = r
-	return nil
+	return errors.Join(r.Problems()...)
 }
 
 // A service is what answers on one link, and whom.
@@ -128,6 +131,27 @@ func (m *Manager) lookup(link, name string) (addrs []netip.Addr, known bool) {
 		}
 	}
 	return nil, false
+}
+
+// reverse returns whose an address on a link is.
+func (m *Manager) reverse(link string, addr netip.Addr) (name string, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.links[link]
+	if l == nil {
+		return "", false
+	}
+	for machine := range l.guests {
+		n := m.networks[machine]
+		switch {
+		case n == nil:
+		case slices.Contains(addrsOf(n.addresses()), addr):
+			return machine, true
+		case slices.Contains(addrsOf(n.gateways()), addr):
+			return hostName, true
+		}
+	}
+	return "", false
 }
 
 func addrsOf(prefixes []netip.Prefix) (list []netip.Addr) {
