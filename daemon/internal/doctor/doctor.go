@@ -56,13 +56,13 @@ type Network interface {
 // An Attachment is the network that a machine should have.
 type Attachment struct {
 	Machine   string
-	Kind      string         // as of machd.NetworkStatus: veth, zone, bridge, other
-	Link      string         // the host's side: ve-NAME, or the bridge of a zone
-	Port      string         // the machine's port of that bridge
-	GuestLink string         // in the machine; "" is host0
-	Addresses []netip.Prefix // of the machine, with the length of its network
-	Gateways  []netip.Addr   // the host's addresses on the link
-	MAC       net.HardwareAddr
+	Kind      string           // as of machd.NetworkStatus: veth, zone, bridge, other
+	Link      string           // the host's side: ve-NAME, or the bridge of a zone
+	Port      string           // the machine's port of that bridge
+	GuestLink string           // in the machine; "" is host0
+	Addresses []netip.Prefix   // of the machine, with the length of its network
+	Gateways  []netip.Addr     // the host's addresses on the link
+	MAC       net.HardwareAddr // that was asked for; nil for any
 	Ports     []machd.Port
 	Inward    []machd.Port // services of the host that it finds at its gateway
 	Managed   bool         // by us

@@ -43,6 +43,10 @@ func checkLink(_ context.Context, p *patient) (found []finding, applies bool) {
 	case guest.Attrs().Flags&net.FlagUp == 0:
 		found = append(found, trouble(fmt.Sprintf("%s is down in the machine", p.net.guestLink()),
 			"Somebody in it has switched it off.", p.within("ip link set "+p.net.guestLink()+" up")))
+	case len(p.net.MAC) > 0 && guest.Attrs().HardwareAddr.String() != p.net.MAC.String():
+		found = append(found, doubt(fmt.Sprintf("%s has the hardware address %s in the machine, and not %s", p.net.guestLink(), guest.Attrs().HardwareAddr, p.net.MAC),
+			"Somebody in it has changed it: by DHCP it gets no address any more.",
+			p.within(fmt.Sprintf("ip link set %s address %s", p.net.guestLink(), p.net.MAC))))
 	}
 	return found, true
 }

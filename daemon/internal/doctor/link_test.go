@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"net"
 	"os"
 	"testing"
 )
@@ -22,6 +23,9 @@ func TestLinks(t *testing.T) {
 		{"host's end gone", "link", host("ip link set ve-c1 name other"), []string{"no link ve-c1", "machctl reboot c1"}, false},
 		{"machine's end down", "link", guest("ip link set host0 down"), []string{"host0 is down in the machine", "ip link set host0 up"}, false},
 		{"machine's end renamed", "link", guest("ip link set host0 down; ip link set host0 name eth9"), []string{"no link host0"}, false},
+		{"other hardware address", "link", func(_ *testing.T, w *world) {
+			w.network.attachments[0].MAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+		}, []string{"and not 02:00:00:00:00:01", "ip link set host0 address 02:00:00:00:00:01"}, false},
 		{"no IPv4 address", "address", guest("ip addr del 10.213.0.2/30 dev host0; ip addr add 10.9.9.9/24 dev host0"),
 			[]string{"has not the address 10.213.0.2", "10.9.9.9/24", "ip addr add 10.213.0.2/30 dev host0"}, false},
 		{"IPv6 off", "address", guest("sysctl -qw net.ipv6.conf.host0.disable_ipv6=1"), []string{"fd00:213::2", "disable_ipv6"}, false},
