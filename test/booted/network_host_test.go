@@ -220,6 +220,18 @@ func tables(t *testing.T) string {
 	return others.String()
 }
 
+// knobsAtRest are the switches as they are while no machine has a network.
+func knobsAtRest(t *testing.T) map[string]string {
+	t.Helper()
+	eventually(t, "no machine has a network", func() error {
+		if tables := run(t, "nft", "list", "tables"); strings.Contains(tables, "inet machd") {
+			return errors.New("there are rules for one")
+		}
+		return nil
+	})
+	return knobs(t)
+}
+
 // knobs are the switches of the kernel's that machines with networks may need.
 func knobs(t *testing.T) map[string]string {
 	t.Helper()

@@ -162,7 +162,7 @@ func TestMachdNetworkFollowsTheUplink(t *testing.T) {
 func TestMachdNetworkForACrowd(t *testing.T) {
 	const crowd = 30
 	joinedNetwork(t)
-	switches := knobs(t)
+	switches := knobsAtRest(t)
 	var argv []string
 	for i := range crowd {
 		name := fmt.Sprintf("crowd-%d", i)

@@ -145,7 +145,7 @@ func TestMachdNetworkLeavesNothing(t *testing.T) {
 	joinedNetwork(t)
 	run(t, "nft", "add table inet of_others { chain forward { type filter hook forward priority 0; policy accept; }; set x { type ipv4_addr; elements = { 192.0.2.77 }; }; }")
 	t.Cleanup(func() { run(t, "nft", "delete", "table", "inet", "of_others") })
-	switches, rules := knobs(t), tables(t)
+	switches, rules := knobsAtRest(t), tables(t)
 	for how, end := range map[string]func(name string, leader int){
 		"stop":              func(name string, _ int) { run(t, "machctl", "stop", "--timeout=1", name) },
 		"terminate":         func(name string, _ int) { run(t, "machinectl", "terminate", name) },
