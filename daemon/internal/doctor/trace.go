@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -179,33 +180,29 @@ func parseEvent(data []byte) (e event, ok bool) {
 		return event{}, false
 	}
 	e.family = data[0]
-	attributes, err := nl.ParseRouteAttr(data[4:])
-	if err != nil {
-		return event{}, false
-	}
 	e.verdict = -1
-	for _, a := range attributes {
-		switch a.Attr.Type &^ unix.NLA_F_NESTED {
+	for kind, value := range attributes(data[4:]) {
+		switch kind {
 		case 1: // NFTA_TRACE_TABLE
-			e.table = zeroEnded(a.Value)
+			e.table = zeroEnded(value)
 		case 2: // NFTA_TRACE_CHAIN
-			e.chain = zeroEnded(a.Value)
+			e.chain = zeroEnded(value)
 		case 3: // NFTA_TRACE_RULE_HANDLE
-			e.handle = bigEndian(a.Value)
+			e.handle = bigEndian(value)
 		case 4: // NFTA_TRACE_TYPE
-			e.kind = uint32(bigEndian(a.Value))
+			e.kind = uint32(bigEndian(value))
 		case 5: // NFTA_TRACE_VERDICT
-			e.verdict = verdictOf(a.Value)
+			e.verdict = verdictOf(value)
 		case 6: // NFTA_TRACE_ID
-			e.id = uint32(bigEndian(a.Value))
+			e.id = uint32(bigEndian(value))
 		case 8: // NFTA_TRACE_NETWORK_HEADER
-			e.network = a.Value
+			e.network = value
 		case 9: // NFTA_TRACE_TRANSPORT_HEADER
-			e.transport = a.Value
+			e.transport = value
 		case 12: // NFTA_TRACE_OIF
-			e.out = uint32(bigEndian(a.Value))
+			e.out = uint32(bigEndian(value))
 		case 16: // NFTA_TRACE_POLICY
-			e.verdict = int32(bigEndian(a.Value))
+			e.verdict = int32(bigEndian(value))
 		}
 	}
 	return e, e.chain != ""
@@ -213,16 +210,30 @@ func parseEvent(data []byte) (e event, ok bool) {
 
 // verdictOf reads NFTA_VERDICT_CODE.
 func verdictOf(data []byte) int32 {
-	attributes, err := nl.ParseRouteAttr(data)
-	if err != nil {
-		return -1
-	}
-	for _, a := range attributes {
-		if a.Attr.Type == unix.NFTA_VERDICT_CODE {
-			return int32(bigEndian(a.Value))
+	for kind, value := range attributes(data) {
+		if kind == unix.NFTA_VERDICT_CODE {
+			return int32(bigEndian(value))
 		}
 	}
 	return -1
+}
+
+// attributes yields those of a message, up to the first that is cut off.
+func attributes(data []byte) iter.Seq2[uint16, []byte] {
+	return func(yield func(uint16, []byte) bool) {
+		const header = unix.SizeofNlAttr
+		for len(data) >= header {
+			length := int(binary.NativeEndian.Uint16(data))
+			if length < header || length > len(data) {
+				return
+			}
+			kind := binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+			if !yield(kind, data[header:length]) {
+				return
+			}
+			data = data[min((length+3)&^3, len(data)):] // they are padded
+		}
+	}
 }
 
 func bigEndian(data []byte) uint64 {
