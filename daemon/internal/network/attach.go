@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -174,7 +175,11 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 		mtu = 0 // as it is
 	}
 	if n.Kind != machd.LinkBridge {
-		back, err := m.host.Configure(link.Config{Index: n.Index, Up: true, Addrs: n.gateways(), MTU: mtu, NoDAD: n.Kind == machd.LinkVeth})
+		host := link.Config{Index: n.Index, Up: true, Addrs: n.gateways(), MTU: mtu, NoDAD: n.Kind == machd.LinkVeth}
+		if n.Kind == machd.LinkZone {
+			host.MAC = zoneMAC(n.Shared)
+		}
+		back, err := m.host.Configure(host)
 		if err != nil {
 			return err
 		}
@@ -226,6 +231,17 @@ func (m *Manager) linkLocal(index int) (list []netip.Addr) {
 		}
 	}
 	return list
+}
+
+// zoneMAC is the address of a zone's bridge. Without one of its own it would have
+// that of a port, and another one when that goes, which the machines that stay
+// would notice half a minute later.
+func zoneMAC(zone string) net.HardwareAddr {
+	const group, local = 1, 2
+	sum := sha256.Sum256([]byte("zone " + zone))
+	mac := net.HardwareAddr(sum[:6])
+	mac[0] = mac[0]&^group | local
+	return mac
 }
 
 // everything is the destination of a default route.
