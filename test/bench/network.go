@@ -49,10 +49,11 @@ func measureNetwork(rounds int) error {
 		return err
 	}
 	defer stopNetworked()
-	if err := measureWays(outside, rounds); err != nil {
+	// Before there are connections, which have to be looked through for a port's.
+	if err := measurePorts(); err != nil {
 		return err
 	}
-	return measurePorts()
+	return measureWays(outside, rounds)
 }
 
 func startNetworked(options ...string) error {
