@@ -80,10 +80,14 @@ func TestMachdZoneIsShared(t *testing.T) {
 		wantAnswer(t, c.from, "tcp", at(c.addr, 8180), one.name, nobody)
 	}
 	servers[one.name].Close()
-	// The bridge stays as long as anybody needs it.
+	// The bridge stays as long as anybody needs it, and where it is.
+	bridge := readFile(t, "/sys/class/net/vz-shop/address")
 	run(t, "machctl", "stop", "--timeout=1", one.name)
 	wantNoRemains(t, dweller{name: one.name, link: one.link, v4: one.v4, v6: one.v6})
 	wantAnswer(t, two.Place, "tcp", at(lan.Internet4, 4040), "internet", addr(lan.HostWide4))
+	if now := readFile(t, "/sys/class/net/vz-shop/address"); now != bridge {
+		t.Errorf("the bridge's address is %s, was %s", now, bridge)
+	}
 	if got, err := lookUp(t, two.Place, two.gate4, "ip", one.name); err == nil {
 		t.Errorf("%s is still %v", one.name, got)
 	}
