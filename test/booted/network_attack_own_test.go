@@ -221,7 +221,7 @@ func wantAnswerFrom(t *testing.T, d dweller, e ear, from netip.Addr, comes bool)
 		within = patience
 	}
 	if e.hears(text, within) != comes {
-		t.Errorf("what comes from %s does not: want %v", from, comes)
+		t.Errorf("what is sent from %s is heard: %v, want %v", from, !comes, comes)
 	}
 }
 
