@@ -74,9 +74,13 @@ func TestVarlinkRegisterAndUnregister(t *testing.T) {
 	records(t, varlinkctl(t, "Unregister", `{"name":"`+name+`"}`))
 	w.await(t, "MachineRemoved", name)
 	must(t, unitIs(t, p.unit, "active")())
-	if o := varlinkctl(t, "List", `{"name":"`+name+`"}`); o.Code == 0 || !strings.Contains(o.Stderr, "io.systemd.Machine.NoSuchMachine") {
-		t.Errorf("it is still listed: %+v", o)
-	}
+	// systemd-machined says that it is removed before it forgets it.
+	eventually(t, "it is listed no more", func() error {
+		if o := varlinkctl(t, "List", `{"name":"`+name+`"}`); o.Code == 0 || !strings.Contains(o.Stderr, "io.systemd.Machine.NoSuchMachine") {
+			return fmt.Errorf("%+v", o)
+		}
+		return nil
+	})
 }
 
 func TestVarlinkListsAll(t *testing.T) {
