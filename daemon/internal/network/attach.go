@@ -87,6 +87,9 @@ func (m *Manager) identify(x machine.Machine) (*network, error) {
 	if before != nil && (before.Since == 0 || before.Since == x.Monotonic) && before.Kind == n.Kind && before.Shared == n.Shared {
 		again := *before
 		again.Since, again.Link, again.Index, again.Peer, again.Problems, again.Kept = n.Since, n.Link, n.Index, n.Peer, nil, false
+		if len(before.Problems) > 0 && len(before.addresses()) > 0 {
+			again.By = machd.NetworkByMachd // what failed then need not fail now
+		}
 		return &again, nil
 	}
 	settings, err := m.cfg.Paths.settings(x.Name)
