@@ -75,8 +75,9 @@ func In(tb testing.TB, ns vns.NsHandle, f func() error) {
 
 // onThread runs f on a thread that is thrown away.
 func onThread(f func() error) error {
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
+		defer close(done) // f may end the test
 		runtime.LockOSThread()
 		done <- f()
 	}()

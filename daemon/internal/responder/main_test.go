@@ -2,45 +2,22 @@ package responder
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/test/netlab"
 )
 
-// The tests run in a network namespace of their own, which plays the host's.
-// Fuzzing needs none, and has workers that must be left as they are.
-func TestMain(m *testing.M) {
-	const inside = "MACHD_TEST_NETNS"
-	flag.Parse()
-	if os.Getenv(inside) != "" || flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.fuzzworker").Value.String() == "true" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cannot make a network namespace, which needs root:", err)
-		os.Exit(1)
-	}
-}
+func TestMain(m *testing.M) { netlab.Main(m) }
 
 var (
 	gateway4 = netip.MustParsePrefix("10.213.0.1/30")
@@ -78,7 +55,7 @@ type lab struct {
 func newLab(tb testing.TB) *lab {
 	tb.Helper()
 	l := &lab{TB: tb, cfg: testConfig()}
-	l.guest = newNamespace(tb)
+	l.guest = netlab.New(tb)
 	l.in(func() { l.must(os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0)) })
 	l.must(os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0))
 
@@ -159,38 +136,9 @@ func (l *lab) must(err error) {
 }
 
 // in runs f in the guest's namespace.
-func (l *lab) in(f func()) { inNamespace(l.guest, f) }
-
-// inNamespace runs f in a thread of the namespace, which is thrown away.
-func inNamespace(ns vns.NsHandle, f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err := vns.Set(ns); err != nil {
-			panic(err)
-		}
-		f()
-	}()
-	<-done
-}
-
-func newNamespace(tb testing.TB) vns.NsHandle {
-	tb.Helper()
-	var ns vns.NsHandle
-	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		ns, err = vns.New()
-	}()
-	<-done
-	if err != nil {
-		tb.Fatalf("cannot make a network namespace: %v", err)
-	}
-	tb.Cleanup(func() { ns.Close() })
-	return ns
+func (l *lab) in(f func()) {
+	l.Helper()
+	netlab.In(l, l.guest, func() error { f(); return nil })
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
