@@ -16,6 +16,8 @@ import (
 const (
 	stock = "systemd-machined"
 	ours  = "machd"
+
+	theService = "systemd-machined.service" // whichever it is
 )
 
 // daemons is in the order in which they take turns.
@@ -36,7 +38,7 @@ func swapTo(daemon string) error {
 	if daemon == stock {
 		steps = [][]string{
 			{"systemctl", "-q", "disable", "--now", "machd.socket", "machd.service"},
-			{"systemctl", "restart", "systemd-machined.service"},
+			{"systemctl", "restart", theService},
 		}
 	}
 	for _, step := range steps {
@@ -50,7 +52,7 @@ func swapTo(daemon string) error {
 
 // daemonPID returns the process of the daemon that is in place.
 func daemonPID() (int, error) {
-	out, err := exec.Command("systemctl", "show", "-P", "MainPID", "systemd-machined.service").Output()
+	out, err := exec.Command("systemctl", "show", "-P", "MainPID", theService).Output()
 	if err != nil {
 		return 0, fmt.Errorf("cannot ask for the daemon's process: %w", err)
 	}

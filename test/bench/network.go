@@ -111,22 +111,9 @@ type route struct {
 
 // measureWays prints throughput and latency of connections by each way.
 func measureWays(n lan.Network, rounds int) error {
-	leader, err := exec.Command("machctl", "show", "-P", "Leader", networked).Output()
+	machine, addresses, err := findNetworked()
 	if err != nil {
 		return err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(leader)))
-	if err != nil {
-		return err
-	}
-	machine := lan.Of(pid)
-	addresses, err := machine.Command(context.Background(), "hostname", "--all-ip-addresses").Output()
-	if err != nil {
-		return err
-	}
-	words := strings.Fields(string(addresses)) // its IPv4 and its IPv6 address
-	if len(words) < 2 {
-		return fmt.Errorf("the machine has the addresses %q", words)
 	}
 	sink, err := machine.Listen("tcp", ":80")
 	if err != nil {
@@ -135,36 +122,141 @@ func measureWays(n lan.Network, rounds int) error {
 	defer sink.Close()
 	go swallow(sink)
 
-	local := lan.Place{}
 	port := strconv.Itoa(webPort)
 	fmt.Printf("\nconnections to a machine, median of %d (from to)\n\n%-34s  %26s  %24s\n", rounds, "", "Gbit/s", "connect, µs")
 	for _, w := range []route{
-		{"host, direct, IPv4", local, net.JoinHostPort(words[0], "80")},
-		{"host, direct, IPv6", local, net.JoinHostPort(words[1], "80")},
-		{"host, 127.0.0.1, published", local, "127.0.0.1:" + port},
-		{"host, ::1, published", local, "[::1]:" + port},
-		{"host, its own address, published", local, lan.Host4 + ":" + port},
+		{"host, direct, IPv4", lan.Place{}, net.JoinHostPort(addresses[0], "80")},
+		{"host, direct, IPv6", lan.Place{}, net.JoinHostPort(addresses[1], "80")},
+		{"host, 127.0.0.1, published", lan.Place{}, "127.0.0.1:" + port},
+		{"host, ::1, published", lan.Place{}, "[::1]:" + port},
+		{"host, its own address, published", lan.Place{}, lan.Host4 + ":" + port},
 		{"outside, IPv4, published", n.Outside, lan.Host4 + ":" + port},
 		{"outside, IPv6, published", n.Outside, net.JoinHostPort(lan.Host6, port)},
 	} {
-		var speeds, latencies []float64
-		for range rounds {
-			speed, err := gigabitsPerSecond(w)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
-			}
-			latency, err := connectTime(w)
-			if err != nil {
-				return fmt.Errorf("%s: %w", w.name, err)
-			}
-			speeds, latencies = append(speeds, speed), append(latencies, latency)
+		if err := w.measure(rounds); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
 		}
-		slices.Sort(speeds)
-		slices.Sort(latencies)
-		last := rounds - 1
-		fmt.Printf("%-34s  %10.1f (%5.1f to %5.1f)  %8.0f (%4.0f to %4.0f)\n", w.name,
-			speeds[rounds/2], speeds[0], speeds[last], latencies[rounds/2], latencies[0], latencies[last])
 	}
+	if err := measureWithoutRules(n, addresses[0], rounds); err != nil {
+		return err
+	}
+	return measureNspawnPort(n, rounds)
+}
+
+// findPlace returns where the machine is.
+func findPlace() (lan.Place, error) {
+	leader, err := exec.Command("machctl", "show", "-P", "Leader", networked).Output()
+	if err != nil {
+		return lan.Place{}, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(leader)))
+	return lan.Of(pid), err
+}
+
+// findNetworked returns the machine and its IPv4 and IPv6 address.
+func findNetworked() (lan.Place, []string, error) {
+	machine, err := findPlace()
+	if err != nil {
+		return lan.Place{}, nil, err
+	}
+	text, err := machine.Command(context.Background(), "hostname", "--all-ip-addresses").Output()
+	addresses := strings.Fields(string(text))
+	if err == nil && len(addresses) < 2 {
+		err = fmt.Errorf("the machine has the addresses %q", addresses)
+	}
+	return machine, addresses, err
+}
+
+// measureWithoutRules goes from outside to the machine's own address, with no
+// rule of anybody's in between. The daemon is held meanwhile, as it would put
+// them back.
+func measureWithoutRules(n lan.Network, address string, rounds int) error {
+	if err := command("systemctl", "kill", "--signal=STOP", theService); err != nil {
+		return err
+	}
+	defer command("systemctl", "kill", "--signal=CONT", theService)
+	if err := command("nft", "delete", "table", "inet", "machd"); err != nil {
+		return err
+	}
+	if err := n.Outside.Command(context.Background(), "ip", "route", "add", address+"/32", "via", lan.Host4).Run(); err != nil {
+		return err
+	}
+	return route{"outside, IPv4, direct, no rules", n.Outside, net.JoinHostPort(address, "80")}.measure(rounds)
+}
+
+// measureNspawnPort publishes a port by systemd-nspawn itself, for a machine
+// whose addresses somebody else sees to.
+func measureNspawnPort(n lan.Network, rounds int) error {
+	const settings = "/run/systemd/nspawn/" + networked + ".nspawn"
+	const hostSide, guestSide, port = "10.99.0.1", "10.99.0.2", "8088"
+	if err := stopNetworked(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(settings, []byte("[Network]\nVirtualEthernet=yes\nPort=tcp:"+port+":80\n[X-Machd]\nNetwork=no\n"), 0o644); err != nil {
+		return err
+	}
+	defer os.Remove(settings)
+	if err := startNetworked(); err != nil {
+		return err
+	}
+	machine, err := findPlace()
+	if err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		where lan.Place
+		words string
+	}{
+		{lan.Place{}, "ip address add " + hostSide + "/24 dev ve-" + networked},
+		{lan.Place{}, "ip link set ve-" + networked + " up"},
+		{machine, "ip link set host0 up"},
+		{machine, "ip address add " + guestSide + "/24 dev host0"},
+		{machine, "ip route add default via " + hostSide},
+		{lan.Place{}, "sysctl -qw net.ipv4.ip_forward=1"},
+	} {
+		if out, err := c.where.Command(context.Background(), strings.Fields(c.words)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", c.words, err, out)
+		}
+	}
+	sink, err := machine.Listen("tcp", ":80")
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
+	go swallow(sink)
+	time.Sleep(time.Second) // systemd-nspawn hears of the address
+	for _, w := range []route{
+		{"outside, IPv4, systemd-nspawn -p", n.Outside, lan.Host4 + ":" + port},
+		{"its own address, systemd-nspawn -p", lan.Place{}, lan.Host4 + ":" + port},
+		{"127.0.0.1, systemd-nspawn -p", lan.Place{}, "127.0.0.1:" + port},
+		{"::1, systemd-nspawn -p", lan.Place{}, "[::1]:" + port},
+	} {
+		if err := w.measure(rounds); err != nil {
+			fmt.Printf("%-34s  no answer: %v\n", w.name, err)
+		}
+	}
+	return nil
+}
+
+// measure prints a line about the way.
+func (w route) measure(rounds int) error {
+	var speeds, latencies []float64
+	for range rounds {
+		speed, err := gigabitsPerSecond(w)
+		if err != nil {
+			return err
+		}
+		latency, err := connectTime(w)
+		if err != nil {
+			return err
+		}
+		speeds, latencies = append(speeds, speed), append(latencies, latency)
+	}
+	slices.Sort(speeds)
+	slices.Sort(latencies)
+	last := rounds - 1
+	fmt.Printf("%-34s  %10.1f (%5.1f to %5.1f)  %8.0f (%4.0f to %4.0f)\n", w.name,
+		speeds[rounds/2], speeds[0], speeds[last], latencies[rounds/2], latencies[0], latencies[last])
 	return nil
 }
 
