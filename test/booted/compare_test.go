@@ -104,6 +104,13 @@ func playStock(t *testing.T) []record {
 		t.Errorf("the leader is still %v", now)
 	}
 	play("CLIENT show NAME -p State")
+	// A system that has only begun to boot does not heed the signal.
+	eventually(t, "it has booted again", func() error {
+		if got := observe(t, "systemctl", "-M", same, "is-system-running"); got.Stdout != "running\n" {
+			return fmt.Errorf("it is %q", got.Stdout)
+		}
+		return nil
+	})
 	play("CLIENT poweroff NAME")
 	w.await(t, "MachineRemoved", same)
 	eventually(t, "it is off", unitIs(t, serviceOf(same), "inactive"))
