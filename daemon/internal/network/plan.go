@@ -31,7 +31,8 @@ type Request struct {
 // A Plan is what a machine that is to be started will have.
 type Plan struct {
 	Changes []machd.Change // to the host: links, addresses, ports and rules
-	network *network       // nil for nothing
+	machine string
+	network *network // nil for nothing
 }
 
 // Plan works out the network of a machine, and refuses what it cannot have:
@@ -45,12 +46,12 @@ func (m *Manager) Plan(r Request) (Plan, error) {
 	n := &network{Machine: r.Machine, Unit: r.Unit, Kind: r.Kind, Shared: r.Shared, Link: linkName(r), By: machd.NetworkByMachd}
 	switch {
 	case w.unwanted, !m.choices.manage && !asks(r.Options), r.Kind == machd.LinkBridge && len(w.addresses) == 0:
-		return Plan{}, nil
+		return Plan{machine: r.Machine}, nil
 	case m.others.claim(n.Link):
 		if asks(r.Options) {
 			return Plan{}, refused("Link %s is systemd-networkd's: a .network file of the administrator's matches it", n.Link)
 		}
-		return Plan{}, nil
+		return Plan{machine: r.Machine}, nil
 	}
 	m.mu.Lock()
 	err = m.choose(n, w)
@@ -64,7 +65,7 @@ func (m *Manager) Plan(r Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return Plan{Changes: m.changes(n), network: n}, nil
+	return Plan{Changes: m.changes(n), machine: r.Machine, network: n}, nil
 }
 
 // asks reports whether a start was told anything about addresses and ports.
@@ -176,7 +177,7 @@ func portTexts(ports []machd.Port) string {
 // takes it back.
 func (m *Manager) Reserve(p Plan) error {
 	if p.network == nil {
-		return nil
+		return m.forgetReserved(p.machine) // of an earlier start
 	}
 	n := *p.network
 	m.mu.Lock()

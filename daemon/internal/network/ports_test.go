@@ -13,6 +13,7 @@ import (
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
 	"github.com/machd/machd/test/netlab"
 )
 
@@ -143,6 +144,21 @@ func TestWhatAStartReservesIsTheMachines(t *testing.T) {
 	if got := l.status(g); got.Addresses[0] != s.Addresses[0] {
 		t.Errorf("it comes back as %+v", got)
 	}
+	l.end(g)
+	unwanted := request
+	unwanted.Options = machd.NetworkOptions{}
+	unwanted.Settings = nspawnfile.Parse("[X-Machd]\nNetwork=no\n")
+	plan, err = l.Plan(unwanted)
+	l.must(err)
+	l.must(l.Reserve(plan))
+	if l.of("book") != nil {
+		t.Error("it is kept for a start that wants no network")
+	}
+
+	plan, err = l.Plan(request)
+	l.must(err)
+	l.must(l.Reserve(plan))
+	g = l.start("book")
 	l.active["machine-book.service"] = false
 	l.end(g)
 	if l.of("book") != nil {

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -124,8 +125,17 @@ func (m *Manager) mend(tell bool) {
 	case err != nil:
 		m.cfg.Log.Error("The rules of machines' networks cannot be restored.", "error", err)
 	case tell && len(lacking) > 0:
-		m.cfg.Log.Warn("Somebody removed rules of machines' networks; they are back.", "rules", lacking)
+		m.cfg.Log.Warn("Somebody removed rules of machines' networks; they are back.", "rules", fewOf(lacking))
 	}
+}
+
+// fewOf leaves out most of a long list, for a line of the log.
+func fewOf(texts []string) []string {
+	const few = 8
+	if len(texts) <= few {
+		return texts
+	}
+	return append(slices.Clone(texts[:few]), fmt.Sprintf("and %d more", len(texts)-few))
 }
 
 // Run keeps rules, forwarding and ports what they should be while the host
