@@ -57,7 +57,7 @@ func measureNetwork(rounds int) error {
 }
 
 func startNetworked(options ...string) error {
-	argv := append([]string{"machctl", "start", networked, "--image=tiny", "--overlay", "--no-boot", "-n", "--wait=registered"}, options...)
+	argv := append([]string{"machctl", "start", networked, "--image=tiny", "--overlay", "--no-boot", "--wait=registered"}, options...)
 	return command(append(argv, "--", "sleep", "infinity")...)
 }
 
