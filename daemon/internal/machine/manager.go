@@ -180,13 +180,14 @@ func (m *Manager) began(added Machine) {
 // machine has gone already. ctx limits the call to PID 1 at the end.
 func (m *Manager) drop(ctx context.Context, seen Machine, cause error) {
 	end := m.ends.await(seen)
+	// Whoever starts it again as soon as it is gone must not meet its network.
+	m.network.Detach(seen)
 	last, ok := m.registry.Remove(seen, cause)
 	if !ok {
 		end.forget()
 		return
 	}
 	m.terminated(last)
-	m.network.Detach(last)
 	closeProcesses(last.Supervisor)
 	m.forget(last.Leader)
 	m.tellEnding(last, end)
