@@ -11,6 +11,7 @@ import (
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 // settingsDir is where administrators keep settings of machines.
@@ -156,16 +157,12 @@ func (a *app) actOnImages(ctx context.Context, names []string) error {
 }
 
 // parseBool knows the words that systemd's commands take.
-//
-// Reference: parse-util.c, parse_boolean.
 func parseBool(text string) (bool, error) {
-	switch strings.ToLower(text) {
-	case "1", "yes", "y", "true", "t", "on":
-		return true, nil
-	case "0", "no", "n", "false", "f", "off":
-		return false, nil
+	value, err := nspawnfile.ParseBool(text)
+	if err != nil {
+		return false, usagef("%v", err)
 	}
-	return false, usagef("%q is neither yes nor no", text)
+	return value, nil
 }
 
 // parseSize reads a number of bytes, in units of 1024 if it says so.

@@ -9,6 +9,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 // isOurs are the properties that starting a machine depends on.
@@ -85,7 +86,7 @@ func (p properties) assignPlain(name, text string, like any) error {
 	var err error
 	switch like.(type) {
 	case bool:
-		value, err = parseBool(text)
+		value, err = nspawnfile.ParseBool(text)
 	case string:
 		value = text
 	case []string:

@@ -156,7 +156,7 @@ func (s *settingsFile) network() (o machd.NetworkOptions) {
 	}
 	isSet := func(key string) bool {
 		value, _ := s.file.Value("Network", key)
-		yes, err := parseBool(value)
+		yes, err := nspawnfile.ParseBool(value)
 		return err == nil && yes
 	}
 	switch {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 // A Plan is what a start will do.
@@ -231,7 +232,7 @@ func boots(line commandLine, s *settingsFile) bool {
 	mode, _ := line.has("settings")
 	if mode.value == "override" && s.says(groupStart) || !boot && s.says(groupStart) {
 		value, said := s.file.Value("Exec", "Boot")
-		yes, err := parseBool(value)
+		yes, err := nspawnfile.ParseBool(value)
 		return said && err == nil && yes
 	}
 	return boot

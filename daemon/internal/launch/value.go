@@ -16,16 +16,6 @@ const infinity = math.MaxUint64
 // Values are written as in unit files. Reference: systemd.syntax(7),
 // systemd.time(7), systemd.resource-control(5).
 
-func parseBool(text string) (bool, error) {
-	switch strings.ToLower(text) {
-	case "1", "yes", "y", "true", "t", "on":
-		return true, nil
-	case "0", "no", "n", "false", "f", "off":
-		return false, nil
-	}
-	return false, fmt.Errorf("%q is neither yes nor no", text)
-}
-
 var sizeFactors = map[byte]float64{'B': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40, 'P': 1 << 50, 'E': 1 << 60}
 
 // parseSize reads bytes, as in 200M or 1.5G.

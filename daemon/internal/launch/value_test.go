@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 func TestValuesAreAsInUnitFiles(t *testing.T) {
@@ -21,7 +23,7 @@ func TestValuesAreAsInUnitFiles(t *testing.T) {
 	count := func(text string) string { return number(parseCount(text)) }
 	signal := func(text string) string { n, err := parseSignal(text); return number(uint64(n), err) }
 	truth := func(text string) string {
-		yes, err := parseBool(text)
+		yes, err := nspawnfile.ParseBool(text)
 		if err != nil {
 			return "error"
 		}

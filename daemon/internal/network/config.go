@@ -63,7 +63,7 @@ func readChoices(path string, log *slog.Logger) choices {
 		log.Warn(fmt.Sprintf("%s: %s=%s is passed over: %v", path, key, value, err))
 	}
 	if value, ok := f.Value("Network", "Manage"); ok {
-		if c.manage, err = parseBool(value); err != nil {
+		if c.manage, err = nspawnfile.ParseBool(value); err != nil {
 			c.manage = true
 			tell("Manage", value, err)
 		}

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -63,7 +62,7 @@ func ownSettings(f *nspawnfile.File) (o machd.NetworkOptions) {
 		return o
 	}
 	o.Network, _ = f.Value(nspawnfile.Own, "Network")
-	if yes, err := parseBool(o.Network); err == nil {
+	if yes, err := nspawnfile.ParseBool(o.Network); err == nil {
 		o.Network = map[bool]string{true: "yes", false: "no"}[yes]
 	}
 	o.MAC, _ = f.Value(nspawnfile.Own, "MAC")
@@ -80,16 +79,6 @@ func words(lines []string) (all []string) {
 		all = append(all, strings.Fields(line)...)
 	}
 	return all
-}
-
-func parseBool(text string) (bool, error) {
-	switch strings.ToLower(text) {
-	case "1", "yes", "y", "true", "t", "on":
-		return true, nil
-	case "0", "no", "n", "false", "f", "off":
-		return false, nil
-	}
-	return false, fmt.Errorf("%q is neither yes nor no", text)
 }
 
 func refused(format string, args ...any) error {
