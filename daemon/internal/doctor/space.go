@@ -3,13 +3,13 @@ package doctor
 import (
 	"fmt"
 	"os"
-	"runtime"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/task"
 )
 
 // A Space is a network namespace. The zero Space is that of this process.
@@ -38,28 +38,17 @@ func (s *Space) Close() error {
 }
 
 // in calls fn on a thread that is in the namespace; sockets that it opens stay
-// there. The thread ends with it.
+// there.
 func (s *Space) in(fn func() error) error {
 	if s.ns == nil {
 		return fn()
 	}
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // for good: the thread is of no use to others
-		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot end. While we hold it, the next goroutine
-			// gets another one.
-			defer runtime.UnlockOSThread()
-			done <- s.in(fn)
-			return
-		}
+	return task.OnThread(func() error {
 		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("cannot enter the network namespace: %w", err)
-			return
+			return fmt.Errorf("cannot enter the network namespace: %w", err)
 		}
-		done <- fn()
-	}()
-	return <-done
+		return fn()
+	})
 }
 
 // kernel opens a conversation about links, addresses, routes and neighbours.
