@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/wholefile"
 )
 
 // bindDir is where the record of our mounts is kept.
@@ -99,13 +100,9 @@ func (r *bindRecord) write(leader *proc.PIDFD, ids []uint64) error {
 	for _, id := range ids {
 		text = append(strconv.AppendUint(text, id, 10), '\n')
 	}
-	temporary := filepath.Join(r.dir, ".#"+filepath.Base(path))
 	err := os.MkdirAll(r.dir, 0o700)
 	if err == nil {
-		err = os.WriteFile(temporary, text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(temporary, path)
+		err = wholefile.Write(path, text, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot remember which mounts are ours: %w", err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/wholefile"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -206,21 +207,10 @@ func (l *Launcher) removeClone(ctx context.Context, name string) error {
 
 // write puts the file in place, all of it or nothing.
 func (f File) write() error {
-	dir := filepath.Dir(f.Path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o755); err != nil {
 		return err
 	}
-	draft, err := os.CreateTemp(dir, ".#"+filepath.Base(f.Path)+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = draft.Write(f.Content)
-	err = errors.Join(err, draft.Chmod(f.Mode), draft.Close())
-	if err == nil {
-		err = os.Rename(draft.Name(), f.Path)
-	}
-	if err != nil {
-		os.Remove(draft.Name())
+	if err := wholefile.Write(f.Path, f.Content, f.Mode); err != nil {
 		return fmt.Errorf("cannot write %s: %w", f.Path, err)
 	}
 	return nil

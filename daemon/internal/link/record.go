@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/wholefile"
 )
 
 // A Sysctl is one switch of the kernel's that was changed.
@@ -79,14 +80,7 @@ func (r record) write(changes []Sysctl) error {
 	for _, c := range changes {
 		text = fmt.Appendf(text, "%s %s %s\n", c.Path, c.Old, c.New)
 	}
-	temporary := filepath.Join(filepath.Dir(r.path), "."+filepath.Base(r.path))
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, r.path); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
+	return wholefile.Write(r.path, text, 0o644)
 }
 
 // without returns changes without those that drop is true for.

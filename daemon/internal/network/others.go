@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/machd/machd/daemon/internal/wholefile"
 	"github.com/machd/machd/pkg/nspawnfile"
 )
 
@@ -66,7 +67,7 @@ func (o *others) write(path, text string) bool {
 	}
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = writeFile(path, []byte(text))
+		err = wholefile.Write(path, []byte(text), 0o644)
 	}
 	if err != nil {
 		o.log.Warn("Another network manager may take over the links of machines.", "path", path, "error", err)

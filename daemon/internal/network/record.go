@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/machd/machd/daemon/internal/wholefile"
 	"github.com/machd/machd/pkg/machd"
 )
 
@@ -74,7 +75,7 @@ func (s store) save(n *network) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(s.path(n.Machine), append(text, '\n'))
+	return wholefile.Write(s.path(n.Machine), append(text, '\n'), 0o644)
 }
 
 // files is the directory of what the machine is shown.
@@ -115,19 +116,6 @@ func (s store) all() (list []*network, err error) {
 	return list, errors.Join(append(failed, err)...)
 }
 
-// writeFile replaces a file as a whole; whoever reads it sees the old or the new
-// one.
-func writeFile(path string, text []byte) error {
-	temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	if err := os.WriteFile(temporary, text, 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
-}
-
 // Leases remember machines whose network is not the one they have by nature,
 // because another had it: they keep it, whoever else is there.
 type leases struct {
@@ -163,7 +151,7 @@ func (l leases) keep(link string, slot int, natural bool) error {
 	text, err := json.MarshalIndent(l.slots, "", "  ")
 	if err == nil {
 		if err = os.MkdirAll(filepath.Dir(l.path), 0o755); err == nil {
-			err = writeFile(l.path, append(text, '\n'))
+			err = wholefile.Write(l.path, append(text, '\n'), 0o644)
 		}
 	}
 	return err

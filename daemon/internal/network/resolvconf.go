@@ -10,6 +10,7 @@ import (
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/wholefile"
 	"github.com/machd/machd/pkg/machd"
 )
 
@@ -58,7 +59,7 @@ func writeNew(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("cannot write what the machine is told: %w", err)
 	}
-	return writeFile(path, []byte(text))
+	return wholefile.Write(path, []byte(text), 0o644)
 }
 
 // resolvConf is the machine's, as long as it writes none itself.
