@@ -61,18 +61,26 @@ func (m *Manager) allocate(n *network, s space) error {
 // zoneNetwork returns the network of n's zone in a space: that of the machines
 // in it, if there are any.
 func (m *Manager) zoneNetwork(n *network, s space) (netip.Prefix, error) {
-	is4 := s.prefix(0).Addr().Is4()
+	if p, ok := m.zoneOthers(n, s.prefix(0).Addr().Is4()); ok {
+		return p, nil
+	}
+	return allocate("zone "+n.Shared, s, m.leases, m.inUse(n))
+}
+
+// zoneOthers returns the network of a family that the other machines of n's zone
+// are in, if there are any.
+func (m *Manager) zoneOthers(n *network, is4 bool) (netip.Prefix, bool) {
 	for _, other := range m.networks {
-		if other == n || other.Kind != n.Kind || other.Shared != n.Shared {
+		if other.Machine == n.Machine || other.Kind != n.Kind || other.Shared != n.Shared {
 			continue
 		}
 		for _, g := range other.gateways() {
 			if g.Addr().Is4() == is4 {
-				return g.Masked(), nil
+				return g.Masked(), true
 			}
 		}
 	}
-	return allocate("zone "+n.Shared, s, m.leases, m.inUse(n))
+	return netip.Prefix{}, false
 }
 
 // set gives n an address and the gateway to go with it.
@@ -131,7 +139,7 @@ func (m *Manager) mayHave(n *network, asked netip.Prefix) error {
 		if n.Kind == machd.LinkBridge {
 			return nil
 		}
-		if p, ok := m.zoneHas(n, asked); !ok {
+		if p, ok := m.zoneOthers(n, asked.Addr().Is4()); ok && p != whole {
 			return refused("Address %s is not in the network of zone %s, which is %s", asked, n.Shared, p)
 		}
 	} else if by, ok := m.inUse(n)(whole); ok {
@@ -141,20 +149,4 @@ func (m *Manager) mayHave(n *network, asked netip.Prefix) error {
 		return refused("Network %s of address %s overlaps what the host reaches by %s: neither could be told from the other", whole, asked.Addr(), where)
 	}
 	return nil
-}
-
-// zoneHas reports whether an address is in the network of the machines that are
-// in the zone already.
-func (m *Manager) zoneHas(n *network, asked netip.Prefix) (netip.Prefix, bool) {
-	for _, other := range m.networks {
-		if other.Machine == n.Machine || other.Kind != n.Kind || other.Shared != n.Shared {
-			continue
-		}
-		for _, g := range other.gateways() {
-			if g.Addr().Is4() == asked.Addr().Is4() {
-				return g.Masked(), g.Masked() == asked.Masked()
-			}
-		}
-	}
-	return netip.Prefix{}, true
 }

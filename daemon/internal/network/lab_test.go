@@ -131,15 +131,10 @@ func (l *lab) restart() {
 	m.takeOver(l.Context())
 }
 
-// stop ends what answers on links, as the end of the process does.
+// stop is the end of the daemon.
 func (l *lab) stop() {
-	if l.Manager == nil {
-		return
-	}
-	for _, s := range l.Manager.links {
-		if s.responder != nil {
-			s.responder.Close()
-		}
+	if l.Manager != nil {
+		l.Manager.endServices()
 	}
 }
 

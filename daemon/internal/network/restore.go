@@ -141,6 +141,7 @@ func fewOf(texts []string) []string {
 // Run keeps rules, forwarding and ports what they should be while the host
 // changes. It returns when ctx ends; the networks stay.
 func (m *Manager) Run(ctx context.Context) error {
+	defer m.endServices()
 	m.takeOver(ctx)
 	return task.Run(ctx, m.watchRules, m.watchHost)
 }

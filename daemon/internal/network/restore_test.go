@@ -43,32 +43,46 @@ func TestADaemonThatComesNextGoesOn(t *testing.T) {
 	}
 }
 
+// watching has something watched until the test ends.
+func (l *lab) watching(watch func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- watch(ctx) }()
+	l.Cleanup(func() {
+		cancel()
+		l.must(<-ended)
+	})
+	time.Sleep(50 * time.Millisecond) // it begins to listen, and tells nobody
+}
+
+// eventually waits until something is so.
+func (l *lab) eventually(is func() error) {
+	l.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := is()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			l.Fatal(err)
+		}
+	}
+}
+
 func TestRulesThatSomebodyRemovesAreRestored(t *testing.T) {
 	l := newLab(t)
 	g := l.start("web")
 	l.listen(g, 80)
 	l.must(l.AddPorts(t.Context(), "web", ports(t, "8080:80"), false))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- l.watchRules(ctx) }()
-	defer func() {
-		cancel()
-		l.must(<-ended)
-	}()
-	time.Sleep(50 * time.Millisecond) // it listens
+	l.watching(l.watchRules)
 	run(t, "nft", "flush", "ruleset")
-	deadline := time.Now().Add(5 * time.Second)
-	for {
+	l.eventually(func() error {
 		_, c, err := dial("127.0.0.1:8080")
 		if err == nil {
 			c.Close()
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+		return err
+	})
 	l.end(g)
 }
 
@@ -77,29 +91,12 @@ func TestALinkToElsewhereThatComesLaterForwards(t *testing.T) {
 	g := l.start("web")
 	l.listen(g, 80)
 	l.must(l.AddPorts(t.Context(), "web", ports(t, "8080:80"), false))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- l.watchHost(ctx) }()
-	defer func() {
-		cancel()
-		l.must(<-ended)
-	}()
-	time.Sleep(50 * time.Millisecond) // it listens
+	l.watching(l.watchHost)
 	l.uplink("up1", "eth1")
 	run(t, "ip", "address", "add", "198.51.100.1/24", "dev", "up1")
 	run(t, "ip", "link", "set", "up1", "up")
 	l.far("ip", "address", "add", "198.51.100.2/24", "dev", "eth1")
 	l.far("ip", "link", "set", "eth1", "up")
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		err := l.fromFar("198.51.100.1:8080")
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	l.eventually(func() error { return l.fromFar("198.51.100.1:8080") })
 	l.end(g)
 }

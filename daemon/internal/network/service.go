@@ -80,6 +80,20 @@ func (m *Manager) endService(n *network) {
 	}
 }
 
+// endServices ends what is answered on all links, for a daemon that comes next.
+// Left to the kernel, it would take that one by one, and all the longer.
+func (m *Manager) endServices() {
+	m.mu.Lock()
+	var all []*responder.Responder
+	for _, l := range m.links {
+		if l.responder != nil {
+			all = append(all, l.responder)
+		}
+	}
+	m.mu.Unlock()
+	responder.CloseAll(all)
+}
+
 // usersOf tells how many machines have a link.
 func (m *Manager) usersOf(link string) int {
 	m.mu.Lock()
