@@ -110,8 +110,8 @@ func serve(ctx context.Context, self instance) error {
 	}
 	images, guard := image.NewStore(self.images), self.guard(log)
 	sessions := execution.New(execution.Config{Inside: guard, Enterer: self.enterer, Records: self.execDir, Log: log})
-	p, err := assemble(ctx, self, conn, units, images, guard, sessions, log, level)
-	if err != nil {
+	p := &parts{self: self, conn: conn, units: units, images: images, guard: guard, sessions: sessions, log: log, level: level}
+	if err := p.assemble(ctx); err != nil {
 		return err
 	}
 	if err := p.server.RequestName(ctx, machine1.BusName, 0); err != nil {

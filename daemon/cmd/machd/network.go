@@ -10,11 +10,9 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/daemon/internal/doctor"
-	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/network"
-	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -22,25 +20,24 @@ import (
 // network waits for.
 const askLimit = 500 * time.Millisecond
 
-// newNetworks returns what gives the machines of the system their networks.
-// machines tells which there are by the time that it is asked.
-func newNetworks(conn *dbus.Conn, units *unit.Manager, machines func() network.View, guard *inside.Guard, log *slog.Logger) (*network.Manager, error) {
+// newNetworks returns what gives the machines of the system their networks. It
+// asks p which there are.
+func newNetworks(p *parts) (*network.Manager, error) {
 	return network.New(network.Config{
 		Paths:    network.SystemPaths(),
-		Guests:   guard,
-		Machines: machines,
+		Guests:   p.guard,
+		Machines: func() network.View { return p.machines.View() },
 		Active: func(ctx context.Context, name string) bool {
 			ctx, cancel := context.WithTimeout(ctx, askLimit)
 			defer cancel()
-			state, err := units.ActiveState(ctx, name)
-			if errors.Is(err, machine1.ErrNoSuchUnit) {
-				return false
+			state, err := p.units.ActiveState(ctx, name)
+			if err != nil {
+				return !errors.Is(err, machine1.ErrNoSuchUnit) // who does not answer may well be there
 			}
-			// Who does not answer may well be there.
-			return err != nil || state != "inactive" && state != "failed"
+			return state != "inactive" && state != "failed"
 		},
-		Reload: func(ctx context.Context, service string) { reloadNetworks(ctx, conn, service, log) },
-		Log:    log,
+		Reload: func(ctx context.Context, service string) { reloadNetworks(ctx, p.conn, service, p.log) },
+		Log:    p.log,
 	})
 }
 
@@ -65,7 +62,7 @@ func reloadNetworks(ctx context.Context, conn *dbus.Conn, service string, log *s
 }
 
 // newDoctor returns who tells what is wrong with machines and their networks.
-func newDoctor(units *unit.Manager, p *parts, log *slog.Logger) *doctor.Doctor {
+func newDoctor(p *parts) *doctor.Doctor {
 	return doctor.New(doctor.Config{
 		Machines: func() (list []machine.Machine) {
 			for x := range p.machines.View().All() {
@@ -75,7 +72,7 @@ func newDoctor(units *unit.Manager, p *parts, log *slog.Logger) *doctor.Doctor {
 			}
 			return list
 		},
-		Units: units, Network: diagnosedNetworks{p.networks}, Paths: doctor.SystemPaths(), Log: log,
+		Units: p.units, Network: diagnosedNetworks{p.networks}, Paths: doctor.SystemPaths(), Log: p.log,
 	})
 }
 

@@ -23,83 +23,95 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// parts are the domain and the two faces on it.
+// parts are all that the daemon is made of.
 type parts struct {
-	machines *machine.Manager
-	networks *network.Manager // nil for a user, who cannot set up any
-	launcher *launch.Launcher
-	server   *vtable.Server
-	face     *varlinkapi.API
+	self  instance
+	log   *slog.Logger
+	level *slog.LevelVar
+
+	// The seams, and what stands on them alone.
+	conn     *dbus.Conn
+	units    *unit.Manager
+	images   *image.Store
+	guard    *inside.Guard
+	sessions *execution.Set
+
+	// What assemble adds: the domain, and the two faces on it.
+	machines   *machine.Manager
+	networks   *network.Manager // nil for a user, who cannot set up any
+	launcher   *launch.Launcher
+	operations *operation.Set
+	server     *vtable.Server
+	face       *varlinkapi.API
 }
 
-// assemble makes the parts. None is reached yet.
-func assemble(ctx context.Context, self instance, conn *dbus.Conn, units *unit.Manager, images *image.Store, guard *inside.Guard,
-	sessions *execution.Set, log *slog.Logger, level *slog.LevelVar) (p parts, err error) {
-	operations := operation.NewSet()
-	cfg := machine.Config{
-		Dir:   self.stateDir,
-		Units: units,
-		User:  self.user,
-		Emit: func(e machine.Event) {
-			if !e.Added {
-				operations.MachineGone(e.Machine.Name)
-			}
-			busapi.Announce(p.server, e)
-			p.face.Announce(e)
-			p.launcher.MachineEvent(e)
-		},
-		Log: log,
-	}
-	if !self.user {
-		view := func() network.View { return p.machines.View() }
-		if p.networks, err = newNetworks(conn, units, view, guard, log); err != nil {
-			return parts{}, err
+// assemble makes the rest of the parts. None is reached yet.
+func (p *parts) assemble(ctx context.Context) (err error) {
+	p.operations = operation.NewSet()
+	cfg := machine.Config{Dir: p.self.stateDir, Units: p.units, User: p.self.user, Emit: p.announce, Log: p.log}
+	if !p.self.user {
+		if p.networks, err = newNetworks(p); err != nil {
+			return err
 		}
 		cfg.Network = p.networks
 	}
 	if p.machines, err = machine.New(cfg); err != nil {
-		return parts{}, err
+		return err
 	}
-	units.Watch(p.machines.UnitEvent)
+	p.units.Watch(p.machines.UnitEvent)
 	if p.networks != nil {
-		units.Watch(p.networks.UnitEvent)
+		p.units.Watch(p.networks.UnitEvent)
 	}
-	p.launcher = newLauncher(self, units, &p, images, guard, log)
+	p.launcher = newLauncher(p)
+	return p.addFaces(ctx)
+}
 
-	authority := auth.New(conn, log)
-	gate := access.New(self.authority(authority), p.machines)
+// announce tells everybody of a machine that comes or goes.
+func (p *parts) announce(e machine.Event) {
+	if !e.Added {
+		p.operations.MachineGone(e.Machine.Name)
+	}
+	busapi.Announce(p.server, e)
+	p.face.Announce(e)
+	p.launcher.MachineEvent(e)
+}
+
+// addFaces adds the faces to the domain.
+func (p *parts) addFaces(ctx context.Context) (err error) {
+	authority := auth.New(p.conn, p.log)
+	gate := access.New(p.self.authority(authority), p.machines)
 	onBus := busapi.Config{
 		Machines:   p.machines,
-		Images:     images,
-		Inside:     guard,
+		Images:     p.images,
+		Inside:     p.guard,
 		Launcher:   p.launcher,
-		Sessions:   sessions,
-		Operations: operations,
+		Sessions:   p.sessions,
+		Operations: p.operations,
 		Authority:  authority,
 		Access:     gate,
-		LogLevel:   level,
+		LogLevel:   p.level,
 	}
 	onVarlink := varlinkapi.Config{
 		Machines:   p.machines,
-		Images:     images,
-		Inside:     guard,
+		Images:     p.images,
+		Inside:     p.guard,
 		Launcher:   p.launcher,
-		Sessions:   sessions,
-		Operations: operations,
+		Sessions:   p.sessions,
+		Operations: p.operations,
 		Access:     gate,
-		LogLevel:   level,
+		LogLevel:   p.level,
 		Version:    version,
-		Log:        log,
+		Log:        p.log,
 	}
 	if p.networks != nil {
-		onBus.Network, onBus.Doctor = p.networks, newDoctor(units, &p, log)
+		onBus.Network, onBus.Doctor = p.networks, newDoctor(p)
 		onVarlink.Network, onVarlink.Doctor = onBus.Network, onBus.Doctor
 	}
-	if p.server, err = dialServer(ctx, self.bus, log, onBus); err != nil {
-		return parts{}, err
+	if p.server, err = dialServer(ctx, p.self.bus, p.log, onBus); err != nil {
+		return err
 	}
 	p.face, err = varlinkapi.New(onVarlink)
-	return p, err
+	return err
 }
 
 func dialServer(ctx context.Context, address string, log *slog.Logger, cfg busapi.Config) (*vtable.Server, error) {
