@@ -190,6 +190,14 @@ func TestAMachineInAZoneIsReachedByOthersOfIt(t *testing.T) {
 	if found, known := l.lookup("vz-web", "example.com"); known {
 		t.Errorf("example.com is found at %v", found)
 	}
+	apart := Request{Machine: "c", Kind: machd.LinkZone, Shared: "web", Options: machd.NetworkOptions{Addresses: []string{"10.7.9.2/24"}}}
+	if _, err := l.Plan(apart); err == nil || !strings.Contains(err.Error(), "is not in the network of zone web") {
+		t.Errorf("another network in the zone: %v", err)
+	}
+	apart.Options.Addresses = []string{l.status(b).Addresses[0]}
+	if _, err := l.Plan(apart); err == nil || !strings.Contains(err.Error(), "is that of machine b") {
+		t.Errorf("an address twice in the zone: %v", err)
+	}
 	l.end(a)
 	l.reaches(b, l.status(b).Gateways[0])
 	l.end(b)

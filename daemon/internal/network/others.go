@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,12 +97,7 @@ func (o *others) claim(link string) bool {
 			byName[filepath.Base(path)] = path
 		}
 	}
-	names := make([]string, 0, len(byName))
-	for name := range byName {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		path := byName[name]
 		if !matches(path, link) {
 			continue
@@ -123,8 +119,9 @@ func glob(dir string) []string {
 	return list
 }
 
-// matches reports whether a .network file is for a link. What we do not know of
-// [Match] we take for a match: the administrator's word counts.
+// matches reports whether a .network file is for a link, by its name and kind.
+// Other conditions are passed over; a file that has only such, or none at all, is
+// not about links of machines.
 //
 // Reference: systemd.network(5), [Match].
 func matches(path, link string) bool {

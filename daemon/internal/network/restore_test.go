@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machd"
 )
 
 func TestADaemonThatComesNextGoesOn(t *testing.T) {
@@ -98,5 +102,60 @@ func TestALinkToElsewhereThatComesLaterForwards(t *testing.T) {
 	l.far("ip", "address", "add", "198.51.100.2/24", "dev", "eth1")
 	l.far("ip", "link", "set", "eth1", "up")
 	l.eventually(func() error { return l.fromFar("198.51.100.1:8080") })
+	l.end(g)
+}
+
+// What a start was told goes with its unit, whenever PID 1 tells.
+func TestAUnitThatHasGoneIsForgotten(t *testing.T) {
+	l := newLab(t)
+	request := Request{Machine: "book", Unit: "machine-book.service", Kind: machd.LinkVeth, Options: machd.NetworkOptions{Publish: []string{"8080"}}}
+	reserve := func() {
+		plan, err := l.Plan(request)
+		l.must(err)
+		l.must(l.Reserve(plan))
+	}
+	removed := unit.Event{Kind: unit.UnitRemoved, Unit: request.Unit}
+	reserve()
+	l.UnitEvent(removed) // the unit of the start before
+	if l.of("book") == nil {
+		t.Fatal("what a start under way has reserved is forgotten")
+	}
+	l.active[request.Unit] = true
+	g := l.start("book")
+	l.UnitEvent(removed)
+	if told, _ := l.Ports(t.Context(), "book"); len(told) != 1 {
+		t.Errorf("a machine that runs has the ports %+v", told)
+	}
+	l.end(g)
+	l.UnitEvent(unit.Event{Kind: unit.UnitRemoved, Unit: "machine-other.service"})
+	if l.of("book") == nil {
+		t.Error("it is forgotten while its unit is there")
+	}
+	l.UnitEvent(removed)
+	if l.of("book") != nil {
+		t.Error("it is kept for a unit that has gone")
+	}
+}
+
+// Mend puts back what somebody has taken off a link, and tells of rules.
+func TestWhatIsLackingIsMended(t *testing.T) {
+	l := newLab(t)
+	g := l.start("web")
+	if lacking, err := l.Mend(t.Context()); err != nil || len(lacking) > 0 {
+		t.Errorf("where all is well it mends %q, %v", lacking, err)
+	}
+	want := l.inside(g, "ip", "-o", "address", "show", "host0")
+	l.inside(g, "ip", "address", "flush", "dev", "host0", "scope", "global")
+	run(t, "ip", "link", "set", "ve-web", "down")
+	run(t, "nft", "delete", "table", "inet", "machd")
+	lacking, err := l.Mend(t.Context())
+	if err != nil || len(lacking) == 0 {
+		t.Errorf("it mends %q, %v", lacking, err)
+	}
+	s := l.status(g)
+	if got := l.inside(g, "ip", "-o", "address", "show", "host0"); !strings.Contains(got, s.Addresses[0]) || !strings.Contains(got, s.Addresses[1]) {
+		t.Errorf("host0 has\n%s\nwant\n%s", got, want)
+	}
+	l.reaches(g, "192.0.2.1")
 	l.end(g)
 }
