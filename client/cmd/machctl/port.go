@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/machd/machd/client/internal/table"
@@ -53,7 +55,11 @@ func (a *app) port(ctx context.Context, args []string) error {
 	if what == "add" {
 		return a.client.AddPorts(ctx, name, ports, o)
 	}
-	return a.client.RemovePorts(ctx, name, ports, o)
+	err := a.client.RemovePorts(ctx, name, ports, o)
+	if errors.Is(err, machine1.ErrInvalidArgs) {
+		return &hintedError{err, fmt.Sprintf(`"machctl port list %s" shows those that it has`, name)}
+	}
+	return err
 }
 
 func (a *app) listPorts(ctx context.Context, names []string) error {

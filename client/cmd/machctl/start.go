@@ -95,6 +95,8 @@ func (a *app) startOne(ctx context.Context, name string, o machd.StartOptions) e
 		return nil
 	case errors.Is(err, machine1.ErrJobFailed), errors.Is(err, machine1.ErrTimeout):
 		return &hintedError{err, fmt.Sprintf(`"machctl logs %s" says more`, name)}
+	case errors.Is(err, machine1.ErrMachineExists):
+		return &hintedError{err, fmt.Sprintf(`"machctl stop %s" ends it first; "machctl set" and "machctl port" change one that runs`, name)}
 	}
 	return err
 }
