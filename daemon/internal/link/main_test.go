@@ -17,9 +17,9 @@ import (
 
 	"github.com/machd/machd/daemon/internal/link"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/test/leak"
 )
 
-// No test may leave a descriptor behind.
 func TestMain(m *testing.M) {
 	if os.Getenv(asListener) != "" {
 		if err := listenAndWait(); err != nil {
@@ -32,32 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "these tests make network namespaces: run them as root")
 		os.Exit(1)
 	}
-	startPoller()
-	before := descriptors()
-	code := m.Run()
-	if after := descriptors(); code == 0 && after != before {
-		fmt.Fprintf(os.Stderr, "descriptors were left open: %d before, %d after\n", before, after)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// startPoller makes Go open the descriptors that it keeps for ever.
-func startPoller() {
-	r, w, err := os.Pipe()
-	if err != nil {
-		panic(err)
-	}
-	r.Close()
-	w.Close()
-}
-
-func descriptors() int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		panic(err)
-	}
-	return len(entries)
+	leak.Main(m)
 }
 
 // A space is a network namespace of the test's own. Its links are made and

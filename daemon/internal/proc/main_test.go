@@ -2,7 +2,6 @@ package proc_test
 
 import (
 	"bufio"
-	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,37 +9,10 @@ import (
 	"testing"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/test/leak"
 )
 
-// No test may leave a descriptor behind.
-func TestMain(m *testing.M) {
-	startPoller()
-	before := descriptors()
-	code := m.Run()
-	if after := descriptors(); code == 0 && after != before {
-		fmt.Fprintf(os.Stderr, "descriptors were left open: %d before, %d after\n", before, after)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// startPoller makes Go open the descriptors that it keeps for ever.
-func startPoller() {
-	r, w, err := os.Pipe()
-	if err != nil {
-		panic(err)
-	}
-	r.Close()
-	w.Close()
-}
-
-func descriptors() int {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		panic(err)
-	}
-	return len(entries)
-}
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // start runs a command until the test ends, once it has said that it is ready
 // by its first line.
