@@ -50,7 +50,10 @@ func (c *Client) Network(ctx context.Context, name string) (machd.NetworkStatus,
 // host and all machines, and mends with o.Fix what can be mended without harm.
 func (c *Client) Diagnose(ctx context.Context, name string, o machd.DiagnoseOptions) (findings []machd.Finding, err error) {
 	if err := c.askMachd(ctx, "Diagnose", []any{name, o.Variants()}, &findings); err != nil {
-		return nil, fmt.Errorf("cannot diagnose: %w", err)
+		if name == "" {
+			return nil, fmt.Errorf("cannot diagnose: %w", err)
+		}
+		return nil, fmt.Errorf("cannot diagnose %q: %w", name, err)
 	}
 	return findings, nil
 }
