@@ -27,14 +27,14 @@ func newNetworks(p *parts) (*network.Manager, error) {
 		Paths:    network.SystemPaths(),
 		Guests:   p.guard,
 		Machines: func() network.View { return p.machines.View() },
-		Active: func(ctx context.Context, name string) bool {
+		Active: func(ctx context.Context, name string) (bool, error) {
 			ctx, cancel := context.WithTimeout(ctx, askLimit)
 			defer cancel()
 			state, err := p.units.ActiveState(ctx, name)
-			if err != nil {
-				return !errors.Is(err, machine1.ErrNoSuchUnit) // who does not answer may well be there
+			if errors.Is(err, machine1.ErrNoSuchUnit) {
+				return false, nil
 			}
-			return state != "inactive" && state != "failed"
+			return err == nil && state != "inactive" && state != "failed", err
 		},
 		Reload: func(ctx context.Context, service string) { reloadNetworks(ctx, p.conn, service, p.log) },
 		Log:    p.log,

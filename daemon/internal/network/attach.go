@@ -38,6 +38,9 @@ func (m *Manager) Attach(ctx context.Context, x machine.Machine) {
 		if err := m.tellNameServer(ctx, x, n); err != nil {
 			m.cfg.Log.Warn("A machine was not told which name server to ask.", "machine", x.Name, "error", err)
 		}
+		if m.of(x.Name) == nil { // it ended meanwhile, and that is written again
+			m.forget(x.Name)
+		}
 	}
 }
 
@@ -270,12 +273,13 @@ func (m *Manager) Detach(x machine.Machine) {
 	}
 	// The machine may only boot again. PID 1 tells when the unit has gone, but may
 	// have done so already.
-	if n != nil && n.Unit != "" && !m.cfg.Active(context.Background(), n.Unit) {
-		m.letGo(x.Name)
+	if n != nil {
+		m.settle(context.Background(), n)
 	}
 }
 
-// detach undoes connect. What a start was told stays for as long as its unit.
+// detach undoes connect, and returns what there is left: what a start was told
+// stays for as long as its unit.
 func (m *Manager) detach(x machine.Machine) (*network, error) {
 	m.order.Lock()
 	defer m.order.Unlock()
@@ -289,11 +293,11 @@ func (m *Manager) detach(x machine.Machine) (*network, error) {
 		err = m.unpublish(n)
 	}
 	if n.Unit == "" {
-		return n, errors.Join(err, m.drop(n))
+		return nil, errors.Join(err, m.drop(n))
 	}
 	again := *n
 	again.Since, again.Kept = 0, true
-	return n, errors.Join(err, m.put(&again))
+	return &again, errors.Join(err, m.put(&again))
 }
 
 // forgetReserved drops what was reserved for a machine that has come otherwise.

@@ -34,6 +34,7 @@ type lab struct {
 	*Manager
 	paths   Paths
 	active  map[string]bool // units that run
+	silent  error           // why nobody tells
 	clock   uint64
 	outside vns.NsHandle // who is at 192.0.2.2, and knows no way to machines
 
@@ -121,7 +122,7 @@ func (l *lab) restart() {
 	l.stop()
 	m, err := New(Config{
 		Paths: l.paths, Machines: func() View { return l },
-		Active: func(_ context.Context, unit string) bool { return l.active[unit] },
+		Active: func(_ context.Context, unit string) (bool, error) { return l.active[unit], l.silent },
 		Reload: func(context.Context, string) {},
 		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})

@@ -25,7 +25,7 @@ type Config struct {
 	Machines func() View
 	// Active tells whether a unit of the host's runs, Reload has a service on the
 	// host's bus read its files again. Both may take a moment, and no longer.
-	Active func(ctx context.Context, unit string) bool
+	Active func(ctx context.Context, unit string) (bool, error)
 	Reload func(ctx context.Context, service string)
 	Log    *slog.Logger
 }
@@ -54,6 +54,9 @@ type Manager struct {
 	rules   *nft.Table // nil until there is one
 	forward *link.Forwarder
 	guarded []nft.Uplink // links that forward for us alone
+
+	unsettled chan struct{} // holds one while units have to be asked after
+	disk      sync.Mutex    // over the records
 
 	mu       sync.Mutex // over what follows, and never held for a change
 	networks map[string]*network
@@ -84,6 +87,8 @@ func New(cfg Config) (*Manager, error) {
 		networks: map[string]*network{},
 		claims:   claims{},
 		links:    map[string]*service{},
+
+		unsettled: make(chan struct{}, 1),
 	}
 	if m.leases, err = readLeases(cfg.Paths.Leases); err != nil {
 		cfg.Log.Warn("Machines may get other addresses than before.", "error", err)
@@ -121,7 +126,18 @@ func (m *Manager) put(n *network) error {
 	m.mu.Lock()
 	m.set(n.Machine, n)
 	m.mu.Unlock()
-	return m.records.save(n)
+	return m.writeDown(n.Machine)
+}
+
+// writeDown makes the record of a machine's network what that is by now, however
+// many change it at once.
+func (m *Manager) writeDown(machine string) error {
+	m.disk.Lock()
+	defer m.disk.Unlock()
+	if n := m.of(machine); n != nil {
+		return m.records.save(n)
+	}
+	return m.records.remove(machine)
 }
 
 // set makes n, or nil, the network of a machine. m.mu is held.
@@ -146,7 +162,7 @@ func (m *Manager) drop(n *network) error {
 	}
 	m.set(n.Machine, nil)
 	m.mu.Unlock()
-	return m.records.remove(n.Machine)
+	return m.writeDown(n.Machine)
 }
 
 // table returns the table of rules. m.order is held. The error says why there

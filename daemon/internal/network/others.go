@@ -30,7 +30,7 @@ var stockNetworks = map[string]string{
 // alone, unless an administrator told them otherwise: then it is he who decides.
 type others struct {
 	paths  Paths
-	active func(ctx context.Context, unit string) bool
+	active func(ctx context.Context, unit string) (bool, error)
 	reload func(ctx context.Context, service string)
 	log    *slog.Logger
 }
@@ -105,7 +105,8 @@ func (o *others) claim(link string) bool {
 		if filepath.Dir(path) == o.paths.Stock {
 			return false
 		}
-		return o.active(context.Background(), "systemd-networkd.service")
+		active, err := o.active(context.Background(), "systemd-networkd.service")
+		return active || err != nil // who is not known not to run may well do
 	}
 	return false
 }

@@ -21,7 +21,7 @@ func newOthers(t *testing.T) (*others, *[]string) {
 			Networkd: []string{dir + "/etc", dir + "/run", dir + "/local"}, Ours: dir + "/run", Stock: dir + "/lib",
 			NM: dir + "/NetworkManager/conf.d",
 		},
-		active: func(context.Context, string) bool { return true },
+		active: func(context.Context, string) (bool, error) { return true, nil },
 		reload: func(_ context.Context, service string) { reloaded = append(reloaded, service) },
 		log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
@@ -97,7 +97,7 @@ func TestAnAdministratorsFileIsHeeded(t *testing.T) {
 		if got := o.claim(c.link); got != c.want {
 			t.Errorf("%s: %s is claimed: %t", name, c.link, got)
 		}
-		o.active = func(context.Context, string) bool { return false }
+		o.active = func(context.Context, string) (bool, error) { return false, nil }
 		if o.claim(c.link) {
 			t.Errorf("%s: without networkd %s is claimed", name, c.link)
 		}

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/machd/machd/daemon/internal/link"
 	"github.com/machd/machd/daemon/internal/nft"
-	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/pkg/nspawnfile"
@@ -194,7 +192,7 @@ func (m *Manager) Reserve(p Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := m.records.save(&n); err != nil {
+	if err := m.writeDown(n.Machine); err != nil {
 		return errors.Join(fmt.Errorf("cannot write down the network of %s: %w", n.Machine, err), m.Release(n.Machine))
 	}
 	return nil
@@ -214,31 +212,3 @@ func (m *Manager) stillFree(n *network) error {
 // Release drops what was reserved for a machine that does not come. It does
 // nothing about one that is there.
 func (m *Manager) Release(machine string) error { return m.forgetReserved(machine) }
-
-// UnitEvent takes note of what PID 1 says: what a start was told holds for as
-// long as its unit is there, through restarts of the machine.
-func (m *Manager) UnitEvent(e unit.Event) {
-	if e.Kind != unit.UnitRemoved {
-		return
-	}
-	for _, n := range m.all() {
-		if n.Unit == e.Unit && n.Since == 0 && n.Kept {
-			m.letGo(n.Machine)
-		}
-	}
-}
-
-// settle drops what was kept for units that are gone.
-func (m *Manager) settle(ctx context.Context) {
-	for _, n := range m.all() {
-		if n.Since == 0 && n.Unit != "" && !m.cfg.Active(ctx, n.Unit) {
-			m.letGo(n.Machine)
-		}
-	}
-}
-
-func (m *Manager) letGo(machine string) {
-	if err := m.Release(machine); err != nil {
-		m.cfg.Log.Warn("The record of a network cannot be removed.", "machine", machine, "error", err)
-	}
-}

@@ -27,7 +27,8 @@ type network struct {
 	Ports, Inward      portList     `json:",omitempty"`
 
 	// Unit is the transient one that options were for: what it was told holds
-	// until it is gone. Kept says that its machine was there, and may be again.
+	// until it is gone. Kept says that nothing else keeps it: its machine has ended
+	// and may come again, or an earlier daemon started it.
 	Unit string `json:",omitempty"`
 	Kept bool   `json:",omitempty"`
 

@@ -23,7 +23,7 @@ func (m *Manager) Restore() {
 	}
 	for _, n := range records {
 		switch {
-		case n.Since == 0 || m.lives(n):
+		case n.Since != 0 && m.lives(n):
 		case n.Unit != "":
 			n.Since, n.Kept = 0, true // settle looks whether its unit is still there
 		default:
@@ -47,7 +47,7 @@ func (m *Manager) takeOver(ctx context.Context) {
 			m.Attach(ctx, x)
 		}
 	}
-	m.settle(ctx)
+	m.settleAll(ctx)
 	m.tidy()
 }
 
@@ -143,7 +143,7 @@ func fewOf(texts []string) []string {
 func (m *Manager) Run(ctx context.Context) error {
 	defer m.endServices()
 	m.takeOver(ctx)
-	return task.Run(ctx, m.watchRules, m.watchHost)
+	return task.Run(ctx, m.watchUnits, m.watchRules, m.watchHost)
 }
 
 func (m *Manager) watchRules(ctx context.Context) error {

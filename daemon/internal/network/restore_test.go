@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +136,51 @@ func TestAUnitThatHasGoneIsForgotten(t *testing.T) {
 	l.UnitEvent(removed)
 	if l.of("book") != nil {
 		t.Error("it is kept for a unit that has gone")
+	}
+}
+
+// PID 1 may have said that the unit has gone before the machine was known to have
+// ended, and then have too much to do to say it again at once.
+func TestAUnitIsAskedAfterUntilPID1Tells(t *testing.T) {
+	l := newLab(t)
+	plan, err := l.Plan(Request{Machine: "book", Unit: "machine-book.service", Kind: machd.LinkVeth})
+	l.must(err)
+	l.must(l.Reserve(plan))
+	g := l.start("book")
+	l.UnitEvent(unit.Event{Kind: unit.UnitRemoved, Unit: "machine-book.service"})
+	l.silent = context.DeadlineExceeded
+	l.end(g)
+	if l.of("book") == nil {
+		t.Fatal("it is forgotten, and its unit may be there")
+	}
+	l.silent = nil
+	l.watching(l.watchUnits)
+	l.eventually(func() error {
+		if l.of("book") != nil {
+			return errors.New("it is kept for a unit that has gone")
+		}
+		return nil
+	})
+	if left, err := os.ReadDir(l.paths.Run); err != nil || len(left) > 0 {
+		t.Errorf("its record is left: %v, %v", left, err)
+	}
+}
+
+// However a change and the end of what it is for meet, no record is left.
+func TestRecordsAreOfWhatThereIs(t *testing.T) {
+	l := newLab(t)
+	for range 200 {
+		n := &network{Machine: "x", Kept: true, Unit: "machine-x.service"}
+		done := make(chan error)
+		go func() { done <- l.put(n) }()
+		for l.of("x") == nil {
+			runtime.Gosched()
+		}
+		l.UnitEvent(unit.Event{Kind: unit.UnitRemoved, Unit: n.Unit})
+		l.must(<-done)
+		if left, err := os.ReadDir(l.paths.Run); err != nil || len(left) > 0 {
+			t.Fatalf("there is no network, and its record is left: %v, %v", left, err)
+		}
 	}
 }
 
