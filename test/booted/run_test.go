@@ -281,8 +281,10 @@ func TestMachdRunOnATerminal(t *testing.T) {
 	term := openTerminal(t, "machctl", "run", "--name", name, "c8-ns", "--", "sh")
 	talk(t, term,
 		[2]string{`# `, "tty; stty size; echo $TERM is $((6 * 7))\n"},
-		[2]string{`/dev/(console|pts/\d+)\s+\d+ \d+\s+\S+ is 42`, "sleep 1000\n"},
-		[2]string{`sleep 1000`, "\x03"},
+		[2]string{`/dev/(console|pts/\d+)\s+\d+ \d+\s+\S+ is 42`, "sleep 8301\n"})
+	eventually(t, "it sleeps", wantSleepers("8301", 1)) // a shell that is about to fork is deaf to the key
+	talk(t, term,
+		[2]string{`sleep 8301`, "\x03"},
 		[2]string{`# `, "exit 4\n"})
 	if err := term.Wait(); err == nil || !strings.Contains(err.Error(), "exit status 4") {
 		t.Errorf("it ended with %v", err)
