@@ -45,7 +45,7 @@ func (l *Launcher) SetLimits(ctx context.Context, m machine.Machine, o machd.Lim
 			return machine1.Errorf(machine1.ErrNotSupported,
 				"Limits of '%s' cannot be saved: not machd starts it, but whoever made %s", m.Name, unit)
 		}
-		if files, err = savedFiles(m.Name, machd.StartOptions{Limits: o.Limits}, nil, readIfThere); err != nil {
+		if files, err = savedFiles(m.Name, machd.StartOptions{Limits: o.Limits}, nil, nil, readIfThere); err != nil {
 			return err
 		}
 	}

@@ -213,7 +213,7 @@ ExposeHost=5432
 			}
 		}
 	}
-	_, err := savedFiles("web", machd.StartOptions{NetworkOptions: machd.NetworkOptions{Addresses: []string{"1\n2"}}}, nil,
+	_, err := savedFiles("web", machd.StartOptions{NetworkOptions: machd.NetworkOptions{Addresses: []string{"1\n2"}}}, nil, nil,
 		func(string) (string, error) { return "", nil })
 	if !errors.Is(err, machine1.ErrInvalidArgs) {
 		t.Errorf("two lines are saved: %v", err)

@@ -136,7 +136,7 @@ func (plan Plan) saved(p properties, root root) ([]File, error) {
 			return nil, err
 		}
 	}
-	return savedFiles(plan.Name, o, argv, readIfThere)
+	return savedFiles(plan.Name, o, argv, findSettings(plan.Name, root), readIfThere)
 }
 
 func readIfThere(path string) (string, error) {

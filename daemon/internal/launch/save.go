@@ -39,9 +39,10 @@ type saving struct {
 // makes of this one, by whatever program: its .nspawn file, and a drop-in for
 // its unit systemd-nspawn@NAME.service. Options that are not given stay as they
 // were saved. command is what the unit runs, if options ask for what no setting
-// stands for, and nil otherwise. read returns what is in a file, "" if it is not
-// there. Files that would stay as they are are left out.
-func savedFiles(name string, o machd.StartOptions, command []string, read func(path string) (string, error)) ([]File, error) {
+// stands for, and nil otherwise. instead are the settings that are read as long
+// as there are none in /etc, or nil. read returns what is in a file, "" if it is
+// not there. Files that would stay as they are are left out.
+func savedFiles(name string, o machd.StartOptions, command []string, instead *settingsFile, read func(path string) (string, error)) ([]File, error) {
 	if o.Overlay {
 		return nil, machine1.Errorf(machine1.ErrInvalidArgs,
 			"An overlay cannot be saved: systemd-nspawn has no setting for it; ephemeral has one")
@@ -55,10 +56,13 @@ func savedFiles(name string, o machd.StartOptions, command []string, read func(p
 	paths := []string{SettingsPath(name), DropInPath(name)}
 	var parsed []*nspawnfile.File
 	var before []string
-	for _, path := range paths {
+	for i, path := range paths {
 		text, err := read(path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read what was saved before: %w", err)
+		}
+		if i == 0 && text == "" {
+			text = instead.text()
 		}
 		before, parsed = append(before, text), append(parsed, nspawnfile.Parse(text))
 	}
@@ -68,6 +72,9 @@ func savedFiles(name string, o machd.StartOptions, command []string, read func(p
 	var files []File
 	for i, path := range paths {
 		if text := parsed[i].String(); text != before[i] {
+			if i == 0 && instead.partlyBelieved() {
+				return nil, errHides(path)
+			}
 			files = append(files, File{Path: path, Content: []byte(text), Mode: savedMode})
 		}
 	}

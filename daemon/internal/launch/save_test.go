@@ -10,13 +10,14 @@ import (
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 // saved returns what is in the two files of the machine web after o was saved
 // on top of what is there, "" for one that stays as it is.
 func saved(t *testing.T, there map[string]string, o machd.StartOptions, command ...string) (settings, dropIn string) {
 	t.Helper()
-	files, err := savedFiles("web", o, command, func(path string) (string, error) { return there[path], nil })
+	files, err := savedFiles("web", o, command, nil, func(path string) (string, error) { return there[path], nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +99,27 @@ func TestSavingKeepsWhatWasThere(t *testing.T) {
 	}
 }
 
+// What is read as long as there is no file in /etc is not lost to the one that
+// hides it.
+func TestSavingHidesNothing(t *testing.T) {
+	t.Parallel()
+	read := func(string) (string, error) { return "", nil }
+	o := machd.StartOptions{Hostname: "shop", Limits: machd.Limits{Tasks: "100"}}
+	instead := &settingsFile{trusted: true, file: nspawnfile.Parse("[Files]\nBind=/srv\n")}
+	files, err := savedFiles("web", o, nil, instead, read)
+	if want := "[Files]\nBind=/srv\n\n[Exec]\nHostname=shop\n"; err != nil || len(files) != 2 || string(files[0].Content) != want {
+		t.Errorf("%q, %v, want %q", files, err, want)
+	}
+	instead.trusted = false
+	if files, err := savedFiles("web", o, nil, instead, read); !errors.Is(err, machine1.ErrNotSupported) || files != nil {
+		t.Errorf("settings beside the image are hidden: %q, %v", files, err)
+	}
+	o.Hostname = ""
+	if files, err := savedFiles("web", o, nil, instead, read); err != nil || len(files) != 1 || files[0].Path != DropInPath("web") {
+		t.Errorf("what hides no settings: %q, %v", files, err)
+	}
+}
+
 func TestWhatNoSettingStandsForIsNotSaved(t *testing.T) {
 	t.Parallel()
 	read := func(string) (string, error) { return "", nil }
@@ -107,12 +129,12 @@ func TestWhatNoSettingStandsForIsNotSaved(t *testing.T) {
 		"two lines":   {Environment: []string{"A=1\nBoot=no"}},
 		"two as well": {Hostname: "x\rBoot=no"},
 	} {
-		if files, err := savedFiles("web", o, nil, read); !errors.Is(err, machine1.ErrInvalidArgs) || files != nil {
+		if files, err := savedFiles("web", o, nil, nil, read); !errors.Is(err, machine1.ErrInvalidArgs) || files != nil {
 			t.Errorf("%s: %v, %v", name, files, err)
 		}
 	}
 	broken := errors.New("it is broken")
-	_, err := savedFiles("web", machd.StartOptions{Hostname: "x"}, nil, func(string) (string, error) { return "", broken })
+	_, err := savedFiles("web", machd.StartOptions{Hostname: "x"}, nil, nil, func(string) (string, error) { return "", broken })
 	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "saved before") {
 		t.Errorf("a file that cannot be read: %v", err)
 	}

@@ -36,24 +36,23 @@ func changePorts(name string, inward bool, done string, change func(*savedPorts)
 }
 
 // changeSettings changes a file of settings, which goes if nothing is left in it.
-// If there is none, it begins as what is read instead, which it will hide.
+// instead are those that are read as long as there is none: it begins as they do,
+// as it hides them.
 func changeSettings(path string, instead *settingsFile, inward bool, change func(*savedPorts)) error {
 	text, err := readIfThere(path)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case exists(path) || instead == nil:
-	case instead.trusted:
-		text = instead.file.String()
-	default:
-		return machine1.Errorf(machine1.ErrNotSupported,
-			"its settings are beside its image, where not all of them are believed, and %s would hide them; copied there they can be changed", path)
+	}
+	if text == "" {
+		text = instead.text()
 	}
 	s := savedPorts{file: nspawnfile.Parse(text), inward: inward}
 	change(&s)
 	switch after := s.file.String(); {
 	case after == text:
 		return nil
+	case instead.partlyBelieved():
+		return errHides(path)
 	case strings.TrimSpace(after) == "["+nspawnfile.Own+"]":
 		return os.Remove(path)
 	default:
