@@ -58,6 +58,10 @@ func (p *patient) tryPort(ctx context.Context, port machd.Port) (found []finding
 		found = append(found, doubt(fmt.Sprintf("port %s of the host leads to the machine, and %s listens there, too", port, who),
 			"That program is never asked: whoever connects gets the machine.", fmt.Sprintf("ss -lnp sport = :%d", port.Host)))
 	}
+	if h, _ := p.links(); port.Address.IsValid() && !h.has(port.Address) {
+		found = append(found, doubt(fmt.Sprintf("port %s is published at an address that no link of the host has", port),
+			"Nobody gets there before one has it.", fmt.Sprintf("machctl port remove %s %s", p.Name, port)))
+	}
 	hears := p.hears(port)
 	if len(hears) == 0 {
 		found = append(found, doubt(fmt.Sprintf("nobody in the machine listens on port %d/%s, to which port %d of the host leads", port.Guest, port.Protocol, port.Host),
@@ -110,6 +114,19 @@ func (p *patient) ways(port machd.Port) (all []way) {
 		}
 	}
 	return all
+}
+
+// has reports whether the host takes what is sent to an address.
+func (l *links) has(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return a.Is4() || a == netip.IPv6Loopback()
+	}
+	for _, list := range l.addrs {
+		if slices.ContainsFunc(list, func(own address) bool { return own.Addr() == a }) {
+			return true
+		}
+	}
+	return false
 }
 
 type ownAddress struct {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/machd/machd/pkg/machd"
@@ -101,6 +102,10 @@ func TestPorts(t *testing.T) {
 			}
 			t.Cleanup(func() { l.Close() })
 		}, []string{"a program on 127.0.0.1:8080 listens there, too"}, false},
+		{"at an address of nobody", "port", func(_ *testing.T, w *world) {
+			nobodys := machd.Port{Protocol: machd.TCP, Address: netip.MustParseAddr("192.0.2.9"), Host: 8080, Guest: 80}
+			w.network.attachments[0].Ports = append(w.network.attachments[0].Ports, nobodys)
+		}, []string{"port 192.0.2.9:8080:80/tcp is published at an address that no link of the host has", "machctl port remove c1 192.0.2.9:8080:80/tcp"}, false},
 		{"UDP not redirected", "port", func(t *testing.T, w *world) {
 			w.network.attachments[0].Ports = []machd.Port{{Protocol: machd.UDP, Host: 5353, Guest: 53}}
 			w.network.mend = func() error {
