@@ -56,6 +56,9 @@ func (o *options) network(s *machd.StartOptions) error {
 			s.Publish = append(s.Publish, text)
 			continue
 		}
+		if !strings.Contains(text, "=") {
+			return usagef("-p %s: neither a port, as 8080:80, nor a property of the unit, as Nice=5", text)
+		}
 		properties = append(properties, text)
 	}
 	s.Properties = properties
