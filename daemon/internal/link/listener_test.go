@@ -146,7 +146,8 @@ func TestWhatListensInAMachineIsFound(t *testing.T) {
 		{unix.IPPROTO_UDP, 80, "[0.0.0.0]"},
 		{unix.IPPROTO_UDP, 81, "[]"},
 	} {
-		got, err := machine.Listens(test.protocol, test.port)
+		all, err := machine.Listens(test.protocol)
+		got := all[test.port]
 		must(t, err)
 		if fmt.Sprint(got) != test.want {
 			t.Errorf("protocol %d, port %d: %v, want %s", test.protocol, test.port, got, test.want)

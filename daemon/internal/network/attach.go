@@ -112,7 +112,7 @@ func (m *Manager) identify(x machine.Machine) (*network, error) {
 	if err != nil {
 		return n, err
 	}
-	if err := m.mayPublish(n, n.Ports); err != nil {
+	if err := m.mayPublish(n, n.Ports.ports()); err != nil {
 		n.Ports, n.Problems = nil, append(n.Problems, err.Error())
 		m.cfg.Log.Error("Ports of a machine are not published.", "machine", n.Machine, "error", err)
 	}

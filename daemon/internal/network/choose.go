@@ -10,7 +10,7 @@ import (
 // choose gives n the addresses that w asks for, and of a family that it does not
 // speak of those that the machine has by its name. m.mu is held.
 func (m *Manager) choose(n *network, w wish) error {
-	n.Ports, n.Inward = w.ports, w.inward
+	n.Ports, n.Inward = listOf(w.ports), listOf(w.inward)
 	if w.mac != nil {
 		n.MAC = w.mac.String()
 	}

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/json"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -64,47 +63,6 @@ func (c claims) check(machine string, ports []machd.Port) error {
 func (c claims) contradicts(machine string, p machd.Port) error {
 	if by, ok := c[hostPortOf(p)]; ok && by.machine == machine && by.guest != p.Guest {
 		return machine1.Errorf(unix.EADDRINUSE, "Port %s would lead to two ports of machine %s, one of which is %d", p, machine, by.guest)
-	}
-	return nil
-}
-
-// A portList is written as ranges, so that the record of a machine with many
-// ports stays small.
-type portList []machd.Port
-
-// MarshalJSON writes texts that machd.ParsePorts reads.
-func (l portList) MarshalJSON() ([]byte, error) {
-	texts := []string{}
-	for len(l) > 0 {
-		n := 1
-		for n < len(l) && n < machd.MaxPorts && follows(l[n-1], l[n]) {
-			n++
-		}
-		texts = append(texts, machd.RangeString(l[0], n))
-		l = l[n:]
-	}
-	return json.Marshal(texts)
-}
-
-func follows(p, next machd.Port) bool {
-	p.Host++
-	p.Guest++
-	return p == next && p.Host != 0 && p.Guest != 0
-}
-
-// UnmarshalJSON reads what MarshalJSON writes.
-func (l *portList) UnmarshalJSON(data []byte) error {
-	var texts []string
-	if err := json.Unmarshal(data, &texts); err != nil {
-		return err
-	}
-	*l = nil
-	for _, text := range texts {
-		ports, err := machd.ParsePorts(text)
-		if err != nil {
-			return err
-		}
-		*l = append(*l, ports...)
 	}
 	return nil
 }

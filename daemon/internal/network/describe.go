@@ -66,7 +66,7 @@ func (m *Manager) Networks() (there []Network, starting []string) {
 		}
 		there = append(there, Network{
 			Machine: n.Machine, Kind: n.Kind, Link: n.Link, Peer: n.Peer, GuestLink: guestLink,
-			Addresses: n.addresses(), Gateways: addrsOf(n.gateways()), MAC: n.MAC, Ports: n.Ports, Inward: n.Inward,
+			Addresses: n.addresses(), Gateways: addrsOf(n.gateways()), MAC: n.MAC, Ports: n.Ports.ports(), Inward: n.Inward.ports(),
 			Managed: n.ours(), By: n.By, Problems: n.Problems,
 		})
 	}

@@ -144,12 +144,12 @@ func (m *Manager) writeDown(machine string) error {
 func (m *Manager) set(machine string, n *network) {
 	before := m.networks[machine]
 	if before != nil {
-		m.claims.remove(machine, before.Ports)
+		m.claims.remove(machine, before.Ports.ports())
 	}
 	delete(m.networks, machine)
 	if n != nil {
 		m.networks[machine] = n
-		m.claims.add(machine, n.Ports)
+		m.claims.add(machine, n.Ports.ports())
 	}
 }
 

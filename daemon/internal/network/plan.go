@@ -54,7 +54,7 @@ func (m *Manager) Plan(r Request) (Plan, error) {
 	m.mu.Lock()
 	err = m.choose(n, w)
 	if err == nil {
-		err = m.claims.check(n.Machine, n.Ports)
+		err = m.claims.check(n.Machine, n.Ports.ports())
 	}
 	m.mu.Unlock()
 	if err == nil && len(n.Ports) > 0 {
@@ -80,7 +80,7 @@ func (m *Manager) mayPublishAtAll(n *network) error {
 	if err != nil {
 		return machine1.Errorf(err, "Ports of machine %s cannot be published: %v", n.Machine, err)
 	}
-	return m.free(n.Ports)
+	return m.free(n.Ports.ports())
 }
 
 // linkName is what systemd-nspawn will call the host's side.
@@ -135,8 +135,8 @@ func (m *Manager) script(before, n *network) string {
 
 // changedRules returns rules without those that stay.
 func changedRules(before, after nft.Rules) (remove, add nft.Rules) {
-	remove.Links, add.Links = changed(before.Links, after.Links)
-	remove.Members, add.Members = changed(before.Members, after.Members)
+	remove.Links, add.Links = changedBy(reflect.DeepEqual, before.Links, after.Links)
+	remove.Members, add.Members = changedBy(reflect.DeepEqual, before.Members, after.Members)
 	remove.Ports, add.Ports = changed(before.Ports, after.Ports)
 	remove.Inward, add.Inward = changed(before.Inward, after.Inward)
 	remove.Uplinks, add.Uplinks = changed(before.Uplinks, after.Uplinks)
@@ -144,11 +144,23 @@ func changedRules(before, after nft.Rules) (remove, add nft.Rules) {
 	return remove, add
 }
 
-// changed returns what is in one of two lists only.
-func changed[T any](before, after []T) (gone, come []T) {
+// changed returns what is in one of two lists only, which may be long.
+func changed[T comparable](before, after []T) (gone, come []T) {
+	without := func(list, other []T) []T {
+		in := make(map[T]bool, len(other))
+		for _, x := range other {
+			in[x] = true
+		}
+		return slices.DeleteFunc(slices.Clone(list), func(x T) bool { return in[x] })
+	}
+	return without(before, after), without(after, before)
+}
+
+// changedBy does the same with lists of what Go does not compare.
+func changedBy[T any](equal func(x, y any) bool, before, after []T) (gone, come []T) {
 	without := func(list, other []T) []T {
 		return slices.DeleteFunc(slices.Clone(list), func(x T) bool {
-			return slices.ContainsFunc(other, func(y T) bool { return reflect.DeepEqual(x, y) })
+			return slices.ContainsFunc(other, func(y T) bool { return equal(x, y) })
 		})
 	}
 	return without(before, after), without(after, before)
@@ -162,10 +174,10 @@ func prefixes(n *network, of func(*network) []netip.Prefix) string {
 	return strings.Join(texts, " ")
 }
 
-func portTexts(ports []machd.Port) string {
-	texts := make([]string, len(ports))
-	for i, p := range ports {
-		texts[i] = p.String()
+func portTexts(list portList) string {
+	texts := make([]string, len(list))
+	for i, r := range list {
+		texts[i] = machd.RangeString(r.first, r.n)
 	}
 	return strings.Join(texts, " ")
 }
@@ -206,7 +218,7 @@ func (m *Manager) stillFree(n *network) error {
 			return refused("Address %s is that of %s by now", p.Addr(), by)
 		}
 	}
-	return m.claims.check(n.Machine, n.Ports)
+	return m.claims.check(n.Machine, n.Ports.ports())
 }
 
 // Release drops what was reserved for a machine that does not come. It does

@@ -42,30 +42,38 @@ func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, i
 	}
 	changed := *n
 	list := changed.list(inward)
-	ports = slices.DeleteFunc(slices.Clone(ports), func(p machd.Port) bool { return slices.Contains(*list, p) })
+	ports = slices.DeleteFunc(slices.Clone(ports), list.has)
 	switch {
 	case len(ports) == 0:
 		return nil
 	case inward:
-		err = mayExpose(name, *list, ports)
+		err = mayExpose(n, ports)
 	default:
 		err = m.mayPublish(n, ports)
 	}
 	if err != nil {
 		return err
 	}
-	*list = append(slices.Clone(*list), ports...)
+	*list = list.with(ports...)
 	return m.replace(n, &changed, nil, ports, inward)
 }
 
 // mayExpose refuses ports of a machine's gateway that lead elsewhere already.
-func mayExpose(name string, list, more []machd.Port) error {
-	for i, p := range more {
-		for _, o := range append(slices.Clone(list), more[:i]...) {
-			if o.Protocol == p.Protocol && o.Guest == p.Guest {
-				return machine1.Errorf(unix.EADDRINUSE, "Machine %s finds port %d of the host at %d/%s of its gateway already", name, o.Host, o.Guest, o.Protocol)
-			}
+func mayExpose(n *network, more []machd.Port) error {
+	type place struct {
+		protocol machd.Protocol
+		port     uint16
+	}
+	taken := map[place]uint16{}
+	for p := range n.Inward.all() {
+		taken[place{p.Protocol, p.Guest}] = p.Host
+	}
+	for _, p := range more {
+		at := place{p.Protocol, p.Guest}
+		if host, ok := taken[at]; ok {
+			return machine1.Errorf(unix.EADDRINUSE, "Machine %s finds port %d of the host at %d/%s of its gateway already", n.Machine, host, p.Guest, p.Protocol)
 		}
+		taken[at] = p.Host
 	}
 	return nil
 }
@@ -80,13 +88,11 @@ func (m *Manager) RemovePorts(_ context.Context, name string, ports []machd.Port
 	}
 	changed := *n
 	list := changed.list(inward)
-	*list = slices.Clone(*list)
 	for _, p := range ports {
-		i := slices.Index(*list, p)
-		if i < 0 {
+		var had bool
+		if *list, had = list.without(p); !had {
 			return machine1.Errorf(machine1.ErrInvalidArgs, "Machine %s has no published port %s", name, p)
 		}
-		*list = slices.Delete(*list, i, i+1)
 	}
 	if err := m.replace(n, &changed, ports, nil, inward); err != nil || inward {
 		return err
@@ -192,12 +198,13 @@ func (m *Manager) Ports(_ context.Context, name string) ([]machd.PortStatus, err
 		return nil, err
 	}
 	var all []machd.PortStatus
+	served := listening(m.host)
 	for _, n := range list {
 		if n.Since == 0 {
 			continue
 		}
 		answers, done := m.answers(n)
-		for _, p := range n.Ports {
+		for p := range n.Ports.all() {
 			s := status(n, p, false)
 			for _, target := range n.targets(p) {
 				s.add(traffic[target.Key()])
@@ -205,13 +212,12 @@ func (m *Manager) Ports(_ context.Context, name string) ([]machd.PortStatus, err
 			s.Answers = answers(p)
 			all = append(all, s.PortStatus)
 		}
-		for _, p := range n.Inward {
+		for p := range n.Inward.all() {
 			s := status(n, p, true)
 			for _, rule := range n.inwardRules(p) {
 				s.add(traffic[rule.Key()])
 			}
-			at, err := m.host.Listens(number(p.Protocol), p.Host)
-			s.Answers = err == nil && len(at) > 0
+			s.Answers = len(served(p.Protocol, p.Host)) > 0
 			all = append(all, s.PortStatus)
 		}
 		done()
@@ -262,10 +268,24 @@ func (m *Manager) answers(n *network) (answers func(machd.Port) bool, done func(
 	if err != nil {
 		return nobody, func() {}
 	}
+	served := listening(guest)
 	return func(p machd.Port) bool {
-		at, err := guest.Listens(number(p.Protocol), p.Guest)
-		return err == nil && slices.ContainsFunc(at, n.reachable)
+		return slices.ContainsFunc(served(p.Protocol, p.Guest), n.reachable)
 	}, func() { guest.Close() }
+}
+
+// listening returns what tells for which addresses somebody listens on a port. It
+// looks once for each protocol that is asked for.
+func listening(s *link.Space) func(machd.Protocol, uint16) []netip.Addr {
+	known := map[machd.Protocol]map[uint16][]netip.Addr{}
+	return func(protocol machd.Protocol, port uint16) []netip.Addr {
+		at, ok := known[protocol]
+		if !ok {
+			at, _ = s.Listens(number(protocol)) // who cannot be asked does not answer
+			known[protocol] = at
+		}
+		return at[port]
+	}
 }
 
 // reachable reports whether an address of the machine is there for others.

@@ -98,10 +98,10 @@ func (m *Manager) shareOf(n *network) (r nft.Rules) {
 		}
 		r.Members = []nft.Member{member}
 	}
-	for _, p := range n.Ports {
+	for p := range n.Ports.all() {
 		r.Ports = append(r.Ports, n.targets(p)...)
 	}
-	for _, p := range n.Inward {
+	for p := range n.Inward.all() {
 		r.Inward = append(r.Inward, n.inwardRules(p)...)
 	}
 	return r
@@ -152,7 +152,7 @@ func (n *network) inwardRules(p machd.Port) (list []nft.Inward) {
 // for every address of the host.
 func (n *network) nameServer() (list []nft.Inward) {
 	for _, protocol := range []machd.Protocol{machd.UDP, machd.TCP} {
-		if slices.ContainsFunc(n.Inward, func(p machd.Port) bool { return p.Protocol == protocol && p.Guest == dnsPort }) {
+		if n.exposes(protocol, dnsPort) {
 			continue // the host has another one for it
 		}
 		for _, g := range n.gateways() {
@@ -161,6 +161,17 @@ func (n *network) nameServer() (list []nft.Inward) {
 		}
 	}
 	return list
+}
+
+// exposes reports whether a service of the host is to be found at a port of the
+// gateway.
+func (n *network) exposes(protocol machd.Protocol, port uint16) bool {
+	for p := range n.Inward.all() {
+		if p.Protocol == protocol && p.Guest == port {
+			return true
+		}
+	}
+	return false
 }
 
 const dnsPort = 53
