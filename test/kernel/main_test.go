@@ -1,6 +1,6 @@
 // Package kernel has the tests that need a kernel of the host's own: cgroup
 // controllers, LSMs and modules that a container gets from the machine below
-// it, or does not. testhost runs them in a host that is a virtual machine:
+// it, or does not, and a kernel without IPv6. testhost runs them in a host that is a virtual machine:
 //
 //	testhost test --kernel [--stock] [--forky] ./test/kernel
 //
