@@ -53,7 +53,8 @@ func TestMachdNetworkIsSaved(t *testing.T) {
 	run(t, "machctl", "start", name, "--zone=kept", "--address=10.77.3.2/24", "-p", "18080:80", "--expose-host=15432", "--save")
 	text, err := os.ReadFile(file)
 	must(t, err)
-	const want = "[Network]\nVirtualEthernet=yes\nZone=kept\n\n[X-Machd]\nAddress=10.77.3.2/24\nPublish=18080:80\nExposeHost=15432\n"
+	// What /run says until then stays, since nobody reads it beside these.
+	const want = "[Exec]\nNotifyReady=yes\n\n[Network]\nVirtualEthernet=yes\nZone=kept\n\n[X-Machd]\nAddress=10.77.3.2/24\nPublish=18080:80\nExposeHost=15432\n"
 	if string(text) != want {
 		t.Errorf("the settings are\n%s\nwant\n%s", text, want)
 	}
