@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/machd/machd/test/live"
 )
 
 // linksInside returns the links of a machine that is started from tiny for this
@@ -40,6 +42,37 @@ func TestMachdNetworkIsWhatWasAskedFor(t *testing.T) {
 	slices.Sort(host)
 	if got := linksInside(t, "--network=host"); !slices.Equal(got, host) {
 		t.Errorf("with the host's network it has %q, and the host has %q", got, host)
+	}
+}
+
+// Links of the host are passed on, beside one to the host. ipvlan is not of every
+// kernel's; test/kernel has it.
+func TestMachdNetworkPassesLinksOn(t *testing.T) {
+	run(t, "ip", "link", "add", "passed0", "type", "veth", "peer", "name", "passed1")
+	t.Cleanup(func() { run(t, "ip", "link", "delete", "passed0") })
+	for _, link := range []string{"passed0", "passed1"} {
+		live.SayUdevKnows(t, link)
+	}
+	for _, c := range []struct {
+		options string
+		want    []string
+	}{
+		{"--network=none --macvlan=passed0", []string{"lo", "mv-passed0"}},
+		{"-n --macvlan=passed0:lan", []string{"host0", "lan", "lo"}},
+		{"-n --interface=passed1", []string{"host0", "lo", "passed1"}},
+	} {
+		got := linksInside(t, append(strings.Fields(c.options), "--private-users=no")...)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("with %q it has %q, want %q", c.options, got, c.want)
+		}
+		eventually(t, "the links are back", func() error {
+			for _, link := range []string{"passed0", "passed1"} {
+				if _, err := os.Stat("/sys/class/net/" + link); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 }
 

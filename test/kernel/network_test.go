@@ -123,3 +123,18 @@ func TestMachdNetworkWithoutAModule(t *testing.T) {
 		t.Errorf("its port answers %+v, %v", got, err)
 	}
 }
+
+// An ipvlan of a link is passed on.
+func TestMachdNetworkPassesAnIPVLANOn(t *testing.T) {
+	live.Run(t, "ip", "link", "add", "passed0", "type", "veth", "peer", "name", "passed1")
+	t.Cleanup(func() { live.Run(t, "ip", "link", "delete", "passed0") })
+	live.SayUdevKnows(t, "passed0")
+	at := start(t, "passed", "--ipvlan=passed0:lan")
+	out, err := at.Command(t.Context(), "ip", "-d", "-o", "link", "show", "dev", "lan").Output()
+	if err != nil || !strings.Contains(string(out), "ipvlan") {
+		t.Errorf("its link is %q, %v", out, err)
+	}
+	if got := addresses(t, at, "-4"); !strings.Contains(got, "inet 10.") {
+		t.Errorf("the other one has %q", got)
+	}
+}
