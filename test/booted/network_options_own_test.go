@@ -190,6 +190,7 @@ func TestMachdPortsTakeARight(t *testing.T) {
 func TestMachdNetworkIsPlanned(t *testing.T) {
 	const name = "network-planned"
 	installTiny(t, name)
+	knobsAtRest(t) // a machine of another test may be going
 	before := run(t, "ip", "-brief", "address") + run(t, "nft", "list", "ruleset")
 	plan := run(t, "machctl", "start", "--dry-run", name, "-n", "--address=10.77.6.2/24", "--gateway=10.77.6.1", "-p", "18100:80")
 	for _, want := range []string{
