@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/daemon/internal/link"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/pkg/machd"
@@ -53,6 +55,9 @@ func (m *Manager) attach(ctx context.Context, x machine.Machine) (*network, erro
 	guest, err := link.Of(x.Leader)
 	if errors.Is(err, link.ErrShared) {
 		return nil, m.forgetReserved(x.Name)
+	}
+	if errors.Is(err, unix.ESRCH) {
+		return nil, nil // it has ended, which is told in a moment
 	}
 	if err != nil {
 		return nil, err
