@@ -66,7 +66,7 @@ check:
 
 bench: all bin/testhost
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
-	@bin/testhost run --disabled -- /src/bin/bench
+	@bin/testhost run --disabled --others -- /src/bin/bench
 
 clean:
 	rm -rf bin

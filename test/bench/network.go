@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -57,7 +56,10 @@ func measureNetwork(rounds int) error {
 		return err
 	}
 	// The server has ended, or the machine's link would outlive it.
-	return measureNspawnPort(outside, rounds)
+	if err := measureNspawnPort(outside, rounds); err != nil {
+		return err
+	}
+	return measureOthers(outside, rounds)
 }
 
 func startNetworked(options ...string) error {
@@ -185,60 +187,6 @@ func measureWithoutRules(n lan.Network, address string, rounds int) error {
 	return route{"outside, IPv4, direct, no rules", n.Outside, net.JoinHostPort(address, "80")}.measure(rounds)
 }
 
-// measureNspawnPort publishes a port by systemd-nspawn itself, for a machine
-// whose addresses somebody else sees to.
-func measureNspawnPort(n lan.Network, rounds int) error {
-	const settings = "/run/systemd/nspawn/" + networked + ".nspawn"
-	const hostSide, guestSide, port = "10.99.0.1", "10.99.0.2", "8088"
-	if err := stopNetworked(); err != nil {
-		return err
-	}
-	if err := os.WriteFile(settings, []byte("[Network]\nVirtualEthernet=yes\nPort=tcp:"+port+":80\n[X-Machd]\nNetwork=no\n"), 0o644); err != nil {
-		return err
-	}
-	defer os.Remove(settings)
-	if err := startNetworked(); err != nil {
-		return err
-	}
-	machine, err := findPlace()
-	if err != nil {
-		return err
-	}
-	for _, c := range []struct {
-		where lan.Place
-		words string
-	}{
-		{lan.Place{}, "ip address add " + hostSide + "/24 dev ve-" + networked},
-		{lan.Place{}, "ip link set ve-" + networked + " up"},
-		{machine, "ip link set host0 up"},
-		{machine, "ip address add " + guestSide + "/24 dev host0"},
-		{machine, "ip route add default via " + hostSide},
-		{lan.Place{}, "sysctl -qw net.ipv4.ip_forward=1"},
-	} {
-		if out, err := c.where.Command(context.Background(), strings.Fields(c.words)...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", c.words, err, out)
-		}
-	}
-	sink, err := machine.Listen("tcp", ":80")
-	if err != nil {
-		return err
-	}
-	defer sink.Close()
-	go swallow(sink)
-	time.Sleep(time.Second) // systemd-nspawn hears of the address
-	for _, w := range []route{
-		{"outside, IPv4, systemd-nspawn -p", n.Outside, lan.Host4 + ":" + port},
-		{"its own address, systemd-nspawn -p", lan.Place{}, lan.Host4 + ":" + port},
-		{"127.0.0.1, systemd-nspawn -p", lan.Place{}, "127.0.0.1:" + port},
-		{"::1, systemd-nspawn -p", lan.Place{}, "[::1]:" + port},
-	} {
-		if err := w.measure(rounds); err != nil {
-			fmt.Printf("%-34s  no answer: %v\n", w.name, err)
-		}
-	}
-	return nil
-}
-
 // measure prints a line about the way.
 func (w route) measure(rounds int) error {
 	var speeds, latencies []float64
@@ -276,9 +224,27 @@ func swallow(l net.Listener) {
 	}
 }
 
+// reach connects, and has the other end say something: there are programs that
+// keep a port and never accept.
+func (w route) reach() (net.Conn, error) {
+	conn, err := w.from.Dial("tcp", w.address)
+	if err != nil {
+		return nil, err
+	}
+	err = conn.SetDeadline(time.Now().Add(2 * stream))
+	if err == nil {
+		_, err = io.ReadFull(conn, make([]byte, 1))
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
 // gigabitsPerSecond is what one connection sends.
 func gigabitsPerSecond(w route) (float64, error) {
-	conn, err := w.from.Dial("tcp", w.address)
+	conn, err := w.reach()
 	if err != nil {
 		return 0, err
 	}
@@ -300,13 +266,12 @@ func connectTime(w route) (float64, error) {
 	var times []time.Duration
 	for range connections {
 		begin := time.Now()
-		conn, err := w.from.Dial("tcp", w.address)
+		conn, err := w.reach()
 		if err != nil {
 			return 0, err
 		}
-		_, err = io.ReadFull(conn, make([]byte, 1))
 		times = append(times, time.Since(begin))
-		if err := errors.Join(err, conn.Close()); err != nil {
+		if err := conn.Close(); err != nil {
 			return 0, err
 		}
 	}

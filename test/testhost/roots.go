@@ -64,6 +64,21 @@ for unit in NetworkManager.service NetworkManager-dispatcher.service NetworkMana
 done
 `
 
+// otherPackages are programs that publish ports of their containers by themselves.
+const otherPackages = "podman crun netavark aardvark-dns incus-base incus-client dnsmasq-base"
+
+// otherScript leaves it to the bench to start what it measures. Programs that
+// answer for names want a file of servers to ask, even one without any.
+const otherScript = quietBoot + `
+for unit in podman.service podman.socket podman-auto-update.timer podman-auto-update.service podman-restart.service \
+  podman-clean-transient.service netavark-dhcp-proxy.socket netavark-dhcp-proxy.service incus.service incus.socket \
+  incus-user.socket incus-startup.service lxcfs.service; do
+  ! systemctl -q is-enabled $unit 2>/dev/null || systemctl -q disable $unit
+done
+echo testhost >/etc/hostname
+: >/etc/resolv.conf
+`
+
 // quietBoot keeps a fresh copy from doing first-boot work at each boot, and
 // from looking like the machine that built it.
 const quietBoot = `
@@ -143,9 +158,11 @@ var (
 
 	firewalls = root{name: "firewalls", include: firewallPackages, script: firewallScript, base: &trixie}
 	addresses = root{name: "c8-net", include: addressPackages, script: addressScript, base: &guest}
+	others    = root{name: "others", include: otherPackages, script: otherScript, base: &trixie}
 
 	guests = []root{guest, tiny}
-	all    = []root{trixie, forky, vm, guest, tiny, firewalls, addresses}
+	// all are those that tests run on. The others are built when they are asked for.
+	all = []root{trixie, forky, vm, guest, tiny, firewalls, addresses}
 )
 
 // id changes with the recipe, so that a changed recipe is a root not built yet.
@@ -303,7 +320,7 @@ func (r root) finish(ctx context.Context, dir string) error {
 }
 
 func rootNamed(name string) (root, error) {
-	for _, r := range append(all, kernelOf(trixie), kernelOf(forky)) {
+	for _, r := range append(all, others, kernelOf(trixie), kernelOf(forky)) {
 		if r.name == name {
 			return r, nil
 		}

@@ -17,7 +17,7 @@ import (
 
 // options are the choices of the commands that boot a host.
 type options struct {
-	stock, disabled, forky, vm, net, kernel, quiet, json, noRace bool
+	stock, disabled, forky, vm, net, others, kernel, quiet, json, noRace bool
 
 	binds list
 }
@@ -119,6 +119,9 @@ func (c cache) spec(o options) (spec, error) {
 	if o.net {
 		s.host = firewalls
 		s.guests = append(s.guests, addresses)
+	}
+	if o.others {
+		s.host = others
 	}
 	switch {
 	case o.stock:

@@ -121,6 +121,7 @@ func (o *options) flags(command string) *flag.FlagSet {
 	flags.BoolVar(&o.forky, "forky", false, "systemd 262 (Debian forky) instead of 257 (Debian 13)")
 	flags.BoolVar(&o.vm, "vm", false, "a host with libvirt and qemu, for virtual machines")
 	flags.BoolVar(&o.net, "net", false, "a host with firewalls, docker and libvirt's networks, and a guest c8-net with programs that ask for addresses")
+	flags.BoolVar(&o.others, "others", false, "a host with podman and Incus, which publish ports, too")
 	flags.BoolVar(&o.kernel, "kernel", false, "a host that is a virtual machine, interpreted, with a kernel of its own (run, test)")
 	flags.BoolVar(&o.quiet, "quiet", false, "no progress, and no journal when the command fails")
 	flags.BoolVar(&o.json, "json", false, "print the events of go test -json (test)")
