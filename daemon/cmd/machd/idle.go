@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 const (
@@ -52,8 +50,8 @@ func watchIdle(log *slog.Logger, pulses ...pulse) func(context.Context) error {
 				last, since = sum, time.Now()
 			case time.Since(since) >= idleTime:
 				log.Debug("ending", "reason", errIdle)
-				_, err := daemon.SdNotify(false, daemon.SdNotifyStopping+"\nSTATUS=Shutting down...")
-				return errors.Join(errIdle, err)
+				stopping(log)
+				return errIdle
 			}
 			select {
 			case <-ctx.Done():

@@ -15,7 +15,6 @@ import (
 	"runtime/debug"
 
 	"github.com/coreos/go-systemd/v22/activation"
-	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/busapi"
@@ -129,7 +128,8 @@ func serve(ctx context.Context, self instance) error {
 		return err
 	}
 	ready(log)
-	defer daemon.SdNotify(false, daemon.SdNotifyStopping)
+	ctx, end := untilKnown(ctx, log)
+	defer end()
 
 	tasks := []task.Task{units.Run, p.machines.Run, images.Run, sessions.Run, p.launcher.Run, p.server.Run,
 		func(ctx context.Context) error { return p.face.Serve(ctx, sockets) }, self.monitoring(p.machines, log)}
@@ -144,12 +144,6 @@ func serve(ctx context.Context, self instance) error {
 		return err
 	}
 	return nil
-}
-
-func ready(log *slog.Logger) {
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=Processing requests..."); err != nil {
-		log.Warn("cannot notify the service manager", "error", err)
-	}
 }
 
 // varlinkSockets opens what the Varlink face is reached at, and takes over what
