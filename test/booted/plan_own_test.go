@@ -305,7 +305,7 @@ func TestMachdStartRefusesNonsense(t *testing.T) {
 		{"--nspawn-arg=--machine=other", "--machine is not for it to decide, but for the machine's name"},
 		{"--nspawn-arg=word", "'word' is no option of systemd-nspawn"},
 		{"--slice=machine", "'slice': 'machine' is no name of a slice"},
-		{"--property=MemoryHigh", "Property 'MemoryHigh' is not NAME=VALUE"},
+		{"--property=MemoryHigh", "-p MemoryHigh: neither a port, as 8080:80, nor a property of the unit"},
 		{"--property=NoSuch=1", "Cannot set property 'NoSuch' to '1': there is no such property"},
 		{"--property=Nice=high", "Cannot set property 'Nice' to 'high': \"high\" is no number"},
 		{"--property=Type=simple", "Property 'Type' is not for 'property' to set"},
