@@ -218,6 +218,12 @@ func TestMachdRestartsTenTimes(t *testing.T) {
 	pid, err := strconv.Atoi(run(t, "systemctl", "show", "-P", "MainPID", unit))
 	must(t, err)
 	must(t, exec.Command("kill", "-9", strconv.Itoa(pid)).Run())
+	eventually(t, "PID 1 has seen its end", func() error { // until then the machine runs, and a start has nothing to do
+		if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); !os.IsNotExist(err) {
+			return fmt.Errorf("process %d is there: %v", pid, err)
+		}
+		return nil
+	})
 	run(t, "machctl", "start", name)
 	wantNewLife(t, w, name, leader)
 	run(t, "machctl", "stop", "--all")
