@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/pkg/nspawnfile"
 )
 
@@ -150,23 +149,6 @@ func (c commandLine) has(name string) (argument, bool) {
 type settingsFile struct {
 	trusted bool // systemd-nspawn believes all of it by itself
 	file    *nspawnfile.File
-}
-
-// text is what a file begins with that will be read instead.
-func (s *settingsFile) text() string {
-	if s == nil {
-		return ""
-	}
-	return s.file.String()
-}
-
-// partlyBelieved reports whether there are settings not all of which are
-// believed. In another file they would be.
-func (s *settingsFile) partlyBelieved() bool { return s != nil && !s.trusted }
-
-func errHides(path string) error {
-	return machine1.Errorf(machine1.ErrNotSupported,
-		"The machine's settings are beside its image, where not all of them are believed, and %s would hide them; copied there they can be changed", path)
 }
 
 // says reports whether the file says anything about the group.

@@ -35,6 +35,40 @@ type saving struct {
 	settings, dropIn *nspawnfile.File
 }
 
+// A draft is a file of options while it changes.
+type draft struct {
+	path    string
+	instead *settingsFile // is read as long as there is no file, which would hide it; or nil
+	before  string
+	file    *nspawnfile.File
+}
+
+// openDraft begins with what is in the file, or else with what is read instead.
+func openDraft(path string, instead *settingsFile, read func(path string) (string, error)) (*draft, error) {
+	text, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	if text == "" && instead != nil {
+		text = instead.file.String()
+	}
+	return &draft{path, instead, text, nspawnfile.Parse(text)}, nil
+}
+
+// changed returns what is to be in the file, or "" if that is nothing new.
+// Settings that are believed in part only would be believed there.
+func (d *draft) changed() (string, error) {
+	switch text := d.file.String(); {
+	case text == d.before:
+		return "", nil
+	case d.instead != nil && !d.instead.trusted:
+		return "", machine1.Errorf(machine1.ErrNotSupported,
+			"The machine's settings are beside its image, where not all of them are believed, and %s would hide them; copied there they can be changed", d.path)
+	default:
+		return text, nil
+	}
+}
+
 // savedFiles returns the files that make later starts of the machine what o
 // makes of this one, by whatever program: its .nspawn file, and a drop-in for
 // its unit systemd-nspawn@NAME.service. Options that are not given stay as they
@@ -53,29 +87,25 @@ func savedFiles(name string, o machd.StartOptions, command []string, instead *se
 	if err := checkLines(o, command); err != nil {
 		return nil, err
 	}
-	paths := []string{SettingsPath(name), DropInPath(name)}
-	var parsed []*nspawnfile.File
-	var before []string
-	for i, path := range paths {
-		text, err := read(path)
-		if err != nil {
-			return nil, fmt.Errorf("cannot read what was saved before: %w", err)
-		}
-		if i == 0 && text == "" {
-			text = instead.text()
-		}
-		before, parsed = append(before, text), append(parsed, nspawnfile.Parse(text))
+	settings, err := openDraft(SettingsPath(name), instead, read)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what was saved before: %w", err)
 	}
-	s := saving{parsed[0], parsed[1]}
+	dropIn, err := openDraft(DropInPath(name), nil, read)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what was saved before: %w", err)
+	}
+	s := saving{settings.file, dropIn.file}
 	s.saveSettings(o)
 	s.saveUnit(o, command)
 	var files []File
-	for i, path := range paths {
-		if text := parsed[i].String(); text != before[i] {
-			if i == 0 && instead.partlyBelieved() {
-				return nil, errHides(path)
-			}
-			files = append(files, File{Path: path, Content: []byte(text), Mode: savedMode})
+	for _, d := range []*draft{settings, dropIn} {
+		text, err := d.changed()
+		if err != nil {
+			return nil, err
+		}
+		if text != "" {
+			files = append(files, File{Path: d.path, Content: []byte(text), Mode: savedMode})
 		}
 	}
 	return files, nil

@@ -36,27 +36,20 @@ func changePorts(name string, inward bool, done string, change func(*savedPorts)
 }
 
 // changeSettings changes a file of settings, which goes if nothing is left in it.
-// instead are those that are read as long as there is none: it begins as they do,
-// as it hides them.
+// instead are those that are read as long as there is none.
 func changeSettings(path string, instead *settingsFile, inward bool, change func(*savedPorts)) error {
-	text, err := readIfThere(path)
+	d, err := openDraft(path, instead, readIfThere)
 	if err != nil {
 		return err
 	}
-	if text == "" {
-		text = instead.text()
-	}
-	s := savedPorts{file: nspawnfile.Parse(text), inward: inward}
-	change(&s)
-	switch after := s.file.String(); {
-	case after == text:
-		return nil
-	case instead.partlyBelieved():
-		return errHides(path)
-	case strings.TrimSpace(after) == "["+nspawnfile.Own+"]":
+	change(&savedPorts{file: d.file, inward: inward})
+	switch text, err := d.changed(); {
+	case err != nil || text == "":
+		return err
+	case strings.TrimSpace(text) == "["+nspawnfile.Own+"]":
 		return os.Remove(path)
 	default:
-		return File{Path: path, Content: []byte(after), Mode: savedMode}.write()
+		return File{Path: path, Content: []byte(text), Mode: savedMode}.write()
 	}
 }
 
