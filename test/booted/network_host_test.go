@@ -262,7 +262,7 @@ func remains(t *testing.T, d dweller) (found []string) {
 	} {
 		for line := range strings.Lines(run(t, argv...)) {
 			for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\n,{}/\"@", r) }) {
-				if word == d.name || word == d.link || word == d.v4.String() || word == d.gate4.String() || word == d.v6.String() || word == d.gate6.String() {
+				if word == d.name || word == d.name+".json" || word == d.link || word == d.v4.String() || word == d.gate4.String() || word == d.v6.String() || word == d.gate6.String() {
 					found = append(found, argv[0]+": "+strings.TrimSpace(line))
 				}
 			}

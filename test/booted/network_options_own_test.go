@@ -45,6 +45,30 @@ func TestMachdNetworkIsWhatWasAskedFor(t *testing.T) {
 	}
 }
 
+// Settings that are changed with the start do not count any more.
+func TestMachdNetworkIsSavedOverSettings(t *testing.T) {
+	const name = "network-undone"
+	installTiny(t, name)
+	read := filepath.Join(settings, name+".nspawn")
+	must(t, os.WriteFile(read, []byte("[Network]\nVirtualEthernet=yes\n"), 0o644))
+	t.Cleanup(func() {
+		endDweller(t, name)
+		os.Remove(read)
+		removeSaved(t, name)
+	})
+	for _, mode := range []string{"none", "host"} {
+		argv := []string{"machctl", "start", name, "--save", "--no-boot", "--network=" + mode}
+		if plan := run(t, append(argv, "--dry-run", "--", "sleep", "infinity")...); strings.Contains(plan, "link ve-") {
+			t.Errorf("with the network %s it gets a link:\n%s", mode, plan)
+		}
+		run(t, append(argv, "--", "sleep", "infinity")...)
+		if link, err := os.Stat("/sys/class/net/ve-" + name); err == nil {
+			t.Errorf("with the network %s it has %s", mode, link.Name())
+		}
+		run(t, "machctl", "stop", "--timeout=1", name)
+	}
+}
+
 // Links of the host are passed on, beside one to the host. ipvlan is not of every
 // kernel's; test/kernel has it.
 func TestMachdNetworkPassesLinksOn(t *testing.T) {

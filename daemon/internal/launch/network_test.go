@@ -88,7 +88,7 @@ func TestANetworkIsPlannedForALinkToTheHost(t *testing.T) {
 
 // Settings beside the image are not hidden by others, not even for a start that
 // contradicts them.
-func TestNoNetworkIsPlannedOverSettings(t *testing.T) {
+func TestNothingIsPlannedThatHidesSettings(t *testing.T) {
 	t.Parallel()
 	for _, network := range []string{networkHost, networkNone} {
 		l, n := newNetworkPlanner(t, nil)
