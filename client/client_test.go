@@ -83,14 +83,14 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 	w.AddImage(machine1test.Image{ListedImage: machine1.ListedImage{Name: "web"}})
 	w.Fail("TerminateMachine", machine1test.Error("org.freedesktop.DBus.Error.AccessDenied", "Access denied"))
 	w.Fail("OpenMachineLogin", machine1test.Error("org.freedesktop.DBus.Error.FileNotFound", "There is no system bus in container x."))
-	noImage := c.HasImage(ctx, "nope")
+	_, noImage := c.Image(ctx, "nope")
 	_, noMachine := c.Machine(ctx, "nope")
 	_, noBus := c.OpenLogin(ctx, "nope")
 	for _, row := range []struct {
 		err, want error
 		text      string
 	}{
-		{noImage, machine1.ErrNoSuchImage, `cannot find image "nope": No image 'nope' known`},
+		{noImage, machine1.ErrNoSuchImage, `cannot find "nope": No image 'nope' known`},
 		{noMachine, machine1.ErrNoSuchMachine, `cannot find "nope": No machine 'nope' known`},
 		{c.Kill(ctx, "nope", client.WhomAll, syscall.SIGTERM), machine1.ErrNoSuchMachine, `cannot kill "nope": No machine 'nope' known`},
 		{c.Kill(ctx, ".host", "", syscall.SIGTERM), machine1.ErrNotSupported, `cannot kill ".host": Operation not supported`},
@@ -98,7 +98,6 @@ func TestErrorsKeepTheirKind(t *testing.T) {
 		{noBus, machine1.ErrFileNotFound, `cannot open a terminal in "nope": There is no system bus in container x.`},
 		{c.Start(ctx, "nope"), machine1.ErrNoSuchImage, `cannot start "nope": No image 'nope' known`},
 		{c.Start(ctx, "a_b"), machine1.ErrInvalidArgs, `cannot start "a_b": not a machine name: invalid arguments`},
-		{c.HasImage(ctx, "web"), nil, ""},
 	} {
 		if !errors.Is(row.err, row.want) {
 			t.Errorf("%v is not %v", row.err, row.want)
@@ -373,7 +372,7 @@ func TestSessions(t *testing.T) {
 	t.Parallel()
 	w, c := connect(t)
 	w.Add(machine1test.C8NS())
-	s, err := c.OpenShell(t.Context(), "c8-ns", client.Command{Path: "/bin/echo", Args: []string{"echo", "out"}, Env: []string{"A=B"}})
+	s, err := c.OpenShell(t.Context(), "c8-ns", client.ShellCommand{Path: "/bin/echo", Args: []string{"echo", "out"}, Env: []string{"A=B"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +404,7 @@ func TestRegistering(t *testing.T) {
 	if err := c.Unregister(ctx, "mine"); err != nil {
 		t.Error(err)
 	}
-	if err := c.Create(ctx, r, []machine1.Property{{Name: "Slice", Value: dbus.MakeVariant("machine.slice")}}); err != nil {
+	if err := c.RegisterInScope(ctx, r, []machine1.Property{{Name: "Slice", Value: dbus.MakeVariant("machine.slice")}}); err != nil {
 		t.Error(err)
 	}
 	if m, ok := w.Machine("mine"); !ok || m.Properties["Leader"] != uint32(42) {
@@ -420,8 +419,8 @@ func TestImages(t *testing.T) {
 	w.AddImage(machine1test.Image{ListedImage: machine1.ListedImage{Name: "a", Type: "directory", Usage: client.Unknown}})
 	images, err := c.Images(t.Context())
 	want := []client.Image{
-		{Name: "a", Type: "directory", Usage: client.Unknown, Limit: client.Unknown},
-		{Name: "web", Type: "raw", ReadOnly: true, Created: time.UnixMicro(1), Usage: 5, Limit: client.Unknown},
+		{Name: "a", Type: "directory", Usage: client.Unknown, Limit: client.Unknown, UsageExclusive: client.Unknown, LimitExclusive: client.Unknown},
+		{Name: "web", Type: "raw", ReadOnly: true, Created: time.UnixMicro(1), Usage: 5, Limit: client.Unknown, UsageExclusive: client.Unknown, LimitExclusive: client.Unknown},
 	}
 	if diff := cmp.Diff(want, images); err != nil || diff != "" {
 		t.Errorf("%v, want -, got +:\n%s", err, diff)

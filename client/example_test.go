@@ -171,7 +171,7 @@ func ExampleClient_OpenShell() {
 	}
 	defer c.Close()
 
-	session, err := c.OpenShell(ctx, "c8-ns", client.Command{Path: "/bin/echo", Args: []string{"echo", "hello"}})
+	session, err := c.OpenShell(ctx, "c8-ns", client.ShellCommand{Path: "/bin/echo", Args: []string{"echo", "hello"}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
-	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machd"
 )
 
@@ -72,30 +71,13 @@ func (c *Client) exec(ctx context.Context, name string, command ExecCommand) (*E
 	return c.hold(ctx, "Exec", []any{name, args, stdio.fds, options.Variants()})
 }
 
-// hold makes a call whose reply is what a command is held by. It must be taken
-// even when nobody waits any more, and the command be ended then.
+// hold makes a call whose reply is what a command is held by. When nobody waits
+// any more for that, the command is ended.
 func (c *Client) hold(ctx context.Context, member string, in []any) (*Execution, error) {
-	call, err := bus.Go(context.WithoutCancel(ctx), c.conn, machined, machd.ManagerInterface+"."+member, c.interactive, in)
-	if err != nil {
-		return nil, err
-	}
 	var reply execReply
-	taken := make(chan error, 1)
-	go func() {
-		taken <- bus.Wait(context.WithoutCancel(ctx), call, &reply.session, &reply.terminal, &reply.unit)
-	}()
-	select {
-	case err = <-taken:
-	case <-ctx.Done():
-		go func() {
-			if <-taken == nil {
-				reply.close()
-			}
-		}()
-		err = ctx.Err()
-	}
-	if err != nil {
-		return nil, c.lacking(ctx, c.explain(ctx, machined.Name, err))
+	method := machd.ManagerInterface + "." + member
+	if err := c.take(ctx, method, in, reply.close, &reply.session, &reply.terminal, &reply.unit); err != nil {
+		return nil, c.lacking(ctx, err)
 	}
 	return reply.execution()
 }

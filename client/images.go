@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,10 +27,15 @@ type Image struct {
 	Modified time.Time
 	Usage    uint64 // bytes
 	Limit    uint64 // bytes; Unknown in a list
+
+	// What no other image shares, in bytes; Unknown in a list.
+	UsageExclusive, LimitExclusive uint64
 }
 
 // Images returns the images there are, sorted by name. The host's own root is
 // among them, under the name machine1.Host.
+//
+// Reference: org.freedesktop.machine1(5), ListImages.
 func (c *Client) Images(ctx context.Context) ([]Image, error) {
 	var rows []machine1.ListedImage
 	if err := c.ask(ctx, "ListImages", nil, &rows); err != nil {
@@ -40,7 +46,7 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 		images = append(images, Image{
 			Name: row.Name, Type: row.Type, ReadOnly: row.ReadOnly,
 			Created: timeOf(row.Created), Modified: timeOf(row.Modified),
-			Usage: row.Usage, Limit: Unknown,
+			Usage: row.Usage, Limit: Unknown, UsageExclusive: Unknown, LimitExclusive: Unknown,
 		})
 	}
 	slices.SortFunc(images, func(a, b Image) int { return strings.Compare(a.Name, b.Name) })
@@ -48,17 +54,20 @@ func (c *Client) Images(ctx context.Context) ([]Image, error) {
 }
 
 // Image returns what there is to know about the image called name.
+//
+// Reference: org.freedesktop.machine1(5), GetImage and the Image's properties.
 func (c *Client) Image(ctx context.Context, name string) (Image, error) {
 	properties, err := c.ImageProperties(ctx, name)
 	if err != nil {
 		return Image{}, err
 	}
-	image := Image{Usage: Unknown, Limit: Unknown}
+	image := Image{Usage: Unknown, Limit: Unknown, UsageExclusive: Unknown, LimitExclusive: Unknown}
 	var created, modified uint64
 	fields := map[string]any{
 		"Name": &image.Name, "Type": &image.Type, "Path": &image.Path, "ReadOnly": &image.ReadOnly,
 		"CreationTimestamp": &created, "ModificationTimestamp": &modified,
 		"Usage": &image.Usage, "Limit": &image.Limit,
+		"UsageExclusive": &image.UsageExclusive, "LimitExclusive": &image.LimitExclusive,
 	}
 	for _, p := range properties {
 		if to, ok := fields[p.Name]; ok {
@@ -70,12 +79,14 @@ func (c *Client) Image(ctx context.Context, name string) (Image, error) {
 	return image, nil
 }
 
-// HasImage returns nil if there is an image called name, and ErrNoSuchImage if
-// there is none.
-func (c *Client) HasImage(ctx context.Context, name string) error {
+// HasImage reports whether there is an image called name.
+//
+// Reference: org.freedesktop.machine1(5), GetImage.
+func (c *Client) HasImage(ctx context.Context, name string) (bool, error) {
 	var path dbus.ObjectPath
-	if err := c.ask(ctx, "GetImage", []any{name}, &path); err != nil {
-		return fmt.Errorf("cannot find image %q: %w", name, err)
+	err := c.ask(ctx, "GetImage", []any{name}, &path)
+	if err != nil && !errors.Is(err, machine1.ErrNoSuchImage) {
+		return false, fmt.Errorf("cannot find image %q: %w", name, err)
 	}
-	return nil
+	return err == nil, nil
 }

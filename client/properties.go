@@ -24,10 +24,12 @@ type Machine struct {
 	SinceMonotonic    time.Duration // since boot
 	Unit, Subgroup    string        // Subgroup is below Unit, "" if the unit is the machine's own
 	Leader            uint32        // PID on the host
-	Supervisor        uint32        // PID, 0 if there is none
+	LeaderPIDFDID     uint64        // inode of its pidfd, which no other process will have; 0 if unknown
+	Supervisor        uint32        // PID of what runs it from outside, 0 if there is none
+	SupervisorPIDFDID uint64        // likewise
 	RootDirectory     string
 	NetworkInterfaces []int32 // interface indices on the host
-	VSockCID          uint32
+	VSockCID          uint32  // machine1.VSockCIDAny if unknown
 	SSHAddress        string
 	SSHPrivateKeyPath string
 	State             machine1.State
@@ -117,7 +119,8 @@ func machineOf(properties []machine1.Property) Machine {
 	fields := map[string]any{
 		"Name": &m.Name, "Id": &id, "Class": &m.Class, "Service": &m.Service,
 		"Timestamp": &since, "TimestampMonotonic": &monotonic,
-		"Unit": &m.Unit, "Subgroup": &m.Subgroup, "Leader": &m.Leader, "Supervisor": &m.Supervisor,
+		"Unit": &m.Unit, "Subgroup": &m.Subgroup, "Leader": &m.Leader, "LeaderPIDFDId": &m.LeaderPIDFDID,
+		"Supervisor": &m.Supervisor, "SupervisorPIDFDId": &m.SupervisorPIDFDID,
 		"RootDirectory": &m.RootDirectory, "NetworkInterfaces": &m.NetworkInterfaces,
 		"VSockCID": &m.VSockCID, "SSHAddress": &m.SSHAddress, "SSHPrivateKeyPath": &m.SSHPrivateKeyPath,
 		"State": &m.State, "UID": &m.UID,

@@ -17,11 +17,11 @@ type Bind struct {
 	MakeDir     bool // make Destination if it is not there
 }
 
-// BindMount shows a directory or a file of the host in a running container,
+// Bind shows a directory or a file of the host in a running container,
 // until the container ends or Unbind. With machd this works in containers with
 // user namespaces too, where users see the files as if they were theirs;
 // systemd-machined answers ErrNotSupported for those.
-func (c *Client) BindMount(ctx context.Context, name string, b Bind) error {
+func (c *Client) Bind(ctx context.Context, name string, b Bind) error {
 	options := machd.BindOptions{ReadOnly: b.ReadOnly, MakeDir: b.MakeDir}
 	err := c.tellEither(ctx,
 		"BindMount", []any{name, b.Source, b.Destination, options.Variants()},
@@ -32,7 +32,7 @@ func (c *Client) BindMount(ctx context.Context, name string, b Bind) error {
 	return nil
 }
 
-// Unbind takes away what BindMount has put at destination. It needs machd:
+// Unbind takes away what Bind has put at destination. It needs machd:
 // ErrNotSupported says that the daemon is another one.
 func (c *Client) Unbind(ctx context.Context, name, destination string) error {
 	if err := c.tellMachd(ctx, "Unbind", name, destination, map[string]dbus.Variant{}); err != nil {

@@ -70,6 +70,25 @@ func ImagePath(name string) dbus.ObjectPath {
 	return ObjectPath + "/image/" + dbus.ObjectPath(EscapeLabel(name))
 }
 
+// MachineName returns the name of the machine whose object path is. Nothing
+// says that there is such a machine.
+func MachineName(path dbus.ObjectPath) (name string, ok bool) {
+	return nameBelow(ObjectPath+"/machine/", path)
+}
+
+// ImageName returns the name of the image whose object path is, likewise.
+func ImageName(path dbus.ObjectPath) (name string, ok bool) {
+	return nameBelow(ObjectPath+"/image/", path)
+}
+
+func nameBelow(node, path dbus.ObjectPath) (name string, ok bool) {
+	label, ok := strings.CutPrefix(string(path), string(node))
+	if !ok || label == "" || strings.Contains(label, "/") {
+		return "", false
+	}
+	return UnescapeLabel(label), true
+}
+
 // EscapeLabel makes name one element of an object path: every byte that is no
 // letter or digit, and a leading digit, becomes '_' and two hex digits; the
 // empty name becomes "_".

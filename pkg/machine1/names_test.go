@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -113,4 +115,21 @@ func FuzzLabelRoundTrip(f *testing.F) {
 			t.Errorf("%q came back as %q", name, got)
 		}
 	})
+}
+
+func TestNamesOfPaths(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"c8-ns", ".host", "1", "a.b", "日本"} {
+		if got, ok := machine1.MachineName(machine1.MachinePath(name)); got != name || !ok {
+			t.Errorf("the path of machine %q is that of %q, %v", name, got, ok)
+		}
+		if got, ok := machine1.ImageName(machine1.ImagePath(name)); got != name || !ok {
+			t.Errorf("the path of image %q is that of %q, %v", name, got, ok)
+		}
+	}
+	for _, path := range []dbus.ObjectPath{"", "/", machine1.ObjectPath, machine1.ObjectPath + "/machine", machine1.ObjectPath + "/machine/a/b", machine1.ImagePath("a")} {
+		if got, ok := machine1.MachineName(path); ok {
+			t.Errorf("%q is the path of machine %q", path, got)
+		}
+	}
 }

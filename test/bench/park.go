@@ -29,7 +29,7 @@ func (p *park) grow(ctx context.Context, n int) error {
 			return fmt.Errorf("cannot start a machine's leader: %w", err)
 		}
 		p.leaders = append(p.leaders, leader)
-		err := c.Create(ctx, client.Registration{
+		err := c.RegisterInScope(ctx, client.Registration{
 			Name:    machineName(len(p.leaders)),
 			Service: "bench",
 			Class:   machine1.ClassContainer,

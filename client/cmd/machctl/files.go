@@ -18,7 +18,7 @@ func (a *app) bind(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	return a.client.BindMount(ctx, name, client.Bind{
+	return a.client.Bind(ctx, name, client.Bind{
 		Source: source, Destination: destination, ReadOnly: a.readOnly, MakeDir: a.mkdir,
 	})
 }

@@ -89,7 +89,7 @@ func (a *app) openShell(ctx context.Context, name, user string, words []string) 
 }
 
 func (a *app) openLastingShell(ctx context.Context, name, user string, words []string) (session, error) {
-	command := client.Command{User: user, Env: a.shellEnvironment()}
+	command := client.ShellCommand{User: user, Env: a.shellEnvironment()}
 	if len(words) > 0 {
 		command.Path = words[0]
 	}
