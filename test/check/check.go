@@ -97,7 +97,7 @@ func prepare(ctx context.Context) error {
 		return errors.New("the booted tests need root: sudo make check")
 	}
 	return need.Programs(ctx, os.Stderr, "make", "gcc", "dbus-daemon", "busctl", "machinectl", "systemd-nspawn",
-		"ip", "nft", "mmdebstrap", "nsenter")
+		"ip", "nft", "mmdebstrap", "nsenter", "tmux")
 }
 
 // command is a stage of one command, which counts as one test.

@@ -28,6 +28,7 @@ var packages = map[string]string{
 	"nsenter":            "util-linux",
 	"qemu-system-x86_64": "qemu-system-x86",
 	"systemd-nspawn":     "systemd-container",
+	"tmux":               "tmux ncurses-bin",
 }
 
 // Programs returns once each program can be found in PATH. What is missing is

@@ -81,7 +81,7 @@ ExecStart=mount /dev/vda /var/lib/machines
 )
 
 func kernelOf(host root) root {
-	return root{"kernel-" + host.suite, host.suite, "extract", "linux-image-amd64 busybox-static liblzma5 libzstd1", kernelScript, nil}
+	return root{"kernel-" + host.suite, host.suite, "extract", "linux-image-amd64 busybox-static liblzma5 libzstd1", "", kernelScript, nil}
 }
 
 // bootVirtual boots the host as a virtual machine and returns when its default

@@ -18,6 +18,7 @@ import (
 type root struct {
 	name, suite, variant string
 	include              string // packages, blank separated
+	pluck                string // a package that is not installed, and paths in it to have all the same
 	script               string // run by sh inside, at the end
 	base                 *root  // which it begins as a copy of; suite and variant are that one's
 }
@@ -30,7 +31,11 @@ const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkit
 
 // clientPackages are programs that know systemd-machined, and its own tests.
 const clientPackages = " systemd-tests systemd-resolved systemd-userdbd libnss-mymachines libnss-resolve libnss-systemd " +
-	"openssh-server openssh-client python3-dbus jq dbus-user-session"
+	"openssh-server openssh-client python3-dbus jq dbus-user-session ansible-core tmux debootstrap dnf createrepo-c rpm"
+
+// clientFiles are ansible's way to become another user through machinectl, of a
+// package of 200 MB.
+const clientFiles = "ansible usr/lib/python3/dist-packages/ansible_collections/community/general/plugins/become/machinectl.py"
 
 // vmPackages: Debian 13 has libvirt's one daemon, not yet the split ones, and
 // no systemd-vmspawn.
@@ -149,12 +154,12 @@ printf 'root:x:0:\nnogroup:x:65534:\n' >/etc/group
 `
 
 var (
-	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, hostScript + clientScript, nil}
-	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages + vmspawnPackages, hostScript + forkyScript + clientScript, nil}
-	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, hostScript + vmScript, nil}
+	trixie = root{"trixie", "trixie", "minbase", hostPackages + clientPackages, clientFiles, hostScript + clientScript, nil}
+	forky  = root{"forky", "forky", "minbase", hostPackages + clientPackages + vmspawnPackages, clientFiles, hostScript + forkyScript + clientScript, nil}
+	vm     = root{"vm", "trixie", "minbase", hostPackages + vmPackages, "", hostScript + vmScript, nil}
 	guest  = root{"c8-ns", "trixie", "minbase", "systemd-sysv libpam-systemd dbus iproute2 iputils-ping procps " +
-		"busybox login passwd libnss-systemd dbus-user-session openssh-server", guestScript, nil}
-	tiny = root{"tiny", "trixie", "extract", "busybox-static", tinyScript, nil}
+		"busybox login passwd libnss-systemd dbus-user-session openssh-server", "", guestScript, nil}
+	tiny = root{"tiny", "trixie", "extract", "busybox-static", "", tinyScript, nil}
 
 	firewalls = root{name: "firewalls", include: firewallPackages, script: firewallScript, base: &trixie}
 	addresses = root{name: "c8-net", include: addressPackages, script: addressScript, base: &guest}
@@ -168,6 +173,12 @@ var (
 // id changes with the recipe, so that a changed recipe is a root not built yet.
 func (r root) id() string {
 	recipe := []string{r.suite, r.variant, r.include, r.script}
+	if r.pluck != "" {
+		recipe = append(recipe, r.pluck)
+	}
+	if r.hasMirror() {
+		recipe = append(recipe, mirrorHook(r.suite))
+	}
 	if r.base != nil {
 		recipe = append(recipe, r.base.id())
 	}
@@ -263,7 +274,21 @@ func (r root) bootstrap(ctx context.Context, dir string) error {
 	for _, option := range unchecked {
 		args = append(args, "--aptopt="+option)
 	}
+	if r.pluck != "" {
+		args = append(args, "--customize-hook="+pluckHook(r.pluck))
+	}
+	if r.hasMirror() {
+		args = append(args, "--customize-hook="+mirrorHook(r.suite))
+	}
 	return command(ctx, "mmdebstrap", append(args, r.suite, dir, source)...)
+}
+
+// pluckHook is a command of mmdebstrap's that takes files of a package without
+// installing it.
+func pluckHook(pluck string) string {
+	name, paths, _ := strings.Cut(pluck, " ")
+	return fmt.Sprintf(`cd "$1" && APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download %[1]s && `+
+		`dpkg-deb --fsys-tarfile %[1]s_*.deb | tar -x ./%[2]s && rm %[1]s_*.deb`, name, strings.Join(strings.Fields(paths), " ./"))
 }
 
 // copyBase leaves it to finish to add the packages.
