@@ -59,6 +59,8 @@ type subscription struct {
 	want  []wanted
 	rules []string
 	ch    chan *dbus.Signal
+
+	tellsLoss bool // of the owner too, without a new one
 }
 
 // A notice is one signal, or the news that another process owns the name now.
@@ -113,7 +115,7 @@ func (s *subscription) take(signal *dbus.Signal) (notice, bool) {
 			return notice{}, false
 		}
 		s.owner = after
-		return notice{signal, true}, after != ""
+		return notice{signal, true}, after != "" || s.tellsLoss
 	}
 	if s.owner == "" || signal.Sender != s.owner {
 		return notice{}, false

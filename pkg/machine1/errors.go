@@ -23,6 +23,10 @@ var (
 	ErrNoSuchGroupMapping  = errors.New("no such group mapping")
 	ErrJobFailed           = errors.New("job failed")
 
+	ErrNoSuchTransfer     = errors.New("no such transfer")
+	ErrTransferInProgress = errors.New("transfer already in progress")
+	ErrTransferCanceled   = errors.New("transfer was canceled") // never an answer
+
 	ErrAccessDenied         = errors.New("access denied")
 	ErrInteractionRequired  = errors.New("interactive authentication required")
 	ErrInvalidArgs          = errors.New("invalid arguments")
@@ -58,6 +62,8 @@ var errorNames = []struct {
 	{ErrNoSuchUserMapping, "org.freedesktop.machine1.NoSuchUserMapping"},
 	{ErrNoSuchGroupMapping, "org.freedesktop.machine1.NoSuchGroupMapping"},
 	{ErrJobFailed, "org.freedesktop.systemd1.JobFailed"},
+	{ErrNoSuchTransfer, "org.freedesktop.import1.NoSuchTransfer"},
+	{ErrTransferInProgress, "org.freedesktop.import1.TransferInProgress"},
 	{ErrNoSuchUnit, "org.freedesktop.systemd1.NoSuchUnit"},
 	{ErrUnitExists, "org.freedesktop.systemd1.UnitExists"},
 

@@ -1,0 +1,98 @@
+package client
+
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A TransferError is a transfer that was not finished. errors.Is finds
+// machine1.ErrNoSuchImage, unix.EEXIST (there is an image of that name),
+// machine1.ErrFileNotFound (the server has no such file) and ErrTransferCanceled
+// in it, where the daemon's lines say so.
+type TransferError struct {
+	Result string   // "failed" or "canceled", by the daemon
+	Reason string   // the line that says why, "" if none does
+	Lines  []string // what else was said before the end
+
+	kind error
+}
+
+func (e *TransferError) Error() string {
+	switch {
+	case e.Result == "canceled":
+		return "it was canceled"
+	case e.Reason == "":
+		return "systemd-importd does not say why it failed"
+	}
+	return e.Reason
+}
+
+func (e *TransferError) Unwrap() error { return e.kind }
+
+// Syslog's priorities.
+const (
+	priorityError  = 3
+	priorityNotice = 5
+)
+
+// A logLine is a line of the process that carries out a transfer.
+type logLine struct {
+	priority int
+	text     string
+}
+
+// worthKeeping is how many lines may tell why a transfer fails.
+const worthKeeping = 20
+
+// remember adds a line to those that may tell why a transfer fails: what is
+// more than news, and whatever tar says, which has no priority of its own.
+func remember(lines []logLine, line logLine) []logLine {
+	if line.priority > priorityNotice && !strings.HasPrefix(line.text, "tar: ") {
+		return lines
+	}
+	if len(lines) == worthKeeping {
+		lines = lines[1:]
+	}
+	return append(lines, line)
+}
+
+// resultError makes an error of how a transfer ended, nil if it is done.
+func resultError(result string, lines []logLine) error {
+	if result == "done" {
+		return nil
+	}
+	e := &TransferError{Result: result}
+	for _, line := range lines {
+		text := strings.TrimSuffix(line.text, ".")
+		if line.priority <= priorityError && e.Reason == "" {
+			e.Reason = text
+			continue
+		}
+		e.Lines = append(e.Lines, text)
+	}
+	e.kind = e.kindOf()
+	return e
+}
+
+// kindOf reads the kind of failure from the lines: the daemon has nothing else
+// that tells.
+//
+// Reference: import-common.c, import.c, export.c, pull-job.c: their words are
+// looked for.
+func (e *TransferError) kindOf() error {
+	said := e.Reason + "\n" + strings.Join(e.Lines, "\n")
+	switch {
+	case e.Result == "canceled":
+		return machine1.ErrTransferCanceled
+	case strings.HasPrefix(e.Reason, "Image '") && strings.HasSuffix(e.Reason, "already exists"):
+		return unix.EEXIST
+	case strings.HasPrefix(e.Reason, "Image ") && strings.HasSuffix(e.Reason, "not found"):
+		return machine1.ErrNoSuchImage
+	case strings.HasPrefix(e.Reason, "Failed to retrieve image file") && strings.Contains(said, "failed with code 404"):
+		return machine1.ErrFileNotFound
+	}
+	return nil
+}
