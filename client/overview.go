@@ -2,101 +2,127 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
-	"sync/atomic"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/machd/machd/pkg/bus"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// inFlight is how many machines are asked at the same time, two calls each.
-// Servers bound the calls they keep for one client at about a thousand.
-const inFlight = 64
+// defaultPatience is how long one machine may take to tell about itself.
+const defaultPatience = 3 * time.Second
 
 // A ListedDetail is one machine of an overview. A value whose error is set is
 // unknown; ErrTimeout says that the machine did not answer in time.
 type ListedDetail struct {
 	machine1.ListedMachine
-	OSRelease    map[string]string
+	OSRelease    map[string]string // at least ID, VERSION_ID and PRETTY_NAME, as far as it has them
 	OSError      error
-	Addresses    []netip.Addr
+	Addresses    []netip.Addr // best first
 	AddressError error
+
+	// The rest is zero where it is not known. systemd-machined has to be asked
+	// for it: see OverviewQuery.Properties.
+	ID                [16]byte
+	State             machine1.State
+	Unit, Subgroup    string
+	Leader            uint32 // PID on the host
+	Supervisor        uint32
+	Since             time.Time
+	RootDirectory     string
+	UID               uint32  // of the user who registered it
+	UIDShift          uint32  // UID of the host that is the machine's root
+	NetworkInterfaces []int32 // indices on the host
+
+	// These only machd knows.
+	Link   string   // of the host, that leads to the machine
+	Zone   string   // the network that it shares with others
+	Ports  []string // that lead to it, [ADDR:]HOST[:GUEST]/PROTOCOL; both may be ranges
+	Inward []string // services of the host that it has, GUEST[:HOST]/PROTOCOL
 }
 
-// Overview returns machines with what each of them must be asked for. The
-// questions go out together, and a machine that does not answer within
-// patience costs its own values only. No question asks the user for a
-// password.
-func (c *Client) Overview(ctx context.Context, machines []machine1.ListedMachine, patience time.Duration) []ListedDetail {
-	details := make([]ListedDetail, len(machines))
-	var next atomic.Int64
-	var answered atomic.Int64
-	answered.Store(time.Now().UnixNano())
+// An OverviewQuery says what an overview is to be of.
+type OverviewQuery struct {
+	Names      []string      // of machines; if there is none, of all
+	Patience   time.Duration // with each machine; 0 is 3 s
+	Properties bool          // tell of ID to NetworkInterfaces, even if each machine has to be asked for it
+}
 
-	var workers sync.WaitGroup
-	for range min(inFlight, len(machines)) {
-		workers.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(machines)); i = next.Add(1) - 1 {
-				details[i].ListedMachine = machines[i]
-				// When as many machines as fit were silent twice in a row, it is
-				// the daemon that hangs, and asking on would take for ever.
-				if time.Since(time.Unix(0, answered.Load())) > 2*patience {
-					details[i].OSError = errSilent
-					details[i].AddressError = errSilent
-					continue
-				}
-				c.detail(ctx, &details[i], patience)
-				if details[i].OSError != errSilent || details[i].AddressError != errSilent {
-					answered.Store(time.Now().UnixNano())
-				}
-			}
-		})
+// Machines returns the machines there are with what each has to be asked for,
+// sorted by name. machd is asked once, and systemd-machined about each machine,
+// all at the same time. A machine that does not answer costs its own values
+// only, and one that is not there is not in the list. No question asks the user
+// for a password.
+func (c *Client) Machines(ctx context.Context, q OverviewQuery) ([]ListedDetail, error) {
+	if q.Patience <= 0 {
+		q.Patience = defaultPatience
 	}
-	workers.Wait()
+	var rows []machd.MachineOverview
+	options := machd.OverviewOptions{Patience: q.Patience}.Variants()
+	err := throughRestart(ctx, func() error {
+		return c.Silent().call(ctx, machined, machd.ManagerInterface+".ListOverview", []any{slices.Concat([]string{}, q.Names), options}, &rows)
+	})
+	switch {
+	case err == nil:
+		return detailsOf(rows), nil
+	case errors.Is(err, machine1.ErrUnknownMethod), errors.Is(err, machine1.ErrUnknownInterface), errors.Is(err, machine1.ErrAccessDenied):
+		// It is systemd-machined, or a machd that is older than we are.
+		return c.machinesOneByOne(ctx, q)
+	}
+	return nil, fmt.Errorf("cannot list machines: %w", err)
+}
+
+func detailsOf(rows []machd.MachineOverview) []ListedDetail {
+	details := make([]ListedDetail, len(rows))
+	for i := range rows {
+		details[i] = detailOf(&rows[i])
+	}
+	slices.SortFunc(details, func(a, b ListedDetail) int { return strings.Compare(a.Name, b.Name) })
 	return details
 }
 
-var errSilent = fmt.Errorf("no answer: %w", machine1.ErrTimeout)
-
-// detail fills in d; its two calls share one time limit.
-func (c *Client) detail(ctx context.Context, d *ListedDetail, patience time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-
-	var rows []machine1.Address
-	osRelease := c.askLater(ctx, "GetMachineOSRelease", d.Name, &d.OSRelease)
-	addresses := c.askLater(ctx, "GetMachineAddresses", d.Name, &rows)
-	d.OSError = osRelease()
-	d.AddressError = addresses()
-	d.Addresses = addrs(rows)
+func detailOf(r *machd.MachineOverview) ListedDetail {
+	d := ListedDetail{
+		ListedMachine: machine1.ListedMachine{Name: r.Name, Class: r.Class, Service: r.Service, Path: machine1.MachinePath(r.Name)},
+		OSError:       namedError(r.OSError), AddressError: namedError(r.AddressError),
+		ID: idOf(r.ID), State: machine1.State(r.State), Unit: r.Unit, Subgroup: r.Subgroup, Leader: r.Leader, Supervisor: r.Supervisor,
+		Since: timeOf(r.Since), RootDirectory: r.RootDirectory, UID: r.UID, UIDShift: r.UIDShift, NetworkInterfaces: r.Interfaces,
+		Link: r.Link, Zone: r.Zone, Ports: r.Ports, Inward: r.Inward,
+	}
+	if d.OSError == nil {
+		d.OSRelease = map[string]string{"ID": r.OSID, "VERSION_ID": r.OSVersion, "PRETTY_NAME": r.OSName}
+	}
+	for _, text := range r.Addresses {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			d.Addresses = append(d.Addresses, addr)
+		}
+	}
+	return d
 }
 
-// askLater sends a question now; the function it returns waits for the answer.
-// An answer that is there already counts, even if the time is over.
-func (c *Client) askLater(ctx context.Context, member, name string, out any) func() error {
-	member = machine1.ManagerInterface + "." + member
-	in := []any{name}
-	call, err := bus.Go(ctx, c.conn, machined, member, false, in)
-	return func() error {
-		if err != nil {
-			return err
-		}
-		wait := ctx
-		if len(call.Done) > 0 {
-			wait = context.WithoutCancel(ctx)
-		}
-		err := c.explain(ctx, machine1.BusName, bus.Wait(wait, call, out))
-		if errors.Is(err, machine1.ErrNoReply) {
-			err = c.explain(ctx, machine1.BusName, bus.Call(ctx, c.conn, machined, member, false, in, out))
-		}
-		var answer *machine1.RemoteError
-		if errors.Is(err, machine1.ErrTimeout) && !errors.As(err, &answer) {
-			return errSilent
-		}
-		return err
+// Overview returns machines with what each of them must be asked for, as
+// Machines does for a daemon that is not machd.
+func (c *Client) Overview(ctx context.Context, machines []machine1.ListedMachine, patience time.Duration) []ListedDetail {
+	return c.askAll(ctx, machines, OverviewQuery{Patience: patience})
+}
+
+// idOf reads a machine ID, which is zero if it is none.
+func idOf(text string) (id [16]byte) {
+	if len(text) == hex.EncodedLen(len(id)) {
+		_, _ = hex.Decode(id[:], []byte(text))
 	}
+	return id
+}
+
+// namedError is the error of a name on the bus, nil for none.
+func namedError(name string) error {
+	if name == "" {
+		return nil
+	}
+	return &machine1.RemoteError{Name: name}
 }
