@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/agent"
 )
@@ -128,23 +126,4 @@ func each(names []string, do func(name string) error) error {
 		}
 	}
 	return failed.orNil()
-}
-
-// verb is a command whose arguments are counted: from min to max, any number
-// if max is negative.
-func (a *app) verb(use, short string, min, max int, run func(ctx context.Context, args []string) error) *cobra.Command {
-	return &cobra.Command{
-		Use:   use,
-		Short: short,
-		Args: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) < min:
-				return usagef("%s: too few arguments; it is machctl %s", cmd.Name(), cmd.Use)
-			case max >= 0 && len(args) > max:
-				return usagef("%s: too many arguments: %q", cmd.Name(), args[max])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), args) },
-	}
 }

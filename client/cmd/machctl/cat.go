@@ -45,8 +45,8 @@ func (a *app) cat(ctx context.Context, names []string) error {
 		}
 		return nil
 	})
-	if a.json() {
-		return join(err, a.printJSON(values))
+	if a.structured() {
+		return join(err, printList(a, settingsList, values))
 	}
 	return err
 }
@@ -60,21 +60,29 @@ func (a *app) settingsFiles(ctx context.Context, name string) ([]client.Settings
 	return a.client.SettingsFiles(ctx, name)
 }
 
-// A settingsValue is a line of the JSON list.
+// A settingsValue is a line of the list in which settings are structured.
 type settingsValue struct {
-	Machine string `json:"machine"`
-	File    string `json:"file"`
-	Line    int    `json:"line"`
-	Section string `json:"section"`
-	Key     string `json:"key"`
-	Value   string `json:"value"`
-	Read    bool   `json:"read"` // false: another file is read in its place
+	machine, file string
+	line          int
+	section       string
+	key, value    string
+	read          bool // false: another file is read in its place
 }
+
+var settingsList = listing[settingsValue]{what: "settings", columns: []column[settingsValue]{
+	{key: "machine", head: "MACHINE", value: func(v settingsValue) any { return v.machine }},
+	{key: "file", head: "FILE", value: func(v settingsValue) any { return v.file }},
+	{key: "line", head: "LINE", value: func(v settingsValue) any { return v.line }},
+	{key: "section", head: "SECTION", value: func(v settingsValue) any { return v.section }},
+	{key: "key", head: "KEY", value: func(v settingsValue) any { return v.key }},
+	{key: "value", head: "VALUE", value: func(v settingsValue) any { return v.value }},
+	{key: "read", head: "READ", value: func(v settingsValue) any { return v.read }},
+}}
 
 // showSettings prints a file, unless JSON is wanted, and returns its values.
 func (a *app) showSettings(name string, file client.SettingsFile) []settingsValue {
 	parsed := nspawnfile.Parse(file.Text)
-	if !a.json() {
+	if !a.structured() {
 		a.ui.print(a.ui.styled("# "+file.Path, styleBlue) + "\n" + withEnd(file.Text))
 	}
 	a.noticeSettings(file, parsed)

@@ -36,10 +36,10 @@ func (a *app) doctor(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if a.json() {
-		err = a.printJSON(findingsJSON(findings))
+	if a.structured() {
+		err = printList(a, findingList, findings)
 	} else {
-		a.ui.print(a.drawFindings(findings))
+		a.ui.page(a.drawFindings(findings))
 	}
 	if err == nil && !well(findings) {
 		return statusError(exitFailure)
@@ -174,21 +174,14 @@ func (a *app) sumUp(count map[string]int, safe, apart bool) string {
 	return text
 }
 
-type findingJSON struct {
-	Check   string  `json:"check"`
-	Subject *string `json:"subject"` // null is the host
-	Level   string  `json:"level"`
-	What    string  `json:"what"`
-	Why     *string `json:"why"`
-	Command *string `json:"command"`
-	Safe    bool    `json:"safe"`
-	Fixed   bool    `json:"fixed"`
-}
-
-func findingsJSON(findings []machd.Finding) []findingJSON {
-	list := []findingJSON{}
-	for _, f := range findings {
-		list = append(list, findingJSON{f.Check, orNull(f.Subject), f.Level, f.What, orNull(f.Why), orNull(f.Command), f.Safe, f.Fixed})
-	}
-	return list
-}
+// findingList is what JSON has of the findings. A subject of null is the host.
+var findingList = listing[machd.Finding]{what: "findings", columns: []column[machd.Finding]{
+	{key: "check", head: "CHECK", value: func(f machd.Finding) any { return f.Check }},
+	{key: "subject", head: "SUBJECT", value: func(f machd.Finding) any { return f.Subject }},
+	{key: "level", head: "LEVEL", value: func(f machd.Finding) any { return f.Level }},
+	{key: "what", head: "WHAT", value: func(f machd.Finding) any { return f.What }},
+	{key: "why", head: "WHY", value: func(f machd.Finding) any { return f.Why }, shown: wide},
+	{key: "command", head: "COMMAND", value: func(f machd.Finding) any { return f.Command }, shown: wide},
+	{key: "safe", head: "SAFE", value: func(f machd.Finding) any { return f.Safe }, shown: asked},
+	{key: "fixed", head: "FIXED", value: func(f machd.Finding) any { return f.Fixed }, shown: asked},
+}}

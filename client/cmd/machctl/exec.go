@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -49,12 +48,6 @@ func (a *appended) Set(text string) error {
 
 func (a *appended) String() string { return "" }
 func (a *appended) Type() string   { return "VAR[=VALUE]" }
-
-func (a *app) execVerb() *cobra.Command {
-	verb := a.verb("exec [USER@]NAME [--] COMMAND [ARGUMENT…]", "Run a command in a machine", 2, -1, a.exec)
-	verb.Flags().SetInterspersed(false)
-	return verb
-}
 
 // exec runs a command in a machine as if it were run here.
 func (a *app) exec(ctx context.Context, args []string) error {

@@ -91,6 +91,23 @@ name and the machine ID of the original, until it is changed.`
 on btrfs.`
 
 	terminateHelp = `The machine's unit is stopped. terminate waits as stop does.`
+
+	statusHelp = `One screen a machine: what it is, since when it runs, where, how much it takes,
+its network and ports, what is wrong with it, its processes and the last lines of
+its log, of which --lines says how many.`
+
+	killHelp = `The SIGNAL goes to all processes of the machine, to its leader only with
+--kill-whom=leader, or to what supervises it with --kill-whom=supervisor.`
+
+	unbindHelp = `PATH is the machine's, where bind has mounted something.`
+
+	renameHelp = `Its settings are renamed with it. An image that a machine runs from keeps its
+name.`
+
+	readOnlyHelp = `Without yes or no, it is made read-only.`
+
+	cleanHelp = `Hidden images are those whose names begin with a dot, such as downloads that were
+kept. With --all, every image goes.`
 )
 
 func (a *app) helpCommand() *cobra.Command {

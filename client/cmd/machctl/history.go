@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/machd/machd/client"
@@ -29,11 +28,7 @@ func (a *app) history(ctx context.Context, args []string) error {
 	if a.linesGiven && len(past) > int(a.lines) {
 		past = past[len(past)-int(a.lines):]
 	}
-	if a.json() {
-		return a.printJSON(pastJSON(past))
-	}
-	a.ui.print(a.drawList(pastTable(past), "past machines"))
-	return nil
+	return printList(a, pastList(), past)
 }
 
 // journalHint says whom the system's journal is for.
@@ -44,22 +39,47 @@ func journalHint(err error) error {
 	return &hintedError{err, "run it as root or as a member of the group systemd-journal"}
 }
 
-func pastTable(past []client.PastMachine) *table.Table {
-	t := &table.Table{Headers: []string{"MACHINE", "SERVICE", "UID", "SINCE", "UNTIL", "RAN", "END"}}
-	for _, m := range past {
-		uid, ran := "", ""
-		if m.UID != unknownUID {
-			uid = strconv.FormatUint(uint64(m.UID), 10)
-		}
-		if !m.From.IsZero() && !m.To.IsZero() {
-			ran = span(m.To.Sub(m.From))
-		}
-		t.Rows = append(t.Rows, []table.Cell{
-			cell(m.Name, nil), cell(m.Service, nil), cell(uid, nil),
-			cell(clock(m.From), nil), cell(clock(m.To), nil), cell(ran, nil), endCell(m),
-		})
+func pastList() listing[client.PastMachine] {
+	type past = client.PastMachine
+	return listing[past]{what: "past machines", columns: []column[past]{
+		{key: "machine", head: "MACHINE", value: func(m past) any { return m.Name }},
+		{key: "class", head: "CLASS", value: func(m past) any { return m.Class }, shown: wide},
+		{key: "service", head: "SERVICE", value: func(m past) any { return m.Service }},
+		{key: "unit", head: "UNIT", value: func(m past) any { return m.Unit }, shown: wide},
+		{key: "uid", head: "UID", value: func(m past) any { return unless(m.UID, unknownUID) }},
+		{key: "leader", head: "LEADER", value: func(m past) any { return unless(m.Leader, 0) }, shown: wide},
+		{key: "from", head: "SINCE", value: func(m past) any { return m.From }, cell: func(m past) table.Cell { return cell(clock(m.From), nil) }},
+		{key: "to", head: "UNTIL", value: func(m past) any { return m.To }, cell: func(m past) table.Cell { return cell(clock(m.To), nil) }},
+		{key: "ran", head: "RAN", value: ran},
+		{key: "result", head: "END", value: func(m past) any { return m.Ending.Result }, cell: endCell},
+		{key: "code", head: "CODE", value: func(m past) any { return m.Ending.Code }, shown: asked},
+		{key: "status", head: "STATUS", value: exitStatus, shown: asked},
+		{key: "terminated", head: "TERMINATED", value: func(m past) any { return m.Terminated }, shown: asked},
+		{key: "invocation", head: "INVOCATION", value: func(m past) any { return m.Invocation }, shown: asked},
+		{key: "boot", head: "BOOT", value: func(m past) any { return m.Boot }, shown: asked},
+	}}
+}
+
+// unless is n as a column's value, where unknown stands for none.
+func unless(n, unknown uint32) any {
+	if n == unknown {
+		return nil
 	}
-	return t
+	return n
+}
+
+func ran(m client.PastMachine) any {
+	if m.From.IsZero() || m.To.IsZero() {
+		return nil
+	}
+	return m.To.Sub(m.From)
+}
+
+func exitStatus(m client.PastMachine) any {
+	if m.Ending.Code == "" {
+		return nil
+	}
+	return m.Ending.Status
 }
 
 // unknownUID is the UID of a registrant that nobody told.
@@ -86,55 +106,6 @@ func clock(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05")
 }
 
-// A pastMachineJSON has null for what is not known, and times in microseconds
-// since the epoch.
-type pastMachineJSON struct {
-	Machine    string  `json:"machine"`
-	Class      *string `json:"class"`
-	Service    *string `json:"service"`
-	Unit       *string `json:"unit"`
-	UID        *uint32 `json:"uid"`
-	Leader     *uint32 `json:"leader"`
-	From       *int64  `json:"from"`
-	To         *int64  `json:"to"`
-	Result     string  `json:"result"`
-	Code       *string `json:"code"`
-	Status     *int    `json:"status"`
-	Terminated bool    `json:"terminated"`
-	Invocation *string `json:"invocation"`
-	Boot       string  `json:"boot"`
-}
-
-func pastJSON(past []client.PastMachine) []pastMachineJSON {
-	rows := []pastMachineJSON{}
-	for _, m := range past {
-		row := pastMachineJSON{
-			Machine: m.Name, Class: orNull(m.Class), Service: orNull(m.Service), Unit: orNull(m.Unit),
-			From: usecOf(m.From), To: usecOf(m.To), Result: m.Ending.Result, Code: orNull(m.Ending.Code),
-			Terminated: m.Terminated, Invocation: orNull(m.Invocation), Boot: m.Boot,
-		}
-		if m.UID != unknownUID {
-			row.UID = &m.UID
-		}
-		if m.Leader != 0 {
-			row.Leader = &m.Leader
-		}
-		if m.Ending.Code != "" {
-			row.Status = &m.Ending.Status
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
-
-func usecOf(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	usec := t.UnixMicro()
-	return &usec
-}
-
 // events shows what happens to machines, until it is interrupted.
 func (a *app) events(ctx context.Context, _ []string) error {
 	if err := a.connect(ctx); err != nil {
@@ -147,7 +118,7 @@ func (a *app) events(ctx context.Context, _ []string) error {
 		case e.Kind == client.Present && !a.all:
 			continue
 		case a.json():
-			err = a.printJSON(eventJSON{time.Now().UnixMicro(), eventWord(e.Kind), e.Name, orNull(e.Unit), orNull(e.Reason)})
+			err = a.printJSON(eventObject(e))
 		default:
 			a.ui.print(fmt.Sprintf("%s %-8s%s\n", clock(time.Now()), eventWord(e.Kind), printable(eventText(e))))
 		}
@@ -158,13 +129,11 @@ func (a *app) events(ctx context.Context, _ []string) error {
 	return nil
 }
 
-// An eventJSON has its time in microseconds since the epoch.
-type eventJSON struct {
-	Time    int64   `json:"time"`
-	Event   string  `json:"event"`
-	Machine string  `json:"machine"`
-	Unit    *string `json:"unit,omitempty"`
-	Reason  *string `json:"reason,omitempty"`
+func eventObject(e client.Event) object {
+	return object{
+		{"time", jsonValue(time.Now())}, {"event", eventWord(e.Kind)}, {"machine", e.Name},
+		{"unit", jsonValue(e.Unit)}, {"reason", jsonValue(e.Reason)},
+	}
 }
 
 func eventWord(k client.EventKind) string {

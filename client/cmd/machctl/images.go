@@ -24,32 +24,48 @@ func (a *app) listImages(ctx context.Context, _ []string) error {
 	if !a.all {
 		images = slices.DeleteFunc(images, func(i client.Image) bool { return strings.HasPrefix(i.Name, ".") })
 	}
-	if a.json() {
-		return a.printJSON(imagesJSON(images))
-	}
-	a.ui.print(a.drawList(imagesTable(images), "images"))
-	return nil
+	return printList(a, imageList(), images)
 }
 
-func imagesTable(images []client.Image) *table.Table {
-	t := &table.Table{
-		Headers: []string{"NAME", "TYPE", "RO", "USAGE", "CREATED", "MODIFIED"},
-		Right:   []bool{false, false, false, true, false, false},
+// imageList is what list-images tells. The table is the stock command's.
+func imageList() listing[client.Image] {
+	type image = client.Image
+	return listing[image]{
+		what:      "images",
+		stockJSON: func(rows []image) any { return imagesJSON(rows) },
+		columns: []column[image]{
+			{key: "name", head: "NAME", value: func(i image) any { return i.Name }},
+			{key: "type", head: "TYPE", value: func(i image) any { return i.Type }},
+			{key: "read_only", head: "RO", value: func(i image) any { return i.ReadOnly }, cell: readOnlyCell},
+			{key: "usage", head: "USAGE", value: func(i image) any { return knownBytes(i.Usage) }, cell: usageCell, right: true},
+			{key: "created", head: "CREATED", value: func(i image) any { return i.Created }},
+			{key: "modified", head: "MODIFIED", value: func(i image) any { return i.Modified }},
+			{key: "path", head: "PATH", value: func(i image) any { return i.Path }, shown: wide},
+		},
 	}
-	for _, i := range images {
-		readOnly, usage := table.Cell{Text: "no"}, table.Cell{}
-		if i.ReadOnly {
-			readOnly = table.Cell{Text: "yes", Style: styleRed}
-		}
-		if i.Usage != client.Unknown {
-			usage.Text = size(i.Usage)
-		}
-		t.Rows = append(t.Rows, []table.Cell{
-			cell(i.Name, nil), cell(i.Type, nil), readOnly, usage,
-			cell(timestamp(i.Created), nil), cell(timestamp(i.Modified), nil),
-		})
+}
+
+func readOnlyCell(i client.Image) table.Cell {
+	if i.ReadOnly {
+		return table.Cell{Text: "yes", Style: styleRed}
 	}
-	return t
+	return table.Cell{Text: "no"}
+}
+
+// usageCell is blank for what is unknown, as the stock command has it.
+func usageCell(i client.Image) table.Cell {
+	if i.Usage == client.Unknown {
+		return table.Cell{}
+	}
+	return table.Cell{Text: size(i.Usage)}
+}
+
+// knownBytes is a number of bytes as a column's value.
+func knownBytes(n uint64) any {
+	if n == client.Unknown {
+		return nil
+	}
+	return n
 }
 
 // An imageJSON has exactly the fields of the reference: times are microseconds

@@ -26,7 +26,7 @@ func (a *app) journalText(ctx context.Context, m client.Machine) string {
 	}
 	args := []string{"-b", "-n", strconv.FormatUint(uint64(a.lines), 10), a.unitFlag(), m.Unit,
 		"--since", m.Since.Local().Format("2006-01-02 15:04:05")}
-	if a.output != "" {
+	if a.output != "" && a.output != outputWide {
 		args = append(args, "-o", a.output)
 	}
 	if a.full || a.all {
@@ -53,6 +53,19 @@ func (a *app) startLog(ctx context.Context, e *client.StartError) []string {
 		text = a.journal(ctx, args...)
 	}
 	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' })
+}
+
+// journalOutput is the format of log lines that are the result.
+func (a *app) journalOutput() string {
+	switch {
+	case a.jsonOption == "pretty":
+		return "json-pretty"
+	case a.jsonOption.on():
+		return "json"
+	case a.output == outputWide:
+		return ""
+	}
+	return a.output
 }
 
 // unitFlag is how journalctl is told of a unit.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -19,7 +17,7 @@ const (
 )
 
 // list shows the machines that run.
-func (a *app) list(ctx context.Context) error {
+func (a *app) list(ctx context.Context, _ []string) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
@@ -28,11 +26,7 @@ func (a *app) list(ctx context.Context) error {
 		return err
 	}
 	details := a.client.Overview(ctx, machines, a.timeout.or(listTimeout))
-	if a.json() {
-		return a.printJSON(a.machinesJSON(details))
-	}
-	a.ui.print(a.drawList(a.machinesTable(details), "machines"))
-	return nil
+	return printList(a, a.machineList(), details)
 }
 
 func (a *app) machines(ctx context.Context) ([]machine1.ListedMachine, error) {
@@ -51,22 +45,31 @@ func (a *app) machines(ctx context.Context) ([]machine1.ListedMachine, error) {
 	return visible, nil
 }
 
-func (a *app) machinesTable(details []client.ListedDetail) *table.Table {
-	t := &table.Table{Headers: []string{"MACHINE", "CLASS", "SERVICE", "OS", "VERSION"}}
-	if a.maxAddresses.n != 0 {
-		t.Headers = append(t.Headers, "ADDRESSES")
+// machineList is what list tells of machines. The table is the stock command's.
+func (a *app) machineList() listing[client.ListedDetail] {
+	type machine = client.ListedDetail
+	l := listing[machine]{what: "machines", stockJSON: func(rows []machine) any { return a.machinesJSON(rows) }}
+	l.columns = []column[machine]{
+		{key: "name", head: "MACHINE", value: func(m machine) any { return m.Name }},
+		{key: "class", head: "CLASS", value: func(m machine) any { return m.Class }},
+		{key: "service", head: "SERVICE", value: func(m machine) any { return m.Service }},
+		{
+			key: "os", head: "OS", value: func(m machine) any { return m.OSRelease["ID"] },
+			cell: func(m machine) table.Cell { return cell(m.OSRelease["ID"], m.OSError) },
+		},
+		{
+			key: "version", head: "VERSION", value: func(m machine) any { return m.OSRelease["VERSION_ID"] },
+			cell: func(m machine) table.Cell { return cell(m.OSRelease["VERSION_ID"], m.OSError) },
+		},
+		{
+			key: "addresses", head: "ADDRESSES", value: func(m machine) any { return addressTexts(m.Addresses) },
+			cell: a.addressCell, shown: always,
+		},
 	}
-	for _, d := range details {
-		row := []table.Cell{
-			cell(d.Name, nil), cell(d.Class, nil), cell(d.Service, nil),
-			cell(d.OSRelease["ID"], d.OSError), cell(d.OSRelease["VERSION_ID"], d.OSError),
-		}
-		if a.maxAddresses.n != 0 {
-			row = append(row, a.addressCell(d))
-		}
-		t.Rows = append(t.Rows, row)
+	if a.maxAddresses.n == 0 {
+		l.columns[len(l.columns)-1].shown = asked
 	}
-	return t
+	return l
 }
 
 func cell(text string, err error) table.Cell {
@@ -94,27 +97,15 @@ func (a *app) addressCell(d client.ListedDetail) table.Cell {
 }
 
 func joinAddresses(addresses []netip.Addr) string {
+	return strings.Join(addressTexts(addresses), "\n")
+}
+
+func addressTexts(addresses []netip.Addr) []string {
 	texts := make([]string, len(addresses))
 	for i, addr := range addresses {
 		texts[i] = addr.String()
 	}
-	return strings.Join(texts, "\n")
-}
-
-// drawList draws a table with the footer that lists have.
-func (a *app) drawList(t *table.Table, what string) string {
-	l := table.Layout{Width: a.ui.width, Header: !a.noLegend && len(t.Rows) > 0, Colour: a.ui.colour, Ellipsis: a.ui.ellipsis}
-	if a.full {
-		l.Width = 0
-	}
-	text := t.Draw(l)
-	switch {
-	case a.noLegend:
-		return text
-	case len(t.Rows) == 0:
-		return fmt.Sprintf("No %s.\n", what)
-	}
-	return fmt.Sprintf("%s\n%d %s listed.\n", text, len(t.Rows), what)
+	return texts
 }
 
 // A machineJSON has exactly the fields of the reference, null where a cell is
@@ -142,25 +133,4 @@ func (a *app) machinesJSON(details []client.ListedDetail) []machineJSON {
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-func orNull(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
-}
-
-func (a *app) printJSON(value any) error {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	if a.output == "json-pretty" {
-		encoder.SetIndent("", "\t")
-	}
-	if err := encoder.Encode(value); err != nil {
-		return fmt.Errorf("cannot write JSON: %w", err)
-	}
-	a.ui.print(b.String())
-	return nil
 }

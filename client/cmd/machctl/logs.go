@@ -40,8 +40,8 @@ func (a *app) logs(ctx context.Context, args []string) error {
 	if a.since != "" {
 		journalArgs = append(journalArgs, "--since="+a.since)
 	}
-	if a.output != "" {
-		journalArgs = append(journalArgs, "--output="+a.output)
+	if output := a.journalOutput(); output != "" {
+		journalArgs = append(journalArgs, "--output="+output)
 	}
 	if a.follow && selection.running {
 		journalArgs = append(journalArgs, "--follow")

@@ -86,13 +86,12 @@ func checkPorts(option string, texts []string, inward bool) error {
 
 // shortNetwork has -n mean --network-veth behind the verb, as with
 // systemd-nspawn. Everywhere else it is --lines, of which such verbs have none.
-func (a *app) shortNetwork(verb *cobra.Command) *cobra.Command {
+func (a *app) shortNetwork(verb *cobra.Command) {
 	if a.stock {
-		return verb
+		return
 	}
 	verb.Flags().VarP(&vethOrLines{a.options}, "lines", "n", "")
 	verb.Flags().Lookup("lines").NoOptDefVal = machd.LinkVeth
-	return verb
 }
 
 type vethOrLines struct{ o *options }

@@ -30,7 +30,7 @@ func (o *observeOptions) addObserveFlags(f *pflag.FlagSet) {
 const (
 	historyHelp = `Shows who registered each machine, from when to when it ran, and how it ended:
 as far as the journal goes back, over restarts of the daemon and of the host.
---lines shows the last ones only. JSON has times in microseconds since the epoch.`
+--lines shows the last ones only.`
 
 	eventsHelp = `Shows machines that come (new), can be used (ready), go (removed), or could not
 be started (failed), until it is interrupted. --all shows first which there are.
@@ -49,14 +49,13 @@ leaves. Elsewhere, and with --iterations or -n, they are printed, once if that
 says nothing else.`
 )
 
-// lineCount notes whether --lines was given: what it is otherwise is for status.
-func (a *app) lineCount(verb *cobra.Command) *cobra.Command {
+// countsLines notes whether --lines was given: what it is otherwise is for status.
+func (a *app) countsLines(verb *cobra.Command) {
 	run := verb.RunE
 	verb.RunE = func(cmd *cobra.Command, args []string) error {
 		a.linesGiven = cmd.Flags().Changed("lines")
 		return run(cmd, args)
 	}
-	return verb
 }
 
 // topDelay is how long top measures if nothing else is said.

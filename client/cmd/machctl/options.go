@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -47,6 +48,8 @@ type options struct {
 	lines         uint
 	maxAddresses  addressLimit
 	output        string
+	jsonOption    jsonStyle
+	watch         bool
 	timeout       durationFlag
 	execOptions
 	startOptions
@@ -55,6 +58,7 @@ type options struct {
 	runOptions
 	observeOptions
 	networkOptions
+	chooseOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -67,10 +71,12 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.full, "full", "l", false, "Cut nothing off")
 	f.Var(&o.maxAddresses, "max-addresses", "`N` addresses of a machine at most, or all")
 	f.BoolVar(&o.noLegend, "no-legend", false, "Show neither header nor footer")
-	f.BoolVar(&o.noPager, "no-pager", false, "Accepted: there is never a pager")
-	f.StringVarP(&o.output, "output", "o", "", "Show log lines or a list in another `FORMAT`, such as json")
-	f.Var(&jsonOf{o}, "json", "The same as JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
+	f.BoolVar(&o.noPager, "no-pager", false, "Do not show long output through a pager")
+	f.StringVarP(&o.output, "output", "o", "", "Show more columns with wide, or log lines or a list in another `FORMAT`")
+	f.Var(&o.jsonOption, "json", "Print JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
 	f.Lookup("json").NoOptDefVal = "auto"
+	o.addChooseFlags(f)
+	f.BoolVar(&o.watch, "watch", false, "Print again when something changes, until ^C")
 	f.UintVarP(&o.lines, "lines", "n", 10, "Show `N` log lines")
 	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; to start and run, of the unit, and -p a port as well")
 	f.BoolVar(&o.value, "value", false, "Show values without names")
@@ -99,7 +105,23 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 }
 
 // json reports whether a result is wanted as JSON.
-func (o *options) json() bool { return strings.HasPrefix(o.output, "json") }
+func (o *options) json() bool { return o.jsonOption.on() || o.stockJSON() }
+
+// stockJSON reports whether it is wanted as the JSON of the stock command, where
+// that has any.
+func (o *options) stockJSON() bool {
+	return !o.jsonOption.given() && strings.HasPrefix(o.output, "json")
+}
+
+// structured reports whether a result is wanted as anything but the text that is
+// its usual form.
+func (o *options) structured() bool {
+	return o.json() || o.format != "" || len(o.columns) > 0
+}
+
+func (o *options) prettyJSON() bool {
+	return o.jsonOption == "pretty" || o.stockJSON() && o.output == "json-pretty"
+}
 
 // scoped is a command line of systemctl or journalctl for the service manager
 // whose machines are spoken of.
@@ -141,9 +163,34 @@ var outputs = []string{
 	"verbose", "export", "json", "json-pretty", "json-sse", "json-seq", "cat", "with-unit",
 }
 
+// outputWide is the format of a list with more columns.
+const outputWide = "wide"
+
+// stockOptions are the options of the stock command, by long name.
+var stockOptions = setOf("no-pager no-legend no-ask-password host machine system user property value print all full kill-whom signal " +
+	"uid setenv read-only mkdir lines max-addresses output force now runner vmspawn quiet verify")
+
+// everyVerb are options of ours that every verb knows.
+var everyVerb = setOf("help version json")
+
+func setOf(names string) map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(names) {
+		set[name] = true
+	}
+	return set
+}
+
 // check refuses values that parse but mean nothing, before anything is done.
+func (a *app) check(cmd *cobra.Command) error {
+	if err := a.ownOptionsOnly(cmd); err != nil {
+		return err
+	}
+	return a.options.check()
+}
+
 func (o *options) check() error {
-	if o.output != "" && !slices.Contains(outputs, o.output) {
+	if o.output != "" && o.output != outputWide && !slices.Contains(outputs, o.output) {
 		return usagef("--output: there is no format %q, only %s", o.output, strings.Join(outputs, ", "))
 	}
 	for i, assignment := range o.environment {
@@ -192,23 +239,29 @@ func (a *addressLimit) Set(text string) error {
 func (a *addressLimit) String() string { return strconv.Itoa(a.n) }
 func (a *addressLimit) Type() string   { return "N" }
 
-// jsonOf is --json: --output in the words of other programs of systemd's.
-type jsonOf struct{ o *options }
+// jsonStyle is the value of --json.
+type jsonStyle string
 
-func (j *jsonOf) Set(how string) error {
-	output, ok := map[string]string{"pretty": "json-pretty", "short": "json", "off": "", "auto": "json"}[how]
-	if !ok {
+func (j *jsonStyle) Set(how string) error {
+	switch how {
+	case "pretty", "short", "off":
+	case "auto":
+		how = "short"
+		if isTerminal(os.Stdout) {
+			how = "pretty"
+		}
+	default:
 		return errors.New("it is pretty, short or off")
 	}
-	if how == "auto" && isTerminal(os.Stdout) {
-		output = "json-pretty"
-	}
-	j.o.output = output
+	*j = jsonStyle(how)
 	return nil
 }
 
-func (j *jsonOf) String() string { return "" }
-func (j *jsonOf) Type() string   { return "HOW" }
+func (j jsonStyle) given() bool { return j != "" }
+func (j jsonStyle) on() bool    { return j.given() && j != "off" }
+
+func (j *jsonStyle) String() string { return "" }
+func (j *jsonStyle) Type() string   { return "HOW" }
 
 // valueOf is -P: --property and --value in one.
 type valueOf struct{ o *options }

@@ -80,32 +80,42 @@ func (a *app) listPorts(ctx context.Context, names []string) error {
 		ports = append(ports, some...)
 		return err
 	})
-	switch {
-	case err != nil && len(ports) == 0:
+	if err != nil && len(ports) == 0 {
 		return err
-	case a.json():
-		return join(err, a.printJSON(portsJSON(ports)))
 	}
-	a.ui.print(a.drawList(portsTable(ports), "ports"))
-	return err
+	return join(err, printList(a, portList(), ports))
 }
 
-func portsTable(ports []machd.PortStatus) *table.Table {
-	t := &table.Table{
-		Headers: []string{"MACHINE", "ADDRESS", "PORT", "GUEST", "PACKETS", "BYTES", "ANSWERS"},
-		Right:   []bool{false, false, true, true, true, true, false},
+func portList() listing[machd.PortStatus] {
+	type port = machd.PortStatus
+	return listing[port]{what: "ports", columns: []column[port]{
+		{key: "machine", head: "MACHINE", value: func(p port) any { return p.Machine }},
+		{
+			// null is every one of the host's.
+			key: "address", head: "ADDRESS", value: func(p port) any { return p.Address },
+			cell: func(p port) table.Cell { return cell(addressOf(p), nil) },
+		},
+		{
+			key: "host", head: "PORT", value: func(p port) any { return p.Host }, right: true,
+			cell: func(p port) table.Cell { return cell(hostPort(p), nil) },
+		},
+		{key: "guest", head: "GUEST", value: func(p port) any { return p.Guest }, right: true},
+		{key: "protocol", head: "PROTOCOL", value: func(p port) any { return p.Protocol }, shown: asked},
+		{key: "inward", head: "INWARD", value: func(p port) any { return p.Inward }, shown: asked},
+		{key: "packets", head: "PACKETS", value: func(p port) any { return p.Packets }, right: true},
+		{
+			key: "bytes", head: "BYTES", value: func(p port) any { return p.Bytes }, right: true,
+			cell: func(p port) table.Cell { return cell(size(p.Bytes), nil) },
+		},
+		{key: "answers", head: "ANSWERS", value: func(p port) any { return p.Answers }, cell: answersCell},
+	}}
+}
+
+func answersCell(p machd.PortStatus) table.Cell {
+	if p.Answers {
+		return table.Cell{Text: "yes"}
 	}
-	for _, p := range ports {
-		answers := table.Cell{Text: "yes"}
-		if !p.Answers {
-			answers = table.Cell{Text: "no", Style: styleRed}
-		}
-		t.Rows = append(t.Rows, []table.Cell{
-			cell(p.Machine, nil), cell(addressOf(p), nil), cell(hostPort(p), nil), cell(strconv.Itoa(int(p.Guest)), nil),
-			cell(strconv.FormatUint(p.Packets, 10), nil), cell(size(p.Bytes), nil), answers,
-		})
-	}
-	return t
+	return table.Cell{Text: "no", Style: styleRed}
 }
 
 // addressOf returns at which address of the host a port is.
@@ -120,23 +130,3 @@ func addressOf(p machd.PortStatus) string {
 }
 
 func hostPort(p machd.PortStatus) string { return strconv.Itoa(int(p.Host)) + "/" + p.Protocol }
-
-type portJSON struct {
-	Machine  string  `json:"machine"`
-	Address  *string `json:"address"` // null is every one of the host's
-	Host     uint16  `json:"host"`
-	Guest    uint16  `json:"guest"`
-	Protocol string  `json:"protocol"`
-	Inward   bool    `json:"inward"`
-	Packets  uint64  `json:"packets"`
-	Bytes    uint64  `json:"bytes"`
-	Answers  bool    `json:"answers"`
-}
-
-func portsJSON(ports []machd.PortStatus) []portJSON {
-	list := []portJSON{}
-	for _, p := range ports {
-		list = append(list, portJSON{p.Machine, orNull(p.Address), p.Host, p.Guest, p.Protocol, p.Inward, p.Packets, p.Bytes, p.Answers})
-	}
-	return list
-}

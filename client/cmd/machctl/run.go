@@ -34,8 +34,7 @@ func (o *runOptions) addRunFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.runName, "name", "", "Call the machine `NAME`, not as its image with some letters behind")
 }
 
-func (a *app) runVerb() *cobra.Command {
-	verb := a.verb("run IMAGE [-- COMMAND [ARGUMENT…]]", "Run a command as a machine that is thrown away", 1, -1, nil)
+func (a *app) runVerb(verb *cobra.Command) {
 	verb.RunE = func(cmd *cobra.Command, args []string) error {
 		images, command := args, []string(nil)
 		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
@@ -49,7 +48,7 @@ func (a *app) runVerb() *cobra.Command {
 		}
 		return a.runOnce(cmd.Context(), images[0], command)
 	}
-	return a.shortNetwork(verb)
+	a.shortNetwork(verb)
 }
 
 // runOnce runs a machine on our own files or terminal.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,24 +27,82 @@ func (a *app) show(ctx context.Context, names []string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		properties, err := a.client.ManagerProperties(ctx)
-		if err == nil {
-			a.ui.print(a.showText(properties))
-		}
-		return err
-	}
-	shown := 0
-	return each(names, func(name string) error {
-		properties, err := a.propertiesOf(ctx, name)
 		if err != nil {
 			return err
 		}
-		text := a.showText(properties)
-		if shown++; shown > 1 {
-			text = "\n" + text
+		return a.printProperties([][]machine1.Property{properties})
+	}
+	return a.showEach(names, func(name string) ([]machine1.Property, error) { return a.propertiesOf(ctx, name) })
+}
+
+// showEach shows the properties of what has names.
+func (a *app) showEach(names []string, properties func(name string) ([]machine1.Property, error)) error {
+	var shown [][]machine1.Property
+	err := each(names, func(name string) error {
+		some, err := properties(name)
+		if err == nil {
+			shown = append(shown, some)
 		}
-		a.ui.print(text)
-		return nil
+		return err
 	})
+	return join(err, a.printProperties(shown))
+}
+
+// printProperties prints blocks of properties, or objects.
+func (a *app) printProperties(all [][]machine1.Property) error {
+	objects := make([]object, len(all))
+	blocks := make([]string, len(all))
+	for i, properties := range all {
+		objects[i] = a.propertiesObject(properties)
+		blocks[i] = a.showText(properties)
+	}
+	done, err := a.printObjects(objects)
+	if !done {
+		a.ui.page(strings.Join(blocks, "\n"))
+	}
+	return err
+}
+
+// propertiesObject has the names that properties have on the bus, and no text
+// where there is a better type: times are RFC 3339, and what has no limit or is
+// unknown is null.
+func (a *app) propertiesObject(properties []machine1.Property) object {
+	o := object{}
+	for _, p := range properties {
+		if wanted, _ := a.wanted(p.Name); wanted {
+			o = append(o, field{p.Name, propertyValue(p)})
+		}
+	}
+	return o
+}
+
+func propertyValue(p machine1.Property) any {
+	switch value := p.Value.Value().(type) {
+	case string:
+		return jsonValue(value)
+	case uint64:
+		if strings.HasSuffix(p.Name, "Timestamp") {
+			return jsonValue(timeOf(value))
+		}
+		if value == ^uint64(0) {
+			return nil
+		}
+		return value
+	case uint32:
+		if value == ^uint32(0) {
+			return nil
+		}
+		return value
+	case []byte:
+		return jsonValue(hex.EncodeToString(value))
+	case []int32:
+		if value == nil {
+			return []int32{}
+		}
+		return value
+	default:
+		return value
+	}
 }
 
 func (a *app) propertiesOf(ctx context.Context, name string) ([]machine1.Property, error) {

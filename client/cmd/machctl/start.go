@@ -29,8 +29,7 @@ type loggedError struct {
 func (e *loggedError) Unwrap() error { return e.error }
 
 // startVerb has names before "--" and a command behind it.
-func (a *app) startVerb() *cobra.Command {
-	verb := a.verb("start NAME… [-- COMMAND [ARGUMENT…]]", "Start machines and wait until they can be used", 1, -1, nil)
+func (a *app) startVerb(verb *cobra.Command) {
 	verb.RunE = func(cmd *cobra.Command, args []string) error {
 		names, command := args, []string(nil)
 		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
@@ -42,7 +41,7 @@ func (a *app) startVerb() *cobra.Command {
 		}
 		return a.start(cmd.Context(), names, command)
 	}
-	return a.shortNetwork(verb)
+	a.shortNetwork(verb)
 }
 
 // start has machd start machines, all at the same time.

@@ -28,21 +28,19 @@ func (a *app) status(ctx context.Context, names []string) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	shown := 0
-	return each(names, func(name string) error {
+	var blocks []string
+	err := each(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		m, err := a.client.Machine(ctx, name)
 		if err != nil {
 			return lookupError(err)
 		}
-		text := a.statusText(ctx, m)
-		if shown++; shown > 1 {
-			text = "\n" + text
-		}
-		a.ui.print(text)
+		blocks = append(blocks, a.statusText(ctx, m))
 		return nil
 	})
+	a.ui.page(strings.Join(blocks, "\n"))
+	return err
 }
 
 // A block is lines of right-aligned labels and values.

@@ -39,14 +39,11 @@ func (a *app) top(ctx context.Context, _ []string) error {
 		}
 		rows := order.sorted(ratesOf(before, now))
 		before = now
-		if a.json() {
-			err = a.printJSON(loadsJSON(rows))
-		} else {
-			if n > 0 {
-				a.ui.print("\n")
-			}
-			a.ui.print(a.drawList(topTable(rows), "machines"))
+		if n > 0 && !a.structured() {
+			a.ui.print("\n")
 		}
+		text, err := loadList.draw(a, rows)
+		a.ui.print(text)
 		if err != nil || a.ui.failed != nil {
 			return err
 		}
@@ -78,17 +75,21 @@ func (a *app) sample(ctx context.Context) (sample, error) {
 	return sample{time.Now(), machines}, err
 }
 
-func topTable(rows []load) *table.Table {
-	t := &table.Table{
-		Headers: []string{"MACHINE", "CPU", "MEMORY", "TASKS", "READ/S", "WRITE/S"},
-		Right:   []bool{false, true, true, true, true, true},
+// loadList is what top tells. What is nil the kernel does not count.
+var loadList = listing[load]{what: "machines", columns: []column[load]{
+	{key: "machine", head: "MACHINE", value: func(l load) any { return l.name }},
+	{key: "cpu_percent", head: "CPU", value: func(l load) any { return orNil(l.cpu) }, cell: func(l load) table.Cell { return percentCell(l.cpu) }, right: true},
+	{key: "memory", head: "MEMORY", value: func(l load) any { return orNil(l.memory) }, cell: func(l load) table.Cell { return bytesCell(l.memory) }, right: true},
+	{key: "tasks", head: "TASKS", value: func(l load) any { return orNil(l.tasks) }, cell: func(l load) table.Cell { return countCell(l.tasks) }, right: true},
+	{key: "io_read_per_second", head: "READ/S", value: func(l load) any { return orNil(l.read) }, cell: func(l load) table.Cell { return bytesCell(l.read) }, right: true},
+	{key: "io_write_per_second", head: "WRITE/S", value: func(l load) any { return orNil(l.write) }, cell: func(l load) table.Cell { return bytesCell(l.write) }, right: true},
+}}
+
+func orNil(n *float64) any {
+	if n == nil {
+		return nil
 	}
-	for _, r := range rows {
-		t.Rows = append(t.Rows, []table.Cell{
-			cell(r.name, nil), percentCell(r.cpu), bytesCell(r.memory), countCell(r.tasks), bytesCell(r.read), bytesCell(r.write),
-		})
-	}
-	return t
+	return *n
 }
 
 func percentCell(n *float64) table.Cell {
@@ -110,22 +111,4 @@ func countCell(n *float64) table.Cell {
 		return cell("", nil)
 	}
 	return cell(fmt.Sprintf("%.0f", *n), nil)
-}
-
-// A loadJSON has null for what the kernel does not count.
-type loadJSON struct {
-	Machine string   `json:"machine"`
-	CPU     *float64 `json:"cpu_percent"`
-	Memory  *float64 `json:"memory"`
-	Tasks   *float64 `json:"tasks"`
-	Read    *float64 `json:"io_read_per_second"`
-	Write   *float64 `json:"io_write_per_second"`
-}
-
-func loadsJSON(rows []load) []loadJSON {
-	list := []loadJSON{}
-	for _, r := range rows {
-		list = append(list, loadJSON{r.name, r.cpu, r.memory, r.tasks, r.read, r.write})
-	}
-	return list
 }

@@ -108,7 +108,10 @@ func (v *topView) draw() error {
 	rows := v.order.sorted(v.rows)
 	page := v.page()
 	v.first = max(min(v.first, len(rows)-page), 0)
-	t := topTable(rows)
+	t, err := loadList.table(v.app, rows)
+	if err != nil {
+		return err
+	}
 	t.Headers[v.order.column] += v.arrow()
 	drawn := strings.Split(t.Draw(table.Layout{Width: width, Header: true, Colour: v.ui.colour, Ellipsis: v.ui.ellipsis}), "\n")
 

@@ -31,6 +31,7 @@ type ui struct {
 
 	colour   bool
 	width    int // of the terminal, 0 if it is none
+	height   int // of the same
 	ellipsis string
 	unicode  bool
 	failed   error // why a result could not be printed
@@ -45,7 +46,7 @@ func newUI(out, err *os.File, o *options) *ui {
 	if sizeErr != nil {
 		return u
 	}
-	u.width = int(size.Col)
+	u.width, u.height = int(size.Col), int(size.Row)
 	if u.width == 0 {
 		u.width = 80
 	}

@@ -1,0 +1,221 @@
+package main
+
+// Lists: one table of columns a list says what its table, its JSON, --columns,
+// --sort, --filter and --format show.
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/machd/machd/client/internal/table"
+)
+
+// listOptions are the options of verbs that print a list, objectOptions those
+// of verbs that print one thing, or one for each name.
+const (
+	objectOptions = "json format output no-pager "
+	listOptions   = objectOptions + "columns sort filter no-legend "
+)
+
+// shown says when a column is in the table. In JSON all columns are.
+type shown int
+
+const (
+	always shown = iota
+	wide         // with --output=wide
+	asked        // when --columns names it
+)
+
+// A column is one thing that a list says of each T.
+type column[T any] struct {
+	key   string             // in JSON, --columns, --sort, --filter and --format
+	head  string             // of the table
+	value func(T) any        // string, bool, number, time.Time, time.Duration, []string, or nil if unknown
+	cell  func(T) table.Cell // nil is what cellOf makes of the value
+	right bool
+	shown shown
+}
+
+// A listing is a list before it has rows.
+type listing[T any] struct {
+	what    string // it lists, for the footer
+	columns []column[T]
+
+	// stockJSON returns what --output=json prints as the stock command does,
+	// and is nil where that is the JSON of --json.
+	stockJSON func([]T) any
+}
+
+// printList prints rows in the way that the options ask for.
+func printList[T any](a *app, l listing[T], rows []T) error {
+	text, err := l.draw(a, rows)
+	if err == nil {
+		a.ui.page(text)
+	}
+	return err
+}
+
+// draw returns what printList prints.
+func (l listing[T]) draw(a *app, rows []T) (string, error) {
+	rows, err := l.choose(a.options, rows)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case a.format != "":
+		objects := make([]object, len(rows))
+		for i, row := range rows {
+			objects[i] = l.object(row)
+		}
+		return a.formatted(objects)
+	case a.stockJSON() && l.stockJSON != nil:
+		return a.encodeJSON(l.stockJSON(rows))
+	case a.json():
+		objects := make([]object, len(rows))
+		for i, row := range rows {
+			objects[i] = l.object(row)
+		}
+		return a.encodeJSON(objects)
+	}
+	t, err := l.table(a, rows)
+	if err != nil {
+		return "", err
+	}
+	return a.drawList(t, l.what), nil
+}
+
+func (l listing[T]) object(row T) object {
+	o := make(object, len(l.columns))
+	for i, c := range l.columns {
+		o[i] = field{c.key, jsonValue(c.value(row))}
+	}
+	return o
+}
+
+func (l listing[T]) table(a *app, rows []T) (*table.Table, error) {
+	columns, err := l.visible(a.options)
+	if err != nil {
+		return nil, err
+	}
+	t := &table.Table{}
+	for _, c := range columns {
+		t.Headers = append(t.Headers, c.head)
+		t.Right = append(t.Right, c.right)
+	}
+	for _, row := range rows {
+		cells := make([]table.Cell, len(columns))
+		for i, c := range columns {
+			if c.cell != nil {
+				cells[i] = c.cell(row)
+			} else {
+				cells[i] = cellOf(c.value(row))
+			}
+		}
+		t.Rows = append(t.Rows, cells)
+	}
+	return t, nil
+}
+
+// cellOf is how a value looks in a table.
+func cellOf(value any) table.Cell {
+	switch v := value.(type) {
+	case nil:
+	case string:
+		return cell(v, nil)
+	case bool:
+		return table.Cell{Text: yesOrNo(v)}
+	case time.Time:
+		return cell(timestamp(v), nil)
+	case time.Duration:
+		return table.Cell{Text: span(v)}
+	case []string:
+		return cell(strings.Join(v, " "), nil)
+	default:
+		return cell(fmt.Sprint(v), nil)
+	}
+	return cell("", nil)
+}
+
+func yesOrNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// drawList draws a table with the footer that lists have.
+func (a *app) drawList(t *table.Table, what string) string {
+	l := table.Layout{Width: a.ui.width, Header: !a.noLegend && len(t.Rows) > 0, Colour: a.ui.colour, Ellipsis: a.ui.ellipsis}
+	if a.full {
+		l.Width = 0
+	}
+	text := t.Draw(l)
+	switch {
+	case a.noLegend:
+		return text
+	case len(t.Rows) == 0:
+		return fmt.Sprintf("No %s.\n", what)
+	}
+	return fmt.Sprintf("%s\n%d %s listed.\n", text, len(t.Rows), what)
+}
+
+// printObjects prints one object a name in the way of --json or --format, and
+// reports whether one of them was asked for.
+func (a *app) printObjects(objects []object) (bool, error) {
+	var text string
+	var err error
+	switch {
+	case a.format != "":
+		text, err = a.formatted(objects)
+	case a.json():
+		if objects == nil {
+			objects = []object{}
+		}
+		text, err = a.encodeJSON(objects)
+	default:
+		return false, nil
+	}
+	if err == nil {
+		a.ui.page(text)
+	}
+	return true, err
+}
+
+// formatFunctions are what --format knows besides Go's own.
+var formatFunctions = template.FuncMap{
+	"json": func(v any) (string, error) {
+		text, err := json.Marshal(v)
+		return string(text), err
+	},
+	"join":  joinAny,
+	"upper": strings.ToUpper,
+	"lower": strings.ToLower,
+}
+
+func joinAny(separator string, list any) string {
+	words, ok := list.([]string)
+	if !ok {
+		return fmt.Sprint(list)
+	}
+	return strings.Join(words, separator)
+}
+
+// formatted executes the template of --format for each object, a line each.
+func (a *app) formatted(objects []object) (string, error) {
+	format := strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(a.format)
+	t, err := template.New("--format").Option("missingkey=error").Funcs(formatFunctions).Parse(format)
+	if err != nil {
+		return "", usagef("%s", strings.TrimPrefix(err.Error(), "template: "))
+	}
+	var b strings.Builder
+	for _, o := range objects {
+		if err := t.Execute(&b, o.values()); err != nil {
+			return "", usagef("%s; there are %s", strings.TrimPrefix(err.Error(), "template: "), strings.Join(o.keys(), ", "))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String(), nil
+}
