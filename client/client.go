@@ -34,8 +34,9 @@ const connectTimeout = 25 * time.Second
 // be used from several goroutines.
 type Client struct {
 	conn        *dbus.Conn
-	end         context.CancelFunc
+	end         func()
 	interactive bool
+	reach       reach
 }
 
 // An Option changes how a client behaves.
@@ -67,21 +68,34 @@ func ConnectUser(ctx context.Context, options ...Option) (*Client, error) {
 // Dial is Connect for the bus at a D-Bus address, such as
 // "unix:path=/run/dbus/system_bus_socket".
 func Dial(ctx context.Context, address string, options ...Option) (*Client, error) {
-	ctx, end := context.WithCancel(ctx)
-	patience := time.AfterFunc(connectTimeout, end)
-	conn, err := bus.Dial(ctx, address)
+	return dial(ctx, options, address, func(ctx context.Context, _ reach) (*dbus.Conn, func(), error) {
+		conn, err := bus.Dial(ctx, address)
+		return conn, func() {}, err
+	})
+}
+
+// dial makes a client of the connection that open returns, with what is to be
+// done when it has been closed. Where names the bus in errors.
+func dial(ctx context.Context, options []Option, where string, open func(context.Context, reach) (*dbus.Conn, func(), error)) (*Client, error) {
+	c := &Client{reach: reach{patience: connectTimeout}}
+	for _, option := range options {
+		option(c)
+	}
+	within, cancel := context.WithCancel(ctx)
+	patience := time.AfterFunc(c.reach.patience, cancel)
+	conn, end, err := open(within, c.reach)
 	if err != nil {
-		end()
-		if !patience.Stop() {
-			return nil, fmt.Errorf("the bus at %s does not answer: %w", address, machine1.ErrTimeout)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !patience.Stop():
+			return nil, fmt.Errorf("the bus at %s does not answer: %w", where, machine1.ErrTimeout)
 		}
 		return nil, &kindError{machine1.ErrDisconnected, err}
 	}
 	patience.Stop()
-	c := &Client{conn: conn, end: end}
-	for _, option := range options {
-		option(c)
-	}
+	c.conn, c.end = conn, func() { cancel(); end() }
 	return c, nil
 }
 

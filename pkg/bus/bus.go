@@ -47,15 +47,23 @@ func Dial(ctx context.Context, address string) (*dbus.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the bus at %s: %w", address, err)
 	}
+	if err := enter(conn); err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// enter says Hello, or closes conn.
+func enter(conn *dbus.Conn) error {
 	if err := conn.Auth(nil); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("cannot authenticate at the bus: %w", err)
+		return fmt.Errorf("cannot authenticate at the bus: %w", err)
 	}
 	if err := conn.Hello(); err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("cannot greet the bus: %w", machine1.FromBus(err))
+		return fmt.Errorf("cannot greet the bus: %w", machine1.FromBus(err))
 	}
-	return conn, nil
+	return nil
 }
 
 // Target is the object a call goes to.

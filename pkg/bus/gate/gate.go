@@ -34,8 +34,20 @@ func Dial(ctx context.Context, address string, options ...dbus.ConnOption) (*dbu
 	if err != nil {
 		return nil, err
 	}
+	return put(ctx, sock, true, options)
+}
+
+// Over is Dial for a bus at the other end of sock, which it takes over. Without
+// fds no descriptors are asked for: the other end may believe that it can pass
+// them when what lies between cannot.
+func Over(ctx context.Context, sock *net.UnixConn, fds bool, options ...dbus.ConnOption) (*dbus.Conn, error) {
+	return put(ctx, sock, fds, append([]dbus.ConnOption{dbus.WithContext(ctx)}, options...))
+}
+
+// put puts a gate before the bus at the other end of sock.
+func put(ctx context.Context, sock *net.UnixConn, fds bool, options []dbus.ConnOption) (*dbus.Conn, error) {
 	bus := newStream(sock)
-	guid, passesFDs, err := authenticate(ctx, bus)
+	guid, passesFDs, err := authenticate(ctx, bus, fds)
 	if err != nil {
 		bus.close()
 		return nil, fmt.Errorf("cannot authenticate: %w", err)

@@ -17,10 +17,11 @@ const maxLine = 16 << 10
 
 // authenticate tells the bus that we are this process's user, before ctx ends.
 // All there is to say is said at once: godbus would wait for four answers. It
-// returns the bus's identity, and whether descriptors may be passed.
+// returns the bus's identity, and whether descriptors may be passed, which is
+// asked for if fds is set.
 //
 // Reference: D-Bus Specification, "Authentication Protocol".
-func authenticate(ctx context.Context, bus *stream) (guid string, passesFDs bool, err error) {
+func authenticate(ctx context.Context, bus *stream, fds bool) (guid string, passesFDs bool, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = bus.sock.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !stop() && err != nil {
@@ -28,7 +29,11 @@ func authenticate(ctx context.Context, bus *stream) (guid string, passesFDs bool
 		}
 	}()
 	user := strconv.Itoa(os.Geteuid())
-	said := "\x00AUTH EXTERNAL " + hex.EncodeToString([]byte(user)) + "\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
+	said := "\x00AUTH EXTERNAL " + hex.EncodeToString([]byte(user)) + "\r\n"
+	if fds {
+		said += "NEGOTIATE_UNIX_FD\r\n"
+	}
+	said += "BEGIN\r\n"
 	if _, err = bus.sock.Write([]byte(said)); err != nil {
 		return "", false, err
 	}
@@ -39,6 +44,9 @@ func authenticate(ctx context.Context, bus *stream) (guid string, passesFDs bool
 	guid, ok := strings.CutPrefix(answer, "OK ")
 	if !ok {
 		return "", false, fmt.Errorf("the bus does not let user %s in: it says %q", user, answer)
+	}
+	if !fds {
+		return guid, false, nil
 	}
 	agreed, err := bus.line()
 	return guid, agreed == "AGREE_UNIX_FD", err
