@@ -44,6 +44,7 @@ type World struct {
 	stock       bool // machined is systemd's, which has nothing of machd's own
 	machined    *dbus.Conn
 	systemd     *dbus.Conn
+	importd     *importd
 	enabled     []string   // unit files
 	sessions    []*os.File // machd's ends of commands
 }
@@ -81,6 +82,7 @@ func (w *World) close() {
 	close(w.ended)
 	w.StopMachined()
 	w.StopSystemd()
+	w.StopImportd()
 }
 
 // StopBus ends the bus under everybody's feet.
