@@ -50,15 +50,16 @@ func readMembers(t *testing.T, kind string) (members []member) {
 type anything struct {
 	client *client.Client
 	conn   *dbus.Conn
-	null   *os.File // what it sends for each descriptor
-	own    bool     // it serves what machd does beyond machine1
+	null   dbus.UnixFD // what it sends for each descriptor
+	own    bool        // it serves what machd does beyond machine1
 
 	methods map[string]member
 
 	mu         sync.Mutex
 	calls      map[string]bool
 	properties map[string]dbus.Variant
-	listed     func() // called when the machines were asked for
+	listed     func()        // called when the machines were asked for
+	held       chan struct{} // what a reply waits for to be closed, or nil
 }
 
 func newAnything(t *testing.T, own bool) *anything {
@@ -67,11 +68,12 @@ func newAnything(t *testing.T, own bool) *anything {
 	for _, m := range readMembers(t, "method") {
 		a.methods[m.name] = m
 	}
-	var err error
-	if a.null, err = os.Open(os.DevNull); err != nil {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { a.null.Close() })
+	t.Cleanup(func() { null.Close() })
+	a.null = dbus.UnixFD(null.Fd())
 	bus := dbustest.New(t)
 	if a.conn, err = dbus.Connect(bus.Address, dbus.WithHandler(a)); err != nil {
 		t.Fatal(err)
@@ -95,12 +97,38 @@ func (a *anything) set(properties map[string]dbus.Variant, listed func()) {
 	a.properties, a.listed = properties, listed
 }
 
+// hold lets replies wait until release is called.
+func (a *anything) hold() (release func()) {
+	held := make(chan struct{})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = held
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.held = nil
+		close(held)
+	}
+}
+
+// forget forgets the calls so far.
+func (a *anything) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.calls)
+}
+
+// called reports whether a method was called since the last check or forget.
+func (a *anything) called(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.calls[name]
+}
+
 // check wants do to call m and to take the answer.
 func (a *anything) check(t *testing.T, m member, do doer) {
 	t.Helper()
-	a.mu.Lock()
-	clear(a.calls)
-	a.mu.Unlock()
+	a.forget()
 	err := do(t.Context(), a.client)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -152,8 +180,11 @@ func (m anyMethod) Call(args ...any) ([]any, error) {
 	closeFDs(args)
 	m.mu.Lock()
 	m.calls[m.name] = true
-	properties, listed := m.properties, m.listed
+	properties, listed, held := m.properties, m.listed, m.held
 	m.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	switch m.member.name {
 	case "org.freedesktop.DBus.Properties.GetAll":
 		return []any{properties}, nil
@@ -170,7 +201,7 @@ func (m anyMethod) Call(args ...any) ([]any, error) {
 		kind, rest = cutType(rest)
 		switch kind {
 		case reflect.TypeFor[dbus.UnixFD]():
-			out = append(out, dbus.UnixFD(m.null.Fd()))
+			out = append(out, m.null)
 		case reflect.TypeFor[dbus.ObjectPath]():
 			out = append(out, machine1.MachinePath("m"))
 		default:
