@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/bus/gate"
+	"github.com/machd/machd/pkg/child"
 )
 
 // A Bridge is a program that has a bus at its standard input and output, as
@@ -55,7 +56,12 @@ func DialBridge(ctx context.Context, bridge Bridge) (conn *dbus.Conn, end func()
 	if err != nil {
 		return nil, nil, err
 	}
-	program, err := startChild(bridge.Args, theirs, bridge.Stderr)
+	cmd, said := exec.Command(bridge.Args[0], bridge.Args[1:]...), &child.Words{}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, said
+	if bridge.Stderr != nil {
+		cmd.Stderr = bridge.Stderr
+	}
+	program, err := child.Start(cmd, unix.SIGTERM)
 	theirs.Close()
 	if err != nil {
 		ours.Close()
@@ -63,27 +69,27 @@ func DialBridge(ctx context.Context, bridge Bridge) (conn *dbus.Conn, end func()
 	}
 	conn, err = DialOver(ctx, ours, bridge.PassesFDs)
 	if err == nil {
-		stop := context.AfterFunc(ctx, func() { conn.Close(); program.end() })
-		return conn, sync.OnceFunc(func() { stop(); conn.Close(); program.end() }), nil
+		stop := context.AfterFunc(ctx, func() { conn.Close(); program.End() })
+		return conn, sync.OnceFunc(func() { stop(); conn.Close(); program.End() }), nil
 	}
-	if ctx.Err() == nil && program.endsWithin(endLimit) {
-		err = program.failure(bridge.Args[0], err)
+	if ctx.Err() == nil && program.EndsByItself() {
+		err = failure(bridge.Args[0], program.Wait(), said.String(), err)
 	}
 	// One that waits for somebody's answer does not look at its socket.
-	_ = program.cmd.Process.Signal(unix.SIGTERM)
-	program.end()
+	program.Signal(unix.SIGTERM)
+	program.End()
 	return nil, nil, err
 }
 
-// failure is how the program ended, which tells more than that its socket was
+// failure is how a program ended, which tells more than that its socket was
 // closed.
-func (c *child) failure(name string, err error) error {
+func failure(name string, ended error, said string, err error) error {
 	var exit *exec.ExitError
 	switch {
-	case errors.As(c.err, &exit):
-		return &BridgeError{name, exit.ExitCode(), c.words.String()}
-	case c.words.String() != "":
-		return &BridgeError{name, 0, c.words.String()}
+	case errors.As(ended, &exit):
+		return &BridgeError{name, exit.ExitCode(), said}
+	case said != "":
+		return &BridgeError{name, 0, said}
 	}
 	return fmt.Errorf("%s leads to no bus: %w", name, err)
 }

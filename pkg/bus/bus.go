@@ -14,7 +14,8 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-const defaultSystemAddress = "unix:path=/run/dbus/system_bus_socket"
+// DefaultSystemAddress is where a host has its system bus.
+const DefaultSystemAddress = "unix:path=/run/dbus/system_bus_socket"
 
 // SystemAddress returns the address of the system bus: that of
 // $DBUS_SYSTEM_BUS_ADDRESS, else the usual socket.
@@ -22,7 +23,7 @@ func SystemAddress() string {
 	if address := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); address != "" {
 		return address
 	}
-	return defaultSystemAddress
+	return DefaultSystemAddress
 }
 
 // UserAddress returns the address of the user's own bus: that of
