@@ -7,16 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/machd/machd/daemon/internal/logline"
 )
 
-const (
-	logLines   = 10  // that explain a failed start
-	maxLogLine = 400 // bytes of each
-)
+// logLines is how many lines explain a failed start.
+const logLines = 10
 
 // lastLines returns the last lines that one run of a unit logged, oldest first,
 // or those of the unit since a time if the run is not known. It asks a
@@ -56,7 +54,7 @@ func parseLines(out []byte) (lines []string) {
 		if entry.Identifier == cleaner {
 			continue
 		}
-		if text := cleanLine(messageText(entry.Message)); text != "" {
+		if text := logline.Clean(messageText(entry.Message)); text != "" {
 			lines = append(lines, text)
 		}
 	}
@@ -74,26 +72,4 @@ func messageText(raw json.RawMessage) string {
 		list = numbers
 	}
 	return string(list)
-}
-
-// escapes are the sequences by which a console's lines are coloured.
-var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]")
-
-// cleanLine makes one line of text that may go over the bus.
-func cleanLine(text string) string {
-	text = escapes.ReplaceAllString(strings.ToValidUTF8(text, "?"), "")
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case r < ' ' || r == 0x7f:
-			return -1
-		}
-		return r
-	}, text)
-	text = strings.TrimSpace(text)
-	if len(text) > maxLogLine {
-		text = strings.ToValidUTF8(text[:maxLogLine], "") + " …"
-	}
-	return text
 }

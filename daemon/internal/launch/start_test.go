@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/machd/machd/daemon/internal/logline"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -295,10 +296,10 @@ func TestReasonOfAFailure(t *testing.T) {
 
 func TestLogLinesAreFitForABus(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("é", maxLogLine)
+	long := strings.Repeat("é", logline.Max)
 	got := parseLines([]byte(`{"MESSAGE":"one"}` + `{"SYSLOG_IDENTIFIER":"umount","MESSAGE":"not there"}` + "\n" + `{"MESSAGE":[27,91,51,49,109,98,97,100,255,10]}` + "\n" +
 		`{"MESSAGE":null}` + "\n" + `{"MESSAGE":"\u001b[0;1;31mred\u001b[0m\ttab\u0000"}` + "\n" + `{"MESSAGE":"` + long + `"}` + "\nbroken"))
-	want := []string{"one", "bad?", "red tab", strings.Repeat("é", maxLogLine/2) + " …"}
+	want := []string{"one", "bad?", "red tab", strings.Repeat("é", logline.Max/2) + " …"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
