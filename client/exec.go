@@ -49,6 +49,8 @@ type Execution struct {
 // Exec runs a command in a machine and returns when that has begun, or has
 // failed to: then Wait says how. It takes machd; systemd-machined is
 // ErrNotSupported.
+//
+// Reference: docs/api.md, Exec.
 func (c *Client) Exec(ctx context.Context, name string, command ExecCommand) (*Execution, error) {
 	x, err := c.exec(ctx, name, command)
 	if err != nil {

@@ -42,6 +42,8 @@ func (c *Client) RemoveImage(ctx context.Context, name string) error {
 // RemoveImageKeepingSettings is RemoveImage without what is below
 // /etc/systemd/nspawn. It needs machd: ErrNotSupported says that the daemon is
 // another one.
+//
+// Reference: docs/api.md, RemoveImage.
 func (c *Client) RemoveImageKeepingSettings(ctx context.Context, name string) error {
 	if err := c.tellMachd(ctx, "RemoveImage", name, machd.RemoveOptions{}.Variants()); err != nil {
 		return fmt.Errorf("cannot remove image %q: %w", name, err)

@@ -28,6 +28,8 @@ type Launched struct {
 //
 // A daemon that is restarted meanwhile goes on with the start, and is asked
 // again.
+//
+// Reference: docs/api.md, StartMachine.
 func (c *Client) Launch(ctx context.Context, name string, o machd.StartOptions) (Launched, error) {
 	var l Launched
 	again := false

@@ -13,6 +13,8 @@ import (
 // services of the host be found at its gateway: all of them, or none. Each is as
 // machd.ParsePorts, or machd.ParseInwardPorts, reads it. An error about a port
 // that somebody has already names who that is.
+//
+// Reference: docs/api.md, AddPorts.
 func (c *Client) AddPorts(ctx context.Context, name string, ports []string, o machd.PortOptions) error {
 	if err := c.tellMachd(ctx, "AddPorts", name, ports, o.Variants()); err != nil {
 		return fmt.Errorf("cannot add ports of %q: %w", name, err)
@@ -22,6 +24,8 @@ func (c *Client) AddPorts(ctx context.Context, name string, ports []string, o ma
 
 // RemovePorts takes ports back, all of them or none, and ends the connections
 // that go through them.
+//
+// Reference: docs/api.md, RemovePorts.
 func (c *Client) RemovePorts(ctx context.Context, name string, ports []string, o machd.PortOptions) error {
 	if err := c.tellMachd(ctx, "RemovePorts", name, ports, o.Variants()); err != nil {
 		return fmt.Errorf("cannot remove ports of %q: %w", name, err)
@@ -30,6 +34,8 @@ func (c *Client) RemovePorts(ctx context.Context, name string, ports []string, o
 }
 
 // Ports tells which ports a machine has, or if name is "" all there are.
+//
+// Reference: docs/api.md, ListPorts.
 func (c *Client) Ports(ctx context.Context, name string) (ports []machd.PortStatus, err error) {
 	if err := c.askMachd(ctx, "ListPorts", []any{name}, &ports); err != nil {
 		return nil, fmt.Errorf("cannot tell which ports there are: %w", err)
@@ -38,6 +44,8 @@ func (c *Client) Ports(ctx context.Context, name string) (ports []machd.PortStat
 }
 
 // Network tells what is known of a machine's network.
+//
+// Reference: docs/api.md, DescribeNetwork.
 func (c *Client) Network(ctx context.Context, name string) (machd.NetworkStatus, error) {
 	var told map[string]dbus.Variant
 	if err := c.askMachd(ctx, "DescribeNetwork", []any{name}, &told); err != nil {
@@ -48,6 +56,8 @@ func (c *Client) Network(ctx context.Context, name string) (machd.NetworkStatus,
 
 // Diagnose looks for what is wrong with a machine, or if name is "" with the
 // host and all machines, and mends with o.Fix what can be mended without harm.
+//
+// Reference: docs/api.md, Diagnose.
 func (c *Client) Diagnose(ctx context.Context, name string, o machd.DiagnoseOptions) (findings []machd.Finding, err error) {
 	if err := c.askMachd(ctx, "Diagnose", []any{name, o.Variants()}, &findings); err != nil {
 		if name == "" {

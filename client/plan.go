@@ -11,6 +11,8 @@ import (
 // what would be different from the machine of that name that runs, or if none
 // does from one that the host's template starts. It changes nothing. It fails
 // where Launch would refuse to begin.
+//
+// Reference: docs/api.md, PlanStart.
 func (c *Client) PlanStart(ctx context.Context, name string, o machd.StartOptions) (unit string, changes []machd.Change, err error) {
 	if err := c.askMachd(ctx, "PlanStart", []any{name, o.Variants()}, &unit, &changes); err != nil {
 		return "", nil, fmt.Errorf("cannot plan to start %q: %w", name, err)

@@ -24,6 +24,8 @@ type RunCommand struct {
 // Run runs a machine called name that is thrown away, and returns when it is
 // being started: Wait says how it ended, also if it never began, when nothing of
 // it is left. It takes machd; systemd-machined is ErrNotSupported.
+//
+// Reference: docs/api.md, RunMachine.
 func (c *Client) Run(ctx context.Context, name string, command RunCommand) (*Execution, error) {
 	stdio, err := ExecCommand{
 		Terminal: command.Terminal, Stdin: command.Stdin, Stdout: command.Stdout, Stderr: command.Stderr,

@@ -17,6 +17,8 @@ import (
 // if the daemon is systemd-machined: see PowerOff and WatchGone.
 //
 // If the daemon is restarted meanwhile, the one that follows is asked again.
+//
+// Reference: docs/api.md, StopMachine.
 func (c *Client) Stop(ctx context.Context, name string, o machd.StopOptions) (how string, err error) {
 	err = c.askMachd(ctx, "StopMachine", []any{name, o.Variants()}, &how)
 	if errors.Is(err, machine1.ErrNoReply) {
@@ -34,6 +36,8 @@ func (c *Client) Stop(ctx context.Context, name string, o machd.StopOptions) (ho
 // Restart has machd end a machine as Stop does, start its unit again, and
 // returns when it can be used. Only a machine that runs in a service of its own
 // can be restarted.
+//
+// Reference: docs/api.md, RestartMachine.
 func (c *Client) Restart(ctx context.Context, name string, o machd.StopOptions) (Launched, error) {
 	var l Launched
 	err := c.askMachd(ctx, "RestartMachine", []any{name, o.Variants()}, &l.Unit, &l.State, &l.Note)
@@ -46,6 +50,8 @@ func (c *Client) Restart(ctx context.Context, name string, o machd.StopOptions) 
 // Wait returns when a machine can be used, and whether all of it works:
 // machd.StateReady, or machd.StateDegraded. The note is what a person should
 // know of that, or "".
+//
+// Reference: docs/api.md, WaitMachine.
 func (c *Client) Wait(ctx context.Context, name string, o machd.WaitOptions) (state, note string, err error) {
 	in := []any{name, o.Variants()}
 	err = c.askMachd(ctx, "WaitMachine", in, &state, &note)

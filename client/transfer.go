@@ -21,6 +21,9 @@ type Bind struct {
 // until the container ends or Unbind. With machd this works in containers with
 // user namespaces too, where users see the files as if they were theirs;
 // systemd-machined answers ErrNotSupported for those.
+//
+// Reference: docs/api.md, BindMount; org.freedesktop.machine1(5),
+// BindMountMachine.
 func (c *Client) Bind(ctx context.Context, name string, b Bind) error {
 	options := machd.BindOptions{ReadOnly: b.ReadOnly, MakeDir: b.MakeDir}
 	err := c.tellEither(ctx,
@@ -34,6 +37,8 @@ func (c *Client) Bind(ctx context.Context, name string, b Bind) error {
 
 // Unbind takes away what Bind has put at destination. It needs machd:
 // ErrNotSupported says that the daemon is another one.
+//
+// Reference: docs/api.md, Unbind.
 func (c *Client) Unbind(ctx context.Context, name, destination string) error {
 	if err := c.tellMachd(ctx, "Unbind", name, destination, map[string]dbus.Variant{}); err != nil {
 		return fmt.Errorf("cannot take %s away from %q: %w", destination, name, err)
@@ -54,11 +59,17 @@ type Copy struct {
 
 // CopyTo copies from the host into a running container. What is there already
 // is kept unless Replace is set.
+//
+// Reference: docs/api.md, CopyTo; org.freedesktop.machine1(5), CopyToMachine and
+// CopyToMachineWithFlags.
 func (c *Client) CopyTo(ctx context.Context, name string, x Copy) error {
 	return c.copy(ctx, "CopyTo", name, x)
 }
 
 // CopyFrom copies from a running container to the host, likewise.
+//
+// Reference: docs/api.md, CopyFrom; org.freedesktop.machine1(5), CopyFromMachine and
+// CopyFromMachineWithFlags.
 func (c *Client) CopyFrom(ctx context.Context, name string, x Copy) error {
 	return c.copy(ctx, "CopyFrom", name, x)
 }

@@ -19,6 +19,8 @@ type MachineUsage struct {
 
 // Usage returns what each machine takes of the host, sorted by name. The host
 // itself is not among them. It takes machd.
+//
+// Reference: docs/api.md, ListUsage.
 func (c *Client) Usage(ctx context.Context) ([]MachineUsage, error) {
 	var machines map[string]map[string]dbus.Variant
 	if err := c.askMachd(ctx, "ListUsage", nil, &machines); err != nil {
