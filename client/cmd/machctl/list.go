@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/table"
@@ -21,28 +23,33 @@ func (a *app) list(ctx context.Context, _ []string) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	machines, err := a.machines(ctx)
-	if err != nil {
-		return err
+	draw := func(ctx context.Context) (string, error) {
+		machines, err := a.machines(ctx)
+		if err != nil {
+			return "", err
+		}
+		return a.machineList().draw(a, machines)
 	}
-	details := a.client.Overview(ctx, machines, a.timeout.or(listTimeout))
-	return printList(a, a.machineList(), details)
+	if a.watching {
+		return a.whenChanged(ctx, draw)
+	}
+	text, err := draw(ctx)
+	a.ui.page(text)
+	return err
 }
 
-func (a *app) machines(ctx context.Context) ([]machine1.ListedMachine, error) {
+// machines asks for no more than is shown, which makes a difference where
+// systemd-machined is asked.
+func (a *app) machines(ctx context.Context) ([]client.ListedDetail, error) {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	all, err := a.client.List(ctx)
+	usual := !a.jsonOption.on() && a.output != outputWide && a.format == "" &&
+		len(a.columns) == 0 && len(a.sort) == 0 && len(a.filters) == 0
+	all, err := a.client.Machines(ctx, client.OverviewQuery{Patience: a.timeout.or(listTimeout), Properties: !usual})
 	if err != nil || a.all {
 		return all, err
 	}
-	var visible []machine1.ListedMachine
-	for _, m := range all {
-		if !strings.HasPrefix(m.Name, ".") {
-			visible = append(visible, m)
-		}
-	}
-	return visible, nil
+	return slices.DeleteFunc(all, func(m client.ListedDetail) bool { return strings.HasPrefix(m.Name, ".") }), nil
 }
 
 // machineList is what list tells of machines. The table is the stock command's.
@@ -53,6 +60,7 @@ func (a *app) machineList() listing[client.ListedDetail] {
 		{key: "name", head: "MACHINE", value: func(m machine) any { return m.Name }},
 		{key: "class", head: "CLASS", value: func(m machine) any { return m.Class }},
 		{key: "service", head: "SERVICE", value: func(m machine) any { return m.Service }},
+		{key: "state", head: "STATE", value: func(m machine) any { return string(m.State) }, shown: wide},
 		{
 			key: "os", head: "OS", value: func(m machine) any { return m.OSRelease["ID"] },
 			cell: func(m machine) table.Cell { return cell(m.OSRelease["ID"], m.OSError) },
@@ -61,6 +69,20 @@ func (a *app) machineList() listing[client.ListedDetail] {
 			key: "version", head: "VERSION", value: func(m machine) any { return m.OSRelease["VERSION_ID"] },
 			cell: func(m machine) table.Cell { return cell(m.OSRelease["VERSION_ID"], m.OSError) },
 		},
+		{key: "unit", head: "UNIT", value: func(m machine) any { return m.Unit }, shown: wide},
+		{key: "leader", head: "LEADER", value: func(m machine) any { return unless(m.Leader, 0) }, right: true, shown: wide},
+		{key: "since", head: "SINCE", value: func(m machine) any { return m.Since }, shown: asked},
+		{
+			key: "uptime", head: "UPTIME", value: func(m machine) any { return uptime(m.Since) }, shown: wide,
+			cell: func(m machine) table.Cell { return cell(uptimeText(m.Since), nil) },
+		},
+		{key: "id", head: "ID", value: func(m machine) any { return machineID(m.ID) }, shown: asked},
+		{key: "uid", head: "UID", value: func(m machine) any { return m.UID }, shown: asked},
+		{key: "root_directory", head: "ROOT", value: func(m machine) any { return m.RootDirectory }, shown: asked},
+		{key: "link", head: "LINK", value: func(m machine) any { return m.Link }, shown: asked},
+		{key: "zone", head: "ZONE", value: func(m machine) any { return m.Zone }, shown: asked},
+		{key: "inward", head: "INWARD", value: func(m machine) any { return m.Inward }, shown: asked},
+		{key: "ports", head: "PORTS", value: func(m machine) any { return m.Ports }, shown: wide},
 		{
 			key: "addresses", head: "ADDRESSES", value: func(m machine) any { return addressTexts(m.Addresses) },
 			cell: a.addressCell, shown: always,
@@ -96,16 +118,15 @@ func (a *app) addressCell(d client.ListedDetail) table.Cell {
 	return c
 }
 
-func joinAddresses(addresses []netip.Addr) string {
-	return strings.Join(addressTexts(addresses), "\n")
+func uptimeText(since time.Time) string {
+	if since.IsZero() {
+		return ""
+	}
+	return span(time.Since(since))
 }
 
-func addressTexts(addresses []netip.Addr) []string {
-	texts := make([]string, len(addresses))
-	for i, addr := range addresses {
-		texts[i] = addr.String()
-	}
-	return texts
+func joinAddresses(addresses []netip.Addr) string {
+	return strings.Join(addressTexts(addresses), "\n")
 }
 
 // A machineJSON has exactly the fields of the reference, null where a cell is

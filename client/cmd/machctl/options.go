@@ -49,7 +49,7 @@ type options struct {
 	maxAddresses  addressLimit
 	output        string
 	jsonOption    jsonStyle
-	watch         bool
+	watching      bool
 	timeout       durationFlag
 	execOptions
 	startOptions
@@ -76,7 +76,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.Var(&o.jsonOption, "json", "Print JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
 	f.Lookup("json").NoOptDefVal = "auto"
 	o.addChooseFlags(f)
-	f.BoolVar(&o.watch, "watch", false, "Print again when something changes, until ^C")
+	f.BoolVar(&o.watching, "watch", false, "Print again when something changes, until ^C")
 	f.UintVarP(&o.lines, "lines", "n", 10, "Show `N` log lines")
 	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; to start and run, of the unit, and -p a port as well")
 	f.BoolVar(&o.value, "value", false, "Show values without names")

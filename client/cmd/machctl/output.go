@@ -74,6 +74,9 @@ func (l listing[T]) draw(a *app, rows []T) (string, error) {
 	case a.stockJSON() && l.stockJSON != nil:
 		return a.encodeJSON(l.stockJSON(rows))
 	case a.json():
+		if l.columns, err = l.inJSON(a.options); err != nil {
+			return "", err
+		}
 		objects := make([]object, len(rows))
 		for i, row := range rows {
 			objects[i] = l.object(row)
@@ -85,6 +88,14 @@ func (l listing[T]) draw(a *app, rows []T) (string, error) {
 		return "", err
 	}
 	return a.drawList(t, l.what), nil
+}
+
+// inJSON are the columns that JSON has: all, or those that were asked for.
+func (l listing[T]) inJSON(o *options) ([]column[T], error) {
+	if len(o.columns) == 0 || strings.HasPrefix(o.columns[0], "+") {
+		return l.columns, nil
+	}
+	return l.visible(o)
 }
 
 func (l listing[T]) object(row T) object {
@@ -165,23 +176,24 @@ func (a *app) drawList(t *table.Table, what string) string {
 // printObjects prints one object a name in the way of --json or --format, and
 // reports whether one of them was asked for.
 func (a *app) printObjects(objects []object) (bool, error) {
-	var text string
-	var err error
-	switch {
-	case a.format != "":
-		text, err = a.formatted(objects)
-	case a.json():
-		if objects == nil {
-			objects = []object{}
-		}
-		text, err = a.encodeJSON(objects)
-	default:
+	if !a.structured() {
 		return false, nil
 	}
+	text, err := a.drawObjects(objects)
 	if err == nil {
 		a.ui.page(text)
 	}
 	return true, err
+}
+
+func (a *app) drawObjects(objects []object) (string, error) {
+	if a.format != "" {
+		return a.formatted(objects)
+	}
+	if objects == nil {
+		objects = []object{}
+	}
+	return a.encodeJSON(objects)
 }
 
 // formatFunctions are what --format knows besides Go's own.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -28,19 +28,35 @@ func (a *app) status(ctx context.Context, names []string) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	var blocks []string
+	if a.watching {
+		return a.whenChanged(ctx, func(ctx context.Context) (string, error) { return a.statusOf(ctx, names) })
+	}
+	text, err := a.statusOf(ctx, names)
+	a.ui.page(text)
+	return err
+}
+
+func (a *app) statusOf(ctx context.Context, names []string) (string, error) {
+	blocks, objects := []string{}, []object{}
 	err := each(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
-		m, err := a.client.Machine(ctx, name)
-		if err != nil {
-			return lookupError(err)
+		r, err := a.report(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case a.structured():
+			objects = append(objects, r.object())
+		default:
+			blocks = append(blocks, a.statusText(r))
 		}
-		blocks = append(blocks, a.statusText(ctx, m))
 		return nil
 	})
-	a.ui.page(strings.Join(blocks, "\n"))
-	return err
+	if !a.structured() {
+		return strings.Join(blocks, "\n"), err
+	}
+	text, encodeErr := a.drawObjects(objects)
+	return text, join(err, encodeErr)
 }
 
 // A block is lines of right-aligned labels and values.
@@ -50,23 +66,26 @@ func (b *block) row(label, value string) {
 	fmt.Fprintf(b, "\t%8s: %s\n", label, printable(value))
 }
 
-func (a *app) statusText(ctx context.Context, m client.Machine) string {
+func (a *app) statusText(r *report) string {
 	b := &block{}
-	b.WriteString(printable(m.Name))
-	if m.ID != [16]byte{} {
-		b.WriteString("(" + hex.EncodeToString(m.ID[:]) + ")")
+	b.WriteString(printable(r.Name))
+	if id := machineID(r.ID); id != "" {
+		b.WriteString("(" + id + ")")
 	}
 	b.WriteString("\n")
-	identityRows(b, m)
-	a.insideRows(ctx, b, m)
-	a.networkRows(ctx, b, m)
-	if m.Unit != "" {
-		b.row("Unit", m.Unit)
-		if m.Subgroup != "" && m.Subgroup != "/" {
-			b.row("Subgroup", m.Subgroup)
+	identityRows(b, r.Machine)
+	insideRows(b, r)
+	if !a.stock {
+		usageRow(b, r.usage)
+		networkRows(b, r)
+	}
+	if r.Unit != "" {
+		b.row("Unit", r.Unit)
+		if r.Subgroup != "" && r.Subgroup != "/" {
+			b.row("Subgroup", r.Subgroup)
 		}
-		b.WriteString(a.processTree(ctx, m))
-		b.WriteString(a.journalText(ctx, m))
+		b.WriteString(a.processTree(r))
+		b.WriteString(r.log)
 	}
 	return b.String()
 }
@@ -117,22 +136,39 @@ func interfaceNames(indices []int32) string {
 
 // insideRows are what only the machine itself knows. What it does not tell is
 // left out, and named if it is too slow.
-func (a *app) insideRows(ctx context.Context, b *block, m client.Machine) {
-	d := a.client.Overview(ctx, []machine1.ListedMachine{{Name: m.Name}}, a.timeout.or(listTimeout))[0]
-	if text := addressLines(m, d.Addresses); text != "" {
+func insideRows(b *block, r *report) {
+	if text := addressLines(r.Machine, r.detail.Addresses); text != "" {
 		fmt.Fprintf(b, "\t Address: %s\n", text)
-	} else if errors.Is(d.AddressError, machine1.ErrTimeout) {
+	} else if errors.Is(r.detail.AddressError, machine1.ErrTimeout) {
 		b.row("Address", cellSilent)
 	}
-	if name := d.OSRelease["PRETTY_NAME"]; name != "" {
+	if name := r.detail.OSRelease["PRETTY_NAME"]; name != "" {
 		b.row("OS", name)
-	} else if errors.Is(d.OSError, machine1.ErrTimeout) {
+	} else if errors.Is(r.detail.OSError, machine1.ErrTimeout) {
 		b.row("OS", cellSilent)
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout.or(listTimeout))
-	defer cancel()
-	if shift, err := a.client.UIDShift(ctx, m.Name); err == nil && shift != 0 {
-		fmt.Fprintf(b, "  UID Shift: %d\n", shift)
+	if r.shift != 0 {
+		fmt.Fprintf(b, "  UID Shift: %d\n", r.shift)
+	}
+}
+
+// usageRow tells what the machine takes of the host, as far as that is counted.
+func usageRow(b *block, u machd.Usage) {
+	var parts []string
+	if u.Memory != nil {
+		parts = append(parts, size(*u.Memory)+" memory")
+	}
+	if u.Tasks != nil {
+		parts = append(parts, count(time.Duration(*u.Tasks), "task"))
+	}
+	if u.CPU != nil {
+		parts = append(parts, span(time.Duration(*u.CPU)*time.Microsecond)+" of a processor")
+	}
+	if u.IORead != nil && u.IOWrite != nil {
+		parts = append(parts, fmt.Sprintf("%s read, %s written", size(*u.IORead), size(*u.IOWrite)))
+	}
+	if len(parts) > 0 {
+		b.row("Takes", strings.Join(parts, ", "))
 	}
 }
 
@@ -155,19 +191,19 @@ func addressLines(m client.Machine, addresses []netip.Addr) string {
 	return strings.Join(lines, "\n\t          ")
 }
 
-func (a *app) processTree(ctx context.Context, m client.Machine) string {
-	cgroup, processes, err := a.client.UnitProcesses(ctx, m.Unit)
-	if err != nil || len(processes) == 0 {
+func (a *app) processTree(r *report) string {
+	if len(r.processes) == 0 {
 		return ""
 	}
-	if m.Subgroup != "" {
-		cgroup += "/" + strings.Trim(m.Subgroup, "/")
+	cgroup := r.cgroup
+	if r.Subgroup != "" {
+		cgroup += "/" + strings.Trim(r.Subgroup, "/")
 	}
 	width := 0
 	if a.ui.isTerminal() && !a.full && !a.all {
 		width = max(a.ui.width-processMargin, 1)
 	}
-	return drawProcesses(cgroup, processes, treeStyle{indent: processIndent, unicode: a.ui.unicode, width: width, ellipsis: a.ui.ellipsis, pid: a.pidStyle})
+	return drawProcesses(cgroup, r.processes, treeStyle{indent: processIndent, unicode: a.ui.unicode, width: width, ellipsis: a.ui.ellipsis, pid: a.pidStyle})
 }
 
 func (a *app) pidStyle(text string) string { return a.ui.styled(text, styleGrey) }

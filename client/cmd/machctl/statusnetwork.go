@@ -1,36 +1,27 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
-	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
 )
 
 // networkRows are what machd knows of a machine's network. Where another daemon
-// is asked, or in the words of machinectl, there are none.
-func (a *app) networkRows(ctx context.Context, b *block, m client.Machine) {
-	if a.stock {
+// is asked there are none.
+func networkRows(b *block, r *report) {
+	if r.network.Link == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.timeout.or(listTimeout))
-	defer cancel()
-	n, err := a.client.Network(ctx, m.Name)
-	if err != nil || n.Link == "" {
-		return
-	}
-	b.row("Network", networkText(n))
-	b.list("Gateway", n.Gateways)
-	ports, _ := a.client.Ports(ctx, m.Name) // those that cannot be told are left out
-	lines := make([]string, len(ports))
-	for i, p := range ports {
+	b.row("Network", networkText(r.network))
+	b.list("Gateway", r.network.Gateways)
+	lines := make([]string, len(r.ports))
+	for i, p := range r.ports {
 		lines[i] = portText(p)
 	}
 	b.list("Port", lines)
-	b.list("Problem", n.Problems)
+	b.list("Problem", r.network.Problems)
 }
 
 // list is a row of several lines.

@@ -50,7 +50,7 @@ func (v *topView) run(ctx context.Context) error {
 		if err := v.draw(); err != nil {
 			return err
 		}
-		e := v.screen.Next(time.Until(v.now.at.Add(v.delay)))
+		e := v.screen.Next(time.Until(v.now.at.Add(v.delay)), nil)
 		switch {
 		case e.Over != nil && e.Over != unix.SIGINT:
 			return statusError(exitSignal + int(e.Over.(unix.Signal)))
@@ -71,27 +71,15 @@ func (v *topView) run(ctx context.Context) error {
 }
 
 func (v *topView) press(key string) {
-	page := v.page()
-	switch key {
-	case "i":
+	if key == "i" {
 		v.order.reverse = !v.order.reverse
-	case "up", "k":
-		v.first--
-	case "down", "j":
-		v.first++
-	case "pageup":
-		v.first -= page
-	case "pagedown", " ":
-		v.first += page
-	case "home", "g":
-		v.first = 0
-	case "end", "G":
-		v.first = len(v.rows)
-	default:
-		if column := strings.Index(orderKeys, key); column >= 0 {
-			v.order = order{column: column}
-		}
+		return
 	}
+	if column := strings.Index(orderKeys, key); column >= 0 {
+		v.order = order{column: column}
+		return
+	}
+	v.first += scroll(key, v.page(), len(v.rows))
 }
 
 // What stands above and below the rows: the totals, an empty line and the

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Next waits until something happens, or for so long.
-func (s *Screen) Next(d time.Duration) Event {
+// Next waits until something happens, or for so long. There is nothing on news
+// until the frame has to be made anew.
+func (s *Screen) Next(d time.Duration, news <-chan struct{}) Event {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -15,6 +16,8 @@ func (s *Screen) Next(d time.Duration) Event {
 		return Event{Key: key, Closed: !ok}
 	case <-timer.C:
 		return Event{}
+	case <-news:
+		return Event{News: true}
 	case sig := <-s.signals:
 		switch sig {
 		case unix.SIGWINCH:

@@ -44,6 +44,7 @@ type Screen struct {
 type Event struct {
 	Key    string // a character, "up", "down", "pageup", "pagedown", "home" or "end"; "" if none
 	Redraw bool
+	News   bool      // there was something on Next's channel
 	Over   os.Signal // asks us to end, or nil
 	Closed bool      // the terminal has hung up
 }

@@ -1,0 +1,28 @@
+package fullscreen
+
+import "testing"
+
+func TestFit(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line  string
+		width int
+		want  string
+	}{
+		{"", 5, ""},
+		{"short", 5, "short"},
+		{"longer", 5, "longe"},
+		{"日本語", 5, "日本"},
+		{"a\tb", 20, "a       b"},
+		{"a\tb", 8, "a       "},
+		{"a\tb", 7, "a"},
+		{"\x1b[4mhead\x1b[0m and more", 6, "\x1b[4mhead\x1b[0m a"},
+		{"\x1b[1;31mred", 2, "\x1b[1;31mre\x1b[0m"},
+		{"bad\xff!", 5, "bad\uFFFD!"},
+		{"broken\x1b[1", 20, "broken"},
+	} {
+		if got := Fit(tt.line, tt.width); got != tt.want {
+			t.Errorf("Fit(%q, %d) = %q, want %q", tt.line, tt.width, got, tt.want)
+		}
+	}
+}
