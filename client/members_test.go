@@ -115,6 +115,10 @@ var calls = map[string]doer{
 	ownManager + "SetLimits": func(ctx context.Context, c *client.Client) error {
 		return c.SetLimits(ctx, "m", machd.LimitOptions{})
 	},
+	ownManager + "ListOverview": func(ctx context.Context, c *client.Client) error {
+		_, err := c.Machines(ctx, client.OverviewQuery{})
+		return err
+	},
 	ownManager + "ListUsage": asking((*client.Client).Usage),
 	ownManager + "AddPorts": func(ctx context.Context, c *client.Client) error {
 		return c.AddPorts(ctx, "m", []string{"80"}, machd.PortOptions{})

@@ -36,7 +36,6 @@ type ListedDetail struct {
 	Since             time.Time
 	RootDirectory     string
 	UID               uint32  // of the user who registered it
-	UIDShift          uint32  // UID of the host that is the machine's root
 	NetworkInterfaces []int32 // indices on the host
 
 	// These only machd knows.
@@ -58,6 +57,8 @@ type OverviewQuery struct {
 // all at the same time. A machine that does not answer costs its own values
 // only, and one that is not there is not in the list. No question asks the user
 // for a password.
+//
+// Reference: docs/api.md, ListOverview.
 func (c *Client) Machines(ctx context.Context, q OverviewQuery) ([]ListedDetail, error) {
 	if q.Patience <= 0 {
 		q.Patience = defaultPatience
@@ -91,7 +92,7 @@ func detailOf(r *machd.MachineOverview) ListedDetail {
 		ListedMachine: machine1.ListedMachine{Name: r.Name, Class: r.Class, Service: r.Service, Path: machine1.MachinePath(r.Name)},
 		OSError:       namedError(r.OSError), AddressError: namedError(r.AddressError),
 		ID: idOf(r.ID), State: machine1.State(r.State), Unit: r.Unit, Subgroup: r.Subgroup, Leader: r.Leader, Supervisor: r.Supervisor,
-		Since: timeOf(r.Since), RootDirectory: r.RootDirectory, UID: r.UID, UIDShift: r.UIDShift, NetworkInterfaces: r.Interfaces,
+		Since: timeOf(r.Since), RootDirectory: r.RootDirectory, UID: r.UID, NetworkInterfaces: r.Interfaces,
 		Link: r.Link, Zone: r.Zone, Ports: r.Ports, Inward: r.Inward,
 	}
 	if d.OSError == nil {

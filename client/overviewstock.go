@@ -74,10 +74,9 @@ func (c *Client) askAbout(ctx context.Context, d *ListedDetail, q OverviewQuery)
 	osRelease := c.askLater(ctx, machined, manager+"GetMachineOSRelease", d.Name, &d.OSRelease)
 	waitAddresses := c.askLater(ctx, machined, manager+"GetMachineAddresses", d.Name, &addresses)
 	if q.Properties {
-		shift := c.askLater(ctx, machined, manager+"GetMachineUIDShift", d.Name, &d.UIDShift)
 		object := bus.Target{Name: machine1.BusName, Path: machine1.MachinePath(d.Name)}
 		properties := c.askLater(ctx, object, propertiesGetAll, "", &all)
-		_, _ = shift(), properties() // what is not told stays zero
+		_ = properties() // what is not told stays zero
 		d.setProperties(machineOf(inOrder(all, nil)))
 	}
 	d.OSError = osRelease()

@@ -17,7 +17,6 @@ type MachineOverview struct {
 	Since                uint64 // when it was registered, µs since the epoch
 	RootDirectory        string
 	UID                  uint32  // who registered it
-	UIDShift             uint32  // the host's UID that is its root
 	Interfaces           []int32 // indices of links on the host's side
 
 	// Of its os-release file. OSError is the name of the error if that could not
@@ -36,9 +35,7 @@ type MachineOverview struct {
 
 // OverviewOptions are what an overview can be told.
 type OverviewOptions struct {
-	// Patience (patience) is how long a machine may take to say what has to be
-	// looked for in it.
-	Patience time.Duration
+	Patience time.Duration // patience: how long one machine may take; 3 s if left out, 25 s at most
 }
 
 func (o *OverviewOptions) table() table { return table{"patience": &o.Patience} }

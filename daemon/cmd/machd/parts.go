@@ -16,6 +16,7 @@ import (
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/network"
 	"github.com/machd/machd/daemon/internal/operation"
+	"github.com/machd/machd/daemon/internal/overview"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
@@ -80,12 +81,17 @@ func (p *parts) announce(e machine.Event) {
 func (p *parts) addFaces(ctx context.Context) (err error) {
 	authority := auth.New(p.conn, p.log)
 	gate := access.New(p.self.authority(authority), p.machines)
+	glance := &overview.Viewer{Machines: p.machines, Inside: p.guard}
+	if p.networks != nil {
+		glance.Networks = p.networks
+	}
 	onBus := busapi.Config{
 		Machines:   p.machines,
 		Images:     p.images,
 		Inside:     p.guard,
 		Launcher:   p.launcher,
 		Sessions:   p.sessions,
+		Overview:   glance,
 		Operations: p.operations,
 		Authority:  authority,
 		Access:     gate,
@@ -97,6 +103,7 @@ func (p *parts) addFaces(ctx context.Context) (err error) {
 		Inside:     p.guard,
 		Launcher:   p.launcher,
 		Sessions:   p.sessions,
+		Overview:   glance,
 		Operations: p.operations,
 		Access:     gate,
 		LogLevel:   p.level,

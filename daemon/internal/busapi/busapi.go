@@ -73,6 +73,7 @@ type Config struct {
 	Inside     Inside
 	Launcher   Launcher
 	Sessions   Sessions
+	Overview   Overview
 	Network    Networker // nil if somebody else sees to the networks of machines
 	Doctor     Doctor    // nil if there is none
 	Operations *operation.Set
@@ -88,6 +89,7 @@ type API struct {
 	inside     Inside
 	launcher   Launcher
 	sessions   Sessions
+	overview   Overview
 	network    Networker
 	doctor     Doctor
 	operations *operation.Set
@@ -106,6 +108,7 @@ func New(cfg Config) *API {
 		inside:     cfg.Inside,
 		launcher:   cfg.Launcher,
 		sessions:   cfg.Sessions,
+		overview:   cfg.Overview,
 		network:    cfg.Network,
 		doctor:     cfg.Doctor,
 		operations: cfg.Operations,

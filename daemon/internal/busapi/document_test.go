@@ -165,7 +165,8 @@ var optionSets = map[string]string{
 	"BindMount": "BindOptions", "Unbind": "", "CopyFrom": "CopyOptions", "CopyTo": "CopyOptions", "RemoveImage": "RemoveOptions",
 	"StartMachine": "StartOptions", "PlanStart": "StartOptions", "RunMachine": "RunOptions", "SetLimits": "LimitOptions",
 	"StopMachine": "StopOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
-	"AddPorts": "PortOptions", "RemovePorts": "PortOptions", "Diagnose": "DiagnoseOptions",
+	"ListOverview": "OverviewOptions",
+	"AddPorts":     "PortOptions", "RemovePorts": "PortOptions", "Diagnose": "DiagnoseOptions",
 }
 
 func writeOptions(b *strings.Builder, rows []optionRow) {

@@ -1,6 +1,7 @@
 package busapi
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -78,7 +79,7 @@ func (w *world) askAbout(t *testing.T, table *tabwriter.Writer, path dbus.Object
 	if len(asked) > 1 || asked[0].Action != row.Access {
 		t.Errorf("%s: polkit is asked %v, and the row says %q", name, asked, row.Access)
 	}
-	if machine1.ErrorName(err) != machine1.ErrorName(machine1.ErrAccessDenied) {
+	if tellsLess := row.Name == "ListOverview"; tellsLess && err != nil || !tellsLess && !errors.Is(err, machine1.ErrAccessDenied) {
 		t.Errorf("%s: polkit says no, and the answer is %v", name, err)
 	}
 	owner := "no"

@@ -19,6 +19,7 @@ import (
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/operation"
+	"github.com/machd/machd/daemon/internal/overview"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/bus"
@@ -253,6 +254,7 @@ func (w *world) serve(t *testing.T, address string, log *slog.Logger) {
 		Machines: w.machines, Inside: w.inside, Operations: w.operations, LogLevel: new(slog.LevelVar),
 		Images:    w.looks,
 		Launcher:  w.launch,
+		Overview:  &overview.Viewer{Machines: w.machines, Inside: w.inside},
 		Network:   w.network,
 		Doctor:    w.network,
 		Authority: w.polkit, Access: access.New(w.polkit, w.machines),

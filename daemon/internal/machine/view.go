@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 	"iter"
+	"slices"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 )
@@ -85,6 +86,17 @@ func (v *View) All() iter.Seq[Machine] {
 		at := v.byName.Root().Iterator()
 		for _, m, ok := at.Next(); ok; _, m, ok = at.Next() {
 			if !yield(*m) {
+				return
+			}
+		}
+	}
+}
+
+// Named is All for the machines called names, each of which may be missing.
+func (v *View) Named(names ...string) iter.Seq[Machine] {
+	return func(yield func(Machine) bool) {
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+			if m, ok := v.Get(name); ok && !yield(m) {
 				return
 			}
 		}

@@ -72,3 +72,29 @@ func (m *Manager) Networks() (there []Network, starting []string) {
 	}
 	return there, starting
 }
+
+// A Glance is what there is to tell of a network in few words.
+type Glance struct {
+	Link   string   // of the host: the machine's own, or the bridge of its zone
+	Zone   string   // "" if it is in none
+	Ports  []string // as machd.ParsePorts reads them
+	Inward []string // as machd.ParseInwardPorts does
+}
+
+// Glances returns those of the machines there are, by name.
+func (m *Manager) Glances() map[string]Glance {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	glances := make(map[string]Glance, len(m.networks))
+	for name, n := range m.networks {
+		if n.Since == 0 {
+			continue
+		}
+		g := Glance{Link: n.Link, Ports: n.Ports.texts(), Inward: n.Inward.inwardTexts()}
+		if n.Kind == machd.LinkZone {
+			g.Zone = n.Shared
+		}
+		glances[name] = g
+	}
+	return glances
+}

@@ -112,14 +112,27 @@ func (l portList) without(p machd.Port) (portList, bool) {
 	return l, false
 }
 
-// MarshalJSON writes texts that machd.ParsePorts reads.
-func (l portList) MarshalJSON() ([]byte, error) {
+// texts are the ports as machd.ParsePorts reads them.
+func (l portList) texts() []string {
 	texts := make([]string, len(l))
 	for i, r := range l {
 		texts[i] = machd.RangeString(r.first, r.n)
 	}
-	return json.Marshal(texts)
+	return texts
 }
+
+// inwardTexts are the ports as machd.ParseInwardPorts reads them: the machine's
+// side first.
+func (l portList) inwardTexts() []string {
+	turned := make(portList, len(l))
+	for i, r := range l {
+		turned[i] = portRun{machd.Port{Protocol: r.first.Protocol, Host: r.first.Guest, Guest: r.first.Host}, r.n}
+	}
+	return turned.texts()
+}
+
+// MarshalJSON writes texts that machd.ParsePorts reads.
+func (l portList) MarshalJSON() ([]byte, error) { return json.Marshal(l.texts()) }
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (l *portList) UnmarshalJSON(data []byte) error {

@@ -43,7 +43,7 @@ var (
 var ownMachineInterface = varlink.Interface[*API]{
 	Name:    machd.MachineVarlink,
 	Doc:     "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
-	Methods: withReasons(slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, usageMethods, networkMethods, diagnoseMethods)),
+	Methods: withReasons(slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, overviewMethods, usageMethods, networkMethods, diagnoseMethods)),
 	Errors: []varlink.ErrorType{
 		failed,
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},

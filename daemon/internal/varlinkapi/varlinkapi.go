@@ -81,6 +81,7 @@ type Config struct {
 	Inside     Inside
 	Launcher   Launcher
 	Sessions   Sessions
+	Overview   Overview
 	Network    Networker // nil if somebody else sees to the networks of machines
 	Doctor     Doctor    // nil if there is none
 	Operations *operation.Set
