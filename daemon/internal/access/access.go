@@ -77,6 +77,12 @@ var (
 	OwnCopyTo      = Rule{Action: machd.ActionCopy, Verb: "copy_to"}
 	OwnRemoveImage = Rule{Action: machd.ActionManageImages, Verb: "remove"}
 
+	OwnCreateImage     = Rule{Action: machd.ActionManageImages, Verb: "create"}
+	OwnSetPassword     = Rule{Action: machd.ActionManageImages, Verb: "set_password"}
+	OwnCreateSnapshot  = Rule{Action: machd.ActionManageImages, Verb: "create_snapshot"}
+	OwnRestoreSnapshot = Rule{Action: machd.ActionManageImages, Verb: "restore_snapshot"}
+	OwnRemoveSnapshot  = Rule{Action: machd.ActionManageImages, Verb: "remove_snapshot"}
+
 	// Starting with options, or running what one likes, is as much as being
 	// root of the host; so no owner passes.
 	OwnStart     = Rule{Action: machd.ActionStart, Verb: "start"}

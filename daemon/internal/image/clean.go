@@ -38,7 +38,7 @@ func (s *Store) Clean(ctx context.Context, mode CleanMode, done func(Removed)) e
 		return err
 	}
 	for _, i := range images {
-		if i.Vendor() || i.Host() || mode == CleanHidden && !i.Hidden() {
+		if i.Vendor() || i.Host() || mode == CleanHidden && (!i.Hidden() || isSnapshot(i)) {
 			continue
 		}
 		switch err := s.Remove(ctx, i, RemoveSettings); {

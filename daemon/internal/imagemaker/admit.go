@@ -1,0 +1,61 @@
+package imagemaker
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/machd/machd/daemon/internal/account"
+	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/rootfs"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// admit lets root log in to what was made.
+func (b *builder) admit(w image.Workshop) error {
+	o := b.wish.Options
+	root, err := w.Tree()
+	if err != nil {
+		return err
+	}
+	if root == nil {
+		if o.RootPassword != "" || len(o.SSHKeys) > 0 {
+			return machine1.Errorf(machine1.ErrNotSupported, "A password or key cannot be put into a disk image: log in once it runs, and set it there")
+		}
+		return nil
+	}
+	defer root.Close()
+	if o.RootPassword != "" {
+		if err := account.SetPassword(root, "root", o.RootPassword); err != nil {
+			return err
+		}
+	}
+	if len(o.SSHKeys) > 0 {
+		if err := account.AddKeys(root, o.SSHKeys); err != nil {
+			return fmt.Errorf("cannot add the key: %w", err)
+		}
+	}
+	b.note = b.noteOf(root)
+	return nil
+}
+
+// noteOf says what else is to be known before somebody can use the machine.
+func (b *builder) noteOf(root *os.File) string {
+	has := func(paths ...string) bool {
+		for _, path := range paths {
+			if f, err := rootfs.Lookup(root, path); err == nil {
+				f.Close()
+				return true
+			}
+		}
+		return false
+	}
+	switch o := b.wish.Options; {
+	case b.note != "":
+		return b.note
+	case !has("sbin/init", "usr/lib/systemd/systemd", "lib/systemd/systemd"):
+		return "It has no init and does not boot; it is there to run commands"
+	case len(o.SSHKeys) > 0 && !has("usr/sbin/sshd", "usr/bin/sshd"):
+		return "It has no sshd that would let the key in"
+	}
+	return ""
+}

@@ -1,0 +1,183 @@
+package imagemaker
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/logline"
+	"github.com/machd/machd/pkg/machd"
+)
+
+// A builder is the process that makes one image.
+type builder struct {
+	wish   Wish
+	images *image.Store
+	given  *os.File // what the source is made of, or nil
+	note   string
+
+	mu   sync.Mutex // over what is written to conn
+	conn *net.UnixConn
+}
+
+// errCalledOff says that nobody wants the image any more.
+var errCalledOff = errors.New("it was called off")
+
+// Build does what a unit was told: standard input is the daemon. What it returns
+// is for the journal; the daemon knows.
+func Build(ctx context.Context, images *image.Store) error {
+	conn, err := net.FileConn(os.Stdin)
+	if err != nil {
+		return fmt.Errorf("%s is for units that make images only: %w", BuildArgument, err)
+	}
+	daemon, ok := conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%s is for units that make images only", BuildArgument)
+	}
+	defer daemon.Close()
+	b := &builder{images: images, conn: daemon}
+	if err := b.readOrder(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		_, _ = io.Copy(io.Discard, daemon) // nothing comes but the end
+		cancel(errCalledOff)
+	}()
+	made, err := b.make(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		b.report(report{Failure: failureOf(err)})
+		return err
+	}
+	b.report(report{Made: &made})
+	return nil
+}
+
+// readOrder reads the wish, and the descriptor that came with it.
+func (b *builder) readOrder() error {
+	first, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	n, nRights, _, _, err := b.conn.ReadMsgUnix(first, rights)
+	if err != nil || n != 1 {
+		return fmt.Errorf("cannot read what to make: %w", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:nRights])
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return err
+		}
+		for _, fd := range fds {
+			unix.CloseOnExec(fd)
+			b.given = os.NewFile(uintptr(fd), "given")
+		}
+	}
+	order := bufio.NewReader(io.MultiReader(&oneByte{first}, b.conn))
+	line, err := order.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("cannot read what to make: %w", err)
+	}
+	return json.Unmarshal(line, &b.wish)
+}
+
+// oneByte reads what was read already.
+type oneByte struct{ left []byte }
+
+func (o *oneByte) Read(p []byte) (int, error) {
+	if len(o.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, o.left)
+	o.left = o.left[n:]
+	return n, nil
+}
+
+// make makes the image.
+func (b *builder) make(ctx context.Context) (made Made, err error) {
+	var like *image.Image
+	if b.wish.Source.Kind == machd.SourceMachine {
+		i, err := b.images.Get(ctx, b.wish.Source.Name)
+		if err != nil {
+			return made, err
+		}
+		like = &i
+	}
+	err = b.images.Make(ctx, b.wish.Name, b.wish.Options.ReadOnly, like, func(ctx context.Context, w image.Workshop) error {
+		if err := b.fill(ctx, w, like); err != nil {
+			return whenFull(w, err)
+		}
+		if err := b.admit(w); err != nil {
+			return whenFull(w, err)
+		}
+		made.Usage, err = image.DiskUsage(ctx, w.Dir.Name())
+		return err
+	})
+	made.Note = b.note
+	return made, err
+}
+
+// fill makes it without its users.
+func (b *builder) fill(ctx context.Context, w image.Workshop, like *image.Image) error {
+	switch b.wish.Source.Kind {
+	case machd.SourceDebian, machd.SourceUbuntu:
+		return b.debootstrap(ctx, w)
+	case machd.SourceFedora, machd.SourceCentOS:
+		return b.dnf(ctx, w)
+	case machd.SourceOCI:
+		return b.pullOCI(ctx, w)
+	case machd.SourceURL:
+		return b.download(ctx, w)
+	case machd.SourceMachine:
+		return w.CopyImage(ctx, *like)
+	}
+	return b.take(ctx, w)
+}
+
+// whenFull gives err the kind that it has if the disk is full.
+func whenFull(w image.Workshop, err error) error {
+	const little = 1 << 20 // bytes; nothing that is left is of any use
+	var fs unix.Statfs_t
+	if unix.Fstatfs(int(w.Dir.Fd()), &fs) != nil {
+		return err
+	}
+	if fs.Bavail*uint64(fs.Bsize) < little || fs.Files > 0 && fs.Ffree == 0 {
+		return fmt.Errorf("%w: the file system of the images is full: %w", err, unix.ENOSPC)
+	}
+	return err
+}
+
+// say tells who waits, and the journal, a line.
+func (b *builder) say(text string) {
+	text = logline.Clean(text)
+	if text == "" {
+		return
+	}
+	fmt.Fprintln(os.Stderr, text)
+	b.report(report{Line: text})
+}
+
+// report tells the daemon something. That it has gone is noticed elsewhere.
+func (b *builder) report(r report) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, _ = b.conn.Write(append(text, '\n'))
+}

@@ -1,0 +1,160 @@
+package imagemaker
+
+import (
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// The programs of systemd-importd, which do its work when they are run alone as
+// well.
+var (
+	importTool = tool{"/usr/lib/systemd/systemd-import", "systemd-container", "making an image of an archive or disk image", ""}
+	pullTool   = tool{"/usr/lib/systemd/systemd-pull", "systemd-container", "downloading an image", ""}
+)
+
+// take makes the image of what the caller has opened.
+func (b *builder) take(ctx context.Context, w image.Workshop) error {
+	if b.given == nil {
+		return machine1.Errorf(machine1.ErrInvalidArgs, "There is no descriptor of what to make it of")
+	}
+	info, err := b.given.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+		return b.copyTree(ctx, w)
+	case !info.Mode().IsRegular():
+		return machine1.Errorf(machine1.ErrInvalidArgs, "It is neither a directory nor a regular file")
+	}
+	path := fmt.Sprintf("/proc/self/fd/%d", b.given.Fd())
+	file, err := os.Open(path) // what was read of it already does not matter then
+	if err != nil {
+		return fmt.Errorf("cannot read what was given: %w", err)
+	}
+	defer file.Close()
+	kind := "raw"
+	if isArchive(ctx, file) {
+		kind = "tar"
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return b.run(ctx, importTool, file, "--image-root="+w.Dir.Name(), kind, "-", w.Name())
+}
+
+// copyTree copies a directory. What is mounted below it is left out.
+func (b *builder) copyTree(ctx context.Context, w image.Workshop) error {
+	source, err := bind(fmt.Sprintf("/proc/self/fd/%d", b.given.Fd()), "source")
+	if err != nil {
+		return err
+	}
+	defer source.release()
+	dir, err := os.OpenFile(placeDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return w.CopyTree(ctx, dir, path.Base(source.path))
+}
+
+// download has systemd-importd's program fetch an archive or a disk image.
+func (b *builder) download(ctx context.Context, w image.Workshop) error {
+	args := []string{
+		"--image-root=" + w.Dir.Name(), "--verify=" + string(b.wish.Options.Verify), "--settings=no", "--roothash=no",
+		"--roothash-signature=no", "--verity=no", "--keep-download=no",
+	}
+	err := b.run(ctx, pullTool, nil, append(args, kindOfURL(b.wish.Source.Name), b.wish.Source.Name, w.Name())...)
+	if err != nil && b.wish.Options.Verify == machd.VerifySignature {
+		return fmt.Errorf("%w; of what nobody has signed that this host trusts, option verify has the checksum alone compared (checksum), or nothing (no)", err)
+	}
+	return err
+}
+
+// kindOfURL tells what a download is by its name, as nothing else is known before.
+func kindOfURL(url string) string {
+	name, _, _ := strings.Cut(url, "?")
+	for _, packed := range []string{".xz", ".gz", ".bz2", ".zst"} {
+		name = strings.TrimSuffix(name, packed)
+	}
+	for _, disk := range []string{".raw", ".img", ".qcow2"} {
+		if strings.HasSuffix(name, disk) {
+			return "raw"
+		}
+	}
+	return "tar"
+}
+
+// packers are programs that unpack what begins with some bytes.
+var packers = map[string]string{"\xfd7zXZ\x00": "xz", "\x28\xb5\x2f\xfd": "zstd"}
+
+// isArchive tells by its content whether a file is a tar archive, packed or not.
+func isArchive(ctx context.Context, file *os.File) bool {
+	const header = 512 // bytes
+	head := make([]byte, header)
+	n, _ := io.ReadFull(file, head)
+	head = head[:n]
+	if isTarHeader(head) {
+		return true
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return false
+	}
+	unpacked := make([]byte, header)
+	var reader io.Reader
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		unzipped, err := gzip.NewReader(file)
+		if err != nil {
+			return false
+		}
+		reader = unzipped
+	case bytes.HasPrefix(head, []byte("BZh")):
+		reader = bzip2.NewReader(file)
+	default:
+		for magic, program := range packers {
+			if bytes.HasPrefix(head, []byte(magic)) {
+				return unpacksToArchive(ctx, program, file)
+			}
+		}
+		return false
+	}
+	n, _ = io.ReadFull(reader, unpacked)
+	return isTarHeader(unpacked[:n])
+}
+
+// unpacksToArchive asks a program. Without it an archive is more likely.
+func unpacksToArchive(ctx context.Context, program string, file *os.File) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "-dc")
+	cmd.Stdin = file
+	out, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		return true
+	}
+	head := make([]byte, 512)
+	n, _ := io.ReadFull(out, head)
+	cancel()
+	_ = cmd.Wait() // it was killed
+	return isTarHeader(head[:n])
+}
+
+// isTarHeader knows those of all kinds but the oldest.
+func isTarHeader(head []byte) bool {
+	const magic = 257 // where it is
+	return len(head) > magic && bytes.HasPrefix(head[magic:], []byte("ustar"))
+}
