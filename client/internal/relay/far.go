@@ -41,6 +41,7 @@ func Serve(in io.Reader, out io.Writer, cmd *exec.Cmd) (status int, err error) {
 	go f.feed(pipes.input)
 	go func() {
 		f.obey(bufio.NewReaderSize(in, maxPayload))
+		// Its input does not end: what has come of it is not all.
 		f.command.Signal(syscall.SIGHUP)
 		time.Sleep(hangUpLimit)
 		f.command.Signal(syscall.SIGKILL)
@@ -77,7 +78,6 @@ func (f *farEnd) start(cmd *exec.Cmd) (ours farPipes, err error) {
 
 // obey takes frames until there are no more.
 func (f *farEnd) obey(in io.Reader) {
-	defer f.inbox.end()
 	buffer := make([]byte, maxPayload)
 	for {
 		kind, payload, err := receive(in, buffer)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -17,8 +18,8 @@ import (
 // A Command is what to run elsewhere, and with what. The files are nil where
 // there is nothing.
 type Command struct {
-	Args   []string // the program that leads there, and its arguments
-	Stdin  io.Reader
+	Args   []string  // the program that leads there, and its arguments
+	Stdin  io.Reader // an error of it, unlike its end, hangs the command up
 	Stdout io.Writer
 	Stderr *os.File
 	// Signals are passed on. Those of the terminal go to the far end only, not
@@ -160,12 +161,18 @@ func (n *nearEnd) relay(signals <-chan os.Signal) (status int, err error) {
 		}
 	}()
 	defer n.room.close()
-	go n.sendInput()
+	failed := make(chan error, 1)
+	go func() {
+		if err := n.sendInput(); err != nil {
+			failed <- err
+			n.input.Close()
+		}
+	}()
 	buffer := make([]byte, maxPayload)
 	for {
 		kind, payload, err := receive(n.output, buffer)
 		if err != nil {
-			return 0, ErrLost
+			return 0, cmp.Or(unread(failed), ErrLost)
 		}
 		switch kind {
 		case output:
@@ -175,25 +182,39 @@ func (n *nearEnd) relay(signals <-chan os.Signal) (status int, err error) {
 		case taken:
 			n.room.give(number(payload))
 		case exited:
-			return number(payload), nil
+			return number(payload), unread(failed)
 		}
 	}
 }
 
+// unread is why there was no more input to be had, nil if there was.
+func unread(failed <-chan error) error {
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
 // sendInput sends what there is to read, as far as it is taken.
-func (n *nearEnd) sendInput() {
+func (n *nearEnd) sendInput() error {
 	buffer := make([]byte, maxPayload)
 	for n.Stdin != nil && n.room.take() {
 		read, err := n.Stdin.Read(buffer)
 		n.room.give(len(buffer) - read)
 		if read > 0 && n.send(input, buffer[:read]) != nil {
-			return
+			return nil // the far end is gone
+		}
+		if errors.Is(err, io.EOF) {
+			break
 		}
 		if err != nil {
-			break
+			return err
 		}
 	}
 	_ = n.send(noMore, nil)
+	return nil
 }
 
 // copyBare is for a command that knows no frames.
@@ -207,14 +228,17 @@ func (n *nearEnd) copyBare(signals <-chan os.Signal) (status int, err error) {
 		case <-over:
 		}
 	}()
+	failed := make(chan error, 1)
 	go func() {
 		if n.Stdin != nil {
-			_, _ = io.Copy(n.input, n.Stdin)
+			if _, err := io.Copy(n.input, n.Stdin); err != nil && !errors.Is(err, syscall.EPIPE) {
+				failed <- err
+			}
 		}
 		n.input.Close()
 	}()
 	if _, err := io.Copy(n.Stdout, n.output); err != nil {
 		return 0, err
 	}
-	return n.program.Status(), nil
+	return n.program.Status(), unread(failed)
 }

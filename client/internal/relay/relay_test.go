@@ -126,6 +126,33 @@ func TestWhatTheShellSaysIsNotTheCommands(t *testing.T) {
 	}
 }
 
+// brokenInput ends before it is over.
+type brokenInput struct{ left int }
+
+func (b *brokenInput) Read(p []byte) (int, error) {
+	if b.left--; b.left < 0 {
+		return 0, errBroken
+	}
+	return copy(p, "some"), nil
+}
+
+var errBroken = errors.New("broken")
+
+// A command must not take a part of its input for all.
+func TestInputThatBreaksOffIsNoEnd(t *testing.T) {
+	t.Parallel()
+	mark := t.TempDir() + "/mark"
+	_, err := relay.Run(relay.Command{
+		Args: []string{"far", "cat >" + mark + "; echo all >>" + mark}, Stdin: &brokenInput{3}, Stdout: io.Discard,
+	})
+	if !errors.Is(err, errBroken) {
+		t.Errorf("it ended with %v", err)
+	}
+	if text, err := os.ReadFile(mark); err == nil && strings.Contains(string(text), "all") {
+		t.Errorf("it took %q", text)
+	}
+}
+
 // A command whose caller is gone is hung up.
 func TestALostConnectionIsAHangUp(t *testing.T) {
 	t.Parallel()
