@@ -10,8 +10,9 @@ import (
 
 // A TransferError is a transfer that was not finished. errors.Is finds
 // machine1.ErrNoSuchImage, unix.EEXIST (there is an image of that name),
-// machine1.ErrFileNotFound (the server has no such file) and ErrTransferCanceled
-// in it, where the daemon's lines say so.
+// machine1.ErrFileNotFound (the server has no such file), unix.EPIPE (nobody
+// reads what is exported) and machine1.ErrTransferCanceled in it, where the
+// daemon's lines say so.
 type TransferError struct {
 	Result string   // "failed" or "canceled", by the daemon
 	Reason string   // the line that says why, "" if none does
@@ -48,8 +49,14 @@ type logLine struct {
 const worthKeeping = 20
 
 // remember adds a line to those that may tell why a transfer fails: what is
-// more than news, and whatever tar says, which has no priority of its own.
+// more than news, and whatever tar says, which has no priority of its own. That
+// a file was not found that is optional tells nothing.
+//
+// Reference: pull-common.c, pull-raw.c: the word is looked for.
 func remember(lines []logLine, line logLine) []logLine {
+	if n := len(lines); n > 0 && strings.HasSuffix(line.text, "proceeding without.") && strings.HasPrefix(lines[n-1].text, "HTTP request") {
+		return lines[:n-1]
+	}
 	if line.priority > priorityNotice && !strings.HasPrefix(line.text, "tar: ") {
 		return lines
 	}
@@ -93,6 +100,8 @@ func (e *TransferError) kindOf() error {
 		return machine1.ErrNoSuchImage
 	case strings.HasPrefix(e.Reason, "Failed to retrieve image file") && strings.Contains(said, "failed with code 404"):
 		return machine1.ErrFileNotFound
+	case strings.HasPrefix(e.Reason, "Failed to write") && strings.HasSuffix(e.Reason, ": Broken pipe"):
+		return unix.EPIPE
 	}
 	return nil
 }

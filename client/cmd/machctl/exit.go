@@ -66,7 +66,9 @@ var exitCodes = []struct {
 }{
 	{machine1.ErrNoSuchMachine, exitNotFound},
 	{machine1.ErrNoSuchImage, exitNotFound},
+	{machine1.ErrNoSuchTransfer, exitNotFound},
 	{machine1.ErrMachineExists, exitExists},
+	{machine1.ErrTransferInProgress, exitExists},
 	{unix.EEXIST, exitExists},
 	{machine1.ErrAccessDenied, exitDenied},
 	{machine1.ErrInteractionRequired, exitDenied},

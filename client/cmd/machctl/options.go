@@ -59,6 +59,7 @@ type options struct {
 	observeOptions
 	networkOptions
 	chooseOptions
+	transferOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -92,6 +93,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addRunFlags(f)
 	o.addObserveFlags(f)
 	o.addNetworkFlags(f)
+	o.addTransferFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")
