@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/agent"
 )
@@ -30,7 +32,8 @@ type app struct {
 
 	client *client.Client
 	agent  *agent.Agent
-	action string // polkit action that the verb needs, for hints
+	verb   *cobra.Command // for hints, once it has run
+	action string         // polkit action that the verb needs, for hints
 }
 
 // run runs the command and returns the exit code.
@@ -46,13 +49,14 @@ func run(args []string) int {
 		err = a.ui.failed
 	}
 	a.agent.Stop()
-	if a.client != nil {
-		_ = a.client.Close()
-	}
+	a.verb = verb
 	if err != nil {
 		a.fail(err)
 	}
 	code := exitCode(err)
+	if a.client != nil {
+		_ = a.client.Close()
+	}
 	if runsCommands[verb.Name()] {
 		code = asCommand(err)
 	}

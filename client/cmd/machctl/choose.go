@@ -38,7 +38,7 @@ func (l listing[T]) find(option, key string) (column[T], error) {
 	for i, c := range l.columns {
 		keys[i] = c.key
 	}
-	return column[T]{}, usagef("--%s: there is no column %q, only %s", option, key, strings.Join(keys, ", "))
+	return column[T]{}, usagef("--%s: there is no column %q%s", option, key, orOnly(key, keys))
 }
 
 // visible are the columns of the table.

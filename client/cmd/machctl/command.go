@@ -21,10 +21,10 @@ const (
 )
 
 var groups = []*cobra.Group{
-	{ID: groupLook, Title: "Look"},
-	{ID: groupRun, Title: "Run"},
-	{ID: groupEnter, Title: "Enter"},
-	{ID: groupFiles, Title: "Files"},
+	{ID: groupLook, Title: "See what runs"},
+	{ID: groupRun, Title: "Start and end"},
+	{ID: groupEnter, Title: "Get inside"},
+	{ID: groupFiles, Title: "Share files"},
 	{ID: groupSettings, Title: "Settings"},
 	{ID: groupImages, Title: "Images"},
 	{ID: groupTransfer, Title: "Transfers"},
@@ -43,6 +43,9 @@ type verbRow struct {
 	long     string    // for help and the manual, in lines of at most 80 columns
 	examples []example // of which each works when it is pasted
 	words    words     // what its arguments are
+
+	// columns are what its list tells, or nil.
+	columns func() []columnText
 
 	// setup changes the command that was made from the row, or is nil.
 	setup func(*cobra.Command)
@@ -85,13 +88,11 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		// As many letters may be wrong in a verb that is meant to be another.
-		SuggestionsMinimumDistance: 2,
 	}
 	cobra.EnableCommandSorting = false
 	a.addFlags(root.PersistentFlags())
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef("%s", err) })
-	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.ui.print(helpText(cmd)) })
+	root.SetFlagErrorFunc(wrongFlag)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.ui.page(a.helpText(cmd)) })
 	root.SetHelpCommand(a.helpCommand())
 	root.AddGroup(groups...)
 	for _, row := range a.verbs() {
@@ -142,12 +143,4 @@ func (a *app) ownOptionsOnly(cmd *cobra.Command) error {
 		}
 	})
 	return err
-}
-
-func unknownVerb(cmd *cobra.Command, verb string) error {
-	text := ""
-	if near := cmd.SuggestionsFor(verb); len(near) > 0 {
-		text = ", did you mean " + strings.Join(near, " or ") + "?"
-	}
-	return usagef("there is no verb %q%s", verb, text)
 }

@@ -32,33 +32,6 @@ const (
 // runsCommands are the verbs that exit as a command does.
 var runsCommands = map[string]bool{"exec": true, "run": true, "shell": true}
 
-const exitCodesHelp = `Exit codes
-
-  0  Done.
-  1  It failed for a reason that is not below, or several names failed for
-     different ones.
-  2  The command line is wrong; nothing was done.
-  3  There is no such machine or image.
-  4  You may not do that, or were not asked for a password.
-  5  It took too long. It may still happen.
-  6  There is a machine, an image or a file of that name already.
-  7  The bus, machd or systemd cannot be reached.
-  128+N  A login session was ended by signal N, other than SIGINT and SIGTERM,
-     which end it with 0; 141 (SIGPIPE) if nobody took its output.
-
-exec, run and shell exit with the command's own status:
-
-  125  It failed before that, for any of the reasons above, or nobody can tell
-       how the command ended.
-  126  The command cannot be run.
-  127  There is no such command in the machine.
-  128+N  Signal N killed the command, or ended the shell's session as above.
-
-The status of a shell on a terminal is not told, nor with machctl --user or
-systemd-machined that of a command in one: 0 says that it was run.
-Called as machinectl, the command exits with 0 or 1 only.
-`
-
 // exitCodes is searched from the top.
 var exitCodes = []struct {
 	err  error

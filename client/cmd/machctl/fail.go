@@ -56,11 +56,11 @@ func (a *app) hint(err error) string {
 	case errors.As(err, &hinted):
 		return hinted.hint
 	case errors.As(err, &usage):
-		return `"machctl help" shows what there is`
+		return a.usageHint()
 	case errors.Is(err, machine1.ErrNoSuchMachine):
-		return `"machctl list --all" shows the machines that run`
+		return a.meant(err, a.knownMachines) + `"machctl list --all" shows the machines that run`
 	case errors.Is(err, machine1.ErrNoSuchImage):
-		return `"machctl list-images" shows the images there are`
+		return a.meant(err, a.knownImages) + `"machctl list-images" shows the images there are`
 	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
 		return "without --no-ask-password you are asked for a password"
 	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired), errors.Is(err, fs.ErrPermission):

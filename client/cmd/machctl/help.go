@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -13,185 +14,218 @@ import (
 // annotateOptions names the options that mean something to a verb.
 const annotateOptions = "options"
 
-// topicExitCodes is what help knows besides verbs.
-const topicExitCodes = "exit-codes"
+// helpWidth is how wide help is, in columns of the terminal.
+const helpWidth = 80
 
-const (
-	listHelp = `A "-" says that there is none, a "?" that the machine did not answer in time;
---timeout says how long one may take, 3 seconds if it does not.`
+// A topic is what help knows besides verbs.
+type topic struct {
+	name, what string
+	text       func(root *cobra.Command) string
+}
 
-	showHelp = `Properties come one a line, as NAME=VALUE. With --property=NAME=VALUE a property
-is shown only if it has that value.`
-
-	startHelp = `start returns when the machines can be used: a system has booted, a command runs.
---wait=registered does not wait for that, and --no-wait for nothing. A start that
-fails leaves nothing behind, and says why with the last lines of the log. A
-machine that runs already is left alone, which is no failure.
-
-NAME is an image, or may be a pattern that images match. It is started in a unit
-of its own with all that systemd-nspawn@NAME.service would have, or as that very
-unit if you have enabled it, or changed it, and give no options. No option leaves
-a file, unless --save does.
-
-With -n it has a link to the host: addresses on both ends, the way out and a name
-server, whatever runs in it. -p 8080:80 has port 8080 of the host lead to its port
-80; "machctl help port" tells more about ports.
-
-Under systemd-machined, and called as machinectl, containers are started as
-systemd-nspawn@NAME.service, without options.`
-
-	loginHelp = `Without NAME, or with .host, the prompt is the host's. After a logout the next
-prompt comes; type ^] three times within a second to leave. The session ends
-with the machine, and outlives a restart of machd.`
-
-	shellHelp = `Without COMMAND, a shell of USER is run, of root if there is no USER; without
-NAME, on the host. What follows NAME belongs to the command, options too. Type
-^] three times within a second to leave. The exit status is the command's, as
-exec has it; systemd-machined does not tell it, nor machd with --user, and it is
-0 then. A shell on a terminal outlives a restart of machd, and leaves 0.`
-
-	stopHelp = `The machine's init is asked to shut down; what has not ended after 90 s, or
---timeout, has its unit stopped, and is killed if that takes longer than 15 s, or
---timeout. Where the init would ignore that, the unit is stopped at once. stop
-returns when the machine and its unit are gone, so that it can be started again,
-and says if the machine did not shut down by itself. A NAME may be a pattern, and
---all is all machines. --force also ends a protected machine. With --no-wait, and
-as machinectl, the init is only asked, and not waited for.`
-
-	restartHelp = `The machine is ended as by stop, and its unit is started again. restart returns
-when the machine can be used. What runs in a unit that cannot be started again,
-such as a scope, can only be rebooted.`
-
-	enableHelp = `machine@NAME.service is made part of machines.target, which starts with the host.
-Other units may name it, too, to start after the machine can be used, or only
-with it. With --now it is started as well. As machinectl, it is
-systemd-nspawn@NAME.service; a machine may be enabled both ways.`
-
-	disableHelp = `What enable has linked is removed, whichever way it was enabled. With --now the
-machine is stopped as well.`
-
-	rebootHelp = `The machine's init is asked to reboot. reboot does not wait for that.`
-
-	bindHelp = `The second PATH is the machine's, the first one if it is left out. In a machine
-with a user namespace, users see the files as if they were theirs. What was
-mounted in a machine goes with it.`
-
-	copyHelp = `The second PATH is on the side that is copied to, the first one if it is left out.
-Directories that are there already are merged, other files are kept unless
---force is given. Who owns a file in the machine owns it there by the same
-number; with --flat everything goes to root.`
-
-	cloneHelp = `The copy costs nothing where the file system can share (btrfs). It has the host
-name and the machine ID of the original, until it is changed.`
-
-	removeHelp = `A machine that runs from the image keeps it from being removed. Settings in
-/etc/systemd/nspawn are kept unless --with-settings is given.`
-
-	setLimitHelp = `BYTES may end in K, M, G, T, P or E; none takes a limit away. The images must be
-on btrfs.`
-
-	terminateHelp = `The machine's unit is stopped. terminate waits as stop does.`
-
-	statusHelp = `One screen a machine: what it is, since when it runs, where, how much it takes,
-its network and ports, what is wrong with it, its processes and the last lines of
-its log, of which --lines says how many.`
-
-	killHelp = `The SIGNAL goes to all processes of the machine, to its leader only with
---kill-whom=leader, or to what supervises it with --kill-whom=supervisor.`
-
-	unbindHelp = `PATH is the machine's, where bind has mounted something.`
-
-	renameHelp = `Its settings are renamed with it. An image that a machine runs from keeps its
-name.`
-
-	readOnlyHelp = `Without yes or no, it is made read-only.`
-
-	cleanHelp = `Hidden images are those whose names begin with a dot, such as downloads that were
-kept. With --all, every image goes.`
-)
+func (a *app) topics() []topic {
+	return []topic{
+		{"verbs", "all verbs, a line each", a.verbsHelp},
+		{"options", "all options", a.optionsHelp},
+		{"exit-codes", "what exit codes mean", func(*cobra.Command) string { return exitCodesHelp() }},
+	}
+}
 
 func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [VERB | " + topicExitCodes + "]",
-		Short: "Show help for a verb, or what exit codes mean",
+		Use:   "help [VERB | TOPIC]",
+		Short: "Tell more about a verb, or a topic",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				a.ui.print(helpText(cmd.Root()))
+				a.ui.page(a.helpText(cmd.Root()))
 				return nil
 			}
-			if args[0] == topicExitCodes {
-				a.ui.print(exitCodesHelp)
-				return nil
+			for _, t := range a.topics() {
+				if t.name == args[0] {
+					a.ui.page(t.text(cmd.Root()))
+					return nil
+				}
 			}
 			verb, _, err := cmd.Root().Find(args[:1])
 			if err != nil || verb == cmd.Root() {
-				return unknownVerb(cmd.Root(), args[0])
+				return unknownVerb(cmd.Root(), args[0], a.topicNames()...)
 			}
-			a.ui.print(helpText(verb))
+			a.ui.page(a.helpText(verb))
 			return nil
 		},
 	}
 }
 
-func helpText(cmd *cobra.Command) string {
-	if !cmd.HasParent() {
-		return rootHelp(cmd)
+// helpText tells of machctl, or of a verb.
+func (a *app) helpText(cmd *cobra.Command) string {
+	row, ok := a.rowOf(cmd)
+	switch {
+	case ok:
+		return a.verbHelp(cmd, row)
+	case cmd.HasParent():
+		return a.helpVerbHelp(cmd)
+	case a.stock:
+		return a.stockHelp(cmd)
 	}
+	return a.rootHelp()
+}
+
+// name is the verb itself.
+func (row verbRow) name() string {
+	name, _, _ := strings.Cut(row.use, " ")
+	return name
+}
+
+// rowOf returns the row that cmd was made of.
+func (a *app) rowOf(cmd *cobra.Command) (verbRow, bool) {
+	for _, row := range a.verbs() {
+		if row.name() == cmd.Name() {
+			return row, true
+		}
+	}
+	return verbRow{}, false
+}
+
+// rootHelp fits one screen of 24 lines.
+func (a *app) rootHelp() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "machctl %s\n\n%s.\n", cmd.Use, cmd.Short)
-	if len(cmd.Aliases) > 0 {
-		fmt.Fprintf(&b, "%s is the same.\n", strings.Join(cmd.Aliases, ", "))
+	b.WriteString("machctl [OPTION…] VERB …      containers and virtual machines of this host\n\n")
+	for _, group := range groups {
+		var verbs []string
+		for _, row := range a.verbs() {
+			if row.group == group.ID {
+				verbs = append(verbs, row.name())
+			}
+		}
+		if len(verbs) > 0 {
+			b.WriteString(hanging(fmt.Sprintf("  %-15s", group.Title), strings.Join(verbs, " ")))
+		}
 	}
-	if cmd.Long != "" {
-		fmt.Fprintf(&b, "\n%s\n", cmd.Long)
-	}
-	if names := strings.Fields(cmd.Annotations[annotateOptions]); len(names) > 0 {
-		b.WriteString("\nOptions:\n")
-		b.WriteString(flagHelp(cmd.Root().PersistentFlags(), func(f *pflag.Flag) bool { return slices.Contains(names, f.Name) }))
-	}
+	b.WriteString(`
+  --json  --format=TEMPLATE  --columns=…  --sort=…  --filter=…  -o wide
+                 how lists are shown, and what of them
+  --user  -q  --no-pager  --no-ask-password
+                 whose machines, and how much is said and asked
+
+  machctl help VERB        what it does, examples, options, exit codes
+  machctl help ` + strings.Join(a.topicNames(), " | ") + `
+Without a verb, machctl lists machines. More: man machctl.
+`)
 	return b.String()
 }
 
-func rootHelp(root *cobra.Command) string {
+func (a *app) topicNames() (names []string) {
+	for _, t := range a.topics() {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// verbsHelp is a line for each verb.
+func (a *app) verbsHelp(*cobra.Command) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%s.\n", root.Use, root.Short)
-	for _, group := range root.Groups() {
-		fmt.Fprintf(&b, "\n%s:\n", group.Title)
-		for _, cmd := range root.Commands() {
-			if cmd.GroupID == group.ID {
-				verbs := strings.Join(append([]string{cmd.Name()}, cmd.Aliases...), ", ")
-				fmt.Fprintf(&b, "  %-18s %s\n", verbs, cmd.Short)
+	for i, group := range groups {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(group.Title + ":\n")
+		for _, row := range a.verbs() {
+			if row.group == group.ID {
+				b.WriteString(entry(strings.Join(append([]string{row.name()}, row.aliases...), ", "), row.short, 20))
 			}
 		}
 	}
-	b.WriteString("\nOptions, anywhere on the line:\n")
-	b.WriteString(flagHelp(root.PersistentFlags(), func(*pflag.Flag) bool { return true }))
-	b.WriteString("\nWithout a verb, machctl lists machines. \"machctl help VERB\" tells more about a\n")
-	b.WriteString("verb, \"machctl help " + topicExitCodes + "\" what the exit codes mean.\n")
 	return b.String()
 }
 
-func flagHelp(flags *pflag.FlagSet, wanted func(*pflag.Flag) bool) string {
+// helpVerbHelp tells of help itself, which is in no table.
+func (a *app) helpVerbHelp(cmd *cobra.Command) string {
 	var b strings.Builder
-	flags.VisitAll(func(f *pflag.Flag) {
-		if !wanted(f) {
+	fmt.Fprintf(&b, "machctl %s\n\n%s.\n\nTopics:\n", cmd.Use, cmd.Short)
+	for _, t := range a.topics() {
+		b.WriteString(entry(t.name, t.what, 20))
+	}
+	return b.String()
+}
+
+// optionsHelp is all options, with the verbs to which they mean something where
+// these are few.
+func (a *app) optionsHelp(root *cobra.Command) string {
+	const few = 3
+	var every, some strings.Builder
+	root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		var verbs []string
+		for _, row := range a.verbs() {
+			if slices.Contains(strings.Fields(row.options), f.Name) {
+				verbs = append(verbs, row.name())
+			}
+		}
+		if everyVerb[f.Name] || len(verbs) == 0 {
+			every.WriteString(flagEntry(f, ""))
 			return
 		}
-		value, usage := pflag.UnquoteUsage(f)
-		short := "  "
-		if f.Shorthand != "" {
-			short = "-" + f.Shorthand
+		of := ""
+		if len(verbs) <= few {
+			of = " (" + strings.Join(verbs, ", ") + ")"
 		}
-		long := "--" + f.Name
-		switch {
-		case value != "" && f.NoOptDefVal != "" && f.Value.Type() != "bool":
-			long += "[=" + value + "]"
-		case value != "":
-			long += "=" + value
-		}
-		fmt.Fprintf(&b, "  %s %-20s %s\n", short, long, usage)
+		some.WriteString(flagEntry(f, of))
 	})
-	return b.String()
+	return "Options, anywhere on the line. With every verb:\n" + every.String() +
+		"\nWith the verbs whose help lists them:\n" + some.String()
+}
+
+// flagEntry is an option as help shows it, with more behind its text.
+func flagEntry(f *pflag.Flag, more string) string {
+	_, usage := pflag.UnquoteUsage(f)
+	short := "    "
+	if f.Shorthand != "" {
+		short = "-" + f.Shorthand + ", "
+	}
+	return entry(short+longOption(f), usage+more, 26)
+}
+
+// longOption is an option with the name of its value.
+func longOption(f *pflag.Flag) string {
+	value, _ := pflag.UnquoteUsage(f)
+	switch {
+	case value != "" && f.NoOptDefVal != "" && f.Value.Type() != "bool":
+		return "--" + f.Name + "[=" + value + "]"
+	case value != "":
+		return "--" + f.Name + "=" + value
+	}
+	return "--" + f.Name
+}
+
+// entry is a word of help and its text, which begins at column.
+func entry(word, text string, column int) string {
+	if utf8.RuneCountInString(word)+4 > column {
+		return "  " + word + "\n" + hanging(strings.Repeat(" ", column), text)
+	}
+	return hanging(fmt.Sprintf("  %-*s", column-2, word), text)
+}
+
+// hanging fills text into lines of the width of help. The first one begins with
+// the words before it, and the others under its text.
+func hanging(before, text string) string {
+	if text == "" {
+		return strings.TrimRight(before, " ") + "\n"
+	}
+	indent := utf8.RuneCountInString(before)
+	var b strings.Builder
+	line, used := before, indent
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+			line, used = line+word, used+n
+		case used+1+n > helpWidth:
+			b.WriteString(line + "\n")
+			line, used = strings.Repeat(" ", indent)+word, indent+n
+		default:
+			line, used = line+" "+word, used+1+n
+		}
+	}
+	return b.String() + line + "\n"
 }
 
 // version is set by the build.

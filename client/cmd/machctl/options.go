@@ -193,7 +193,7 @@ func (a *app) check(cmd *cobra.Command) error {
 
 func (o *options) check() error {
 	if o.output != "" && o.output != outputWide && !slices.Contains(outputs, o.output) {
-		return usagef("--output: there is no format %q, only %s", o.output, strings.Join(outputs, ", "))
+		return usagef("--output: there is no format %q%s", o.output, orOnly(o.output, outputs))
 	}
 	for i, assignment := range o.environment {
 		name, _, assigned := strings.Cut(assignment, "=")

@@ -52,6 +52,12 @@ func (o *startOptions) addStartFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.dryRun, "dry-run", false, "Show what would be done, and do nothing")
 }
 
+// The values of --wait and --restart.
+var (
+	waits    = []string{string(machd.WaitReady), string(machd.WaitRegistered), string(machd.WaitNo)}
+	restarts = []string{string(machd.RestartNo), string(machd.RestartOnFailure), string(machd.RestartAlways)}
+)
+
 // startFor returns the options of a start whose command line had the command
 // behind "--".
 func (o *options) startFor(command []string) (machd.StartOptions, error) {
@@ -78,16 +84,14 @@ func (o *options) startFor(command []string) (machd.StartOptions, error) {
 	if o.noWait {
 		s.Wait = machd.WaitNo
 	}
-	switch s.Wait {
-	case "", machd.WaitReady, machd.WaitRegistered, machd.WaitNo:
-	default:
-		return s, usagef("--wait: there is no state %q to wait for, only ready, registered and no", o.waitFor)
+	if s.Wait != "" {
+		if err := oneOf("wait", "state", string(s.Wait), waits...); err != nil {
+			return s, err
+		}
 	}
 	s.Restart = machd.Restart(o.restartWhen)
-	switch s.Restart {
-	case "", machd.RestartNo, machd.RestartOnFailure, machd.RestartAlways:
-	default:
-		return s, usagef("--restart: %q is none of no, on-failure and always", o.restartWhen)
+	if s.Restart != "" {
+		return s, oneOf("restart", "way", o.restartWhen, restarts...)
 	}
 	return s, nil
 }

@@ -65,7 +65,7 @@ func (a *app) settingsVerbs() []verbRow {
 	return []verbRow{
 		{
 			use: "cat NAME…", short: "Show the settings of a machine", min: 1, max: -1, run: a.cat, group: groupSettings,
-			options: "runner " + listOptions, words: words{wordStart}, long: catHelp,
+			options: "runner " + listOptions, words: words{wordStart}, columns: func() []columnText { return describe(settingsList) }, long: catHelp,
 			examples: []example{{"machctl cat c8-ns", "each file, and what in it nobody acts on"}},
 		},
 		{

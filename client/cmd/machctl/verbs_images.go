@@ -5,8 +5,8 @@ func (a *app) imageVerbs() []verbRow {
 	return []verbRow{
 		{
 			use: "list-images", short: "List the images that machines can start from", run: a.listImages, group: groupImages,
-			options: "all full " + listOptions,
-			long:    "Hidden images, whose names begin with a dot, are shown with --all.",
+			options: "all full " + listOptions, columns: func() []columnText { return describe(imageList()) },
+			long: "Hidden images, whose names begin with a dot, are shown with --all.",
 			examples: []example{
 				{"machctl list-images", ""},
 				{"machctl list-images --sort -usage --columns name,usage", "the largest first"},

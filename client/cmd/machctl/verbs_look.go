@@ -6,6 +6,7 @@ func (a *app) lookVerbs() []verbRow {
 		{
 			use: "list", short: "List the machines that run", run: a.list, group: groupLook,
 			options: "all full max-addresses timeout " + listOptions + "watch", long: listHelp,
+			columns: func() []columnText { return describe(a.machineList()) },
 			examples: []example{
 				{"machctl list -a", "the host as well"},
 				{"machctl list -o wide", "state, unit, ports and how long each runs"},
@@ -31,7 +32,8 @@ func (a *app) lookVerbs() []verbRow {
 		},
 		{
 			use: "top", short: "Show what machines take of the host", run: a.top, group: groupLook,
-			options: "delay iterations full lines no-legend json", long: topHelp, setup: a.countsLines,
+			options: "delay iterations full lines no-legend json", long: topHelp,
+			columns: func() []columnText { return describe(loadList) }, setup: a.countsLines,
 			examples: []example{
 				{"machctl top", "up to date until you press q"},
 				{"machctl top -n 1", "once, for scripts"},
@@ -44,7 +46,7 @@ func (a *app) lookVerbs() []verbRow {
 		},
 		{
 			use: "history [NAME]", short: "List the machines that have ended, and how", max: 1, run: a.history, group: groupLook,
-			options: "since lines full " + listOptions, words: words{wordStart}, long: historyHelp, setup: a.countsLines,
+			options: "since lines full " + listOptions, words: words{wordStart}, columns: func() []columnText { return describe(pastList()) }, long: historyHelp, setup: a.countsLines,
 			examples: []example{
 				{"machctl history", "all of them"},
 				{"machctl history c8-ns --since yesterday", "how one ended"},
@@ -60,7 +62,7 @@ func (a *app) lookVerbs() []verbRow {
 		},
 		{
 			use: "doctor [NAME]", short: "Say what is wrong, why, and what mends it", max: 1, run: a.doctor, group: groupLook,
-			options: "fix quiet timeout no-ask-password " + listOptions, words: words{wordHost}, long: doctorHelp,
+			options: "fix quiet timeout no-ask-password " + listOptions, words: words{wordHost}, columns: func() []columnText { return describe(findingList) }, long: doctorHelp,
 			examples: []example{
 				{"machctl doctor c8-ns", "why it has no network, for one"},
 				{"machctl doctor --fix", "mends what can be mended safely"},

@@ -70,7 +70,7 @@ func (a *app) runVerbs() []verbRow {
 		{
 			use: "port add|remove|list [NAME [PORT…]]", short: "Have ports of the host lead to a machine", min: 1, max: -1,
 			run: a.port, group: groupRun, options: "inward save " + listOptions + acting,
-			words: words{wordPortVerb, wordMachine, wordPort}, long: portHelp,
+			words: words{wordPortVerb, wordMachine, wordPort}, long: portHelp, columns: func() []columnText { return describe(portList()) },
 			examples: []example{
 				{"machctl port add c8-ns 8080:80", "http://localhost:8080 is its web server"},
 				{"machctl port list", "which there are, and who answers"},

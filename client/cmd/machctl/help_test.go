@@ -1,0 +1,101 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// A screen is that of a terminal that nobody has made larger.
+const (
+	screenRows    = 24
+	screenColumns = 80
+)
+
+func newTestApp(stock bool) *app {
+	a := &app{options: &options{}, stock: stock}
+	a.ui = newUI(nil, nil, a.options)
+	return a
+}
+
+func TestHelpFitsOneScreen(t *testing.T) {
+	t.Parallel()
+	a := newTestApp(false)
+	text := a.helpText(a.rootCommand())
+	// The prompt that comes next has a line as well.
+	if n := strings.Count(text, "\n"); n > screenRows-1 {
+		t.Errorf("it has %d lines:\n%s", n, text)
+	}
+	for _, row := range a.verbs() {
+		if !strings.Contains(text, " "+row.name()) {
+			t.Errorf("%s is not in it:\n%s", row.name(), text)
+		}
+	}
+}
+
+func TestHelpIsNoWiderThanAScreen(t *testing.T) {
+	t.Parallel()
+	for _, stock := range []bool{false, true} {
+		a := newTestApp(stock)
+		root := a.rootCommand()
+		texts := map[string]string{"": a.helpText(root)}
+		for _, topic := range a.topics() {
+			texts[topic.name] = topic.text(root)
+		}
+		for _, cmd := range root.Commands() {
+			texts[cmd.Name()] = a.helpText(cmd)
+		}
+		for name, text := range texts {
+			for line := range strings.Lines(text) {
+				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > screenColumns {
+					t.Errorf("help %s has a line of %d columns: %s", name, n, line)
+				}
+			}
+		}
+	}
+}
+
+// A verb that comes later has all that help, completion and the manual need.
+func TestVerbsAreDescribed(t *testing.T) {
+	t.Parallel()
+	for _, row := range newTestApp(false).verbs() {
+		name := row.name()
+		switch {
+		case row.short == "" || strings.HasSuffix(row.short, "."):
+			t.Errorf("%s: %q is no sentence without a full stop", name, row.short)
+		case row.long == "" && len(row.examples) == 0:
+			t.Errorf("%s: there is neither a text nor an example", name)
+		case row.max != 0 && len(row.words) == 0:
+			t.Errorf("%s: nobody says what its arguments are", name)
+		}
+		for _, e := range row.examples {
+			if !strings.Contains(e.line, "machctl "+name) {
+				t.Errorf("%s: %q is no example of it", name, e.line)
+			}
+		}
+		if strings.Contains(row.options, "columns") && row.columns == nil {
+			t.Errorf("%s: nobody says which columns it has", name)
+		}
+	}
+}
+
+func TestColumnsAreDescribed(t *testing.T) {
+	t.Parallel()
+	used := map[string]bool{}
+	for _, row := range newTestApp(false).verbs() {
+		if row.columns == nil {
+			continue
+		}
+		for _, c := range row.columns() {
+			used[c.key], used[c.list+"."+c.key] = true, true
+			if c.text() == "" {
+				t.Errorf("%s: nobody says what the column %s is", row.name(), c.key)
+			}
+		}
+	}
+	for key := range columnTexts {
+		if !used[key] {
+			t.Errorf("no list has a column %s", key)
+		}
+	}
+}

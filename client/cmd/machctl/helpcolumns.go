@@ -1,0 +1,94 @@
+package main
+
+// A columnText is a column of a list, or a key of an object, as help and the
+// manual tell of it.
+type columnText struct {
+	list  string // of which it is
+	key   string
+	shown shown
+}
+
+// describe returns what a list tells of each thing.
+func describe[T any](l listing[T]) []columnText {
+	texts := make([]columnText, len(l.columns))
+	for i, c := range l.columns {
+		texts[i] = columnText{l.what, c.key, c.shown}
+	}
+	return texts
+}
+
+// text says what a column is.
+func (c columnText) text() string {
+	if text, ok := columnTexts[c.list+"."+c.key]; ok {
+		return text
+	}
+	return columnTexts[c.key]
+}
+
+// columnTexts say what columns are, by key, and where a list means something of
+// its own by it, by the list's name and the key. Where nothing else is said, the
+// JSON has a string, or null for what is unknown.
+var columnTexts = map[string]string{
+	"address":             "address of the host, null for every one",
+	"addresses":           "IP addresses, an array",
+	"answers":             "whether somebody listens at the port's end",
+	"boot":                "boot ID of the host then",
+	"bytes":               "a number, both ways together",
+	"check":               "what was looked at",
+	"class":               "container, vm or host",
+	"code":                "as of waitid(2): exited, killed or dumped",
+	"command":             "what mends it",
+	"cpu_percent":         "a number; 100 is one processor",
+	"created":             "a time",
+	"file":                "path of the file",
+	"fixed":               "whether that was done",
+	"from":                "when it began, a time",
+	"guest":               "port in the machine, a number",
+	"host":                "port of the host, a number",
+	"id":                  "machine ID, 32 hexadecimal digits",
+	"invocation":          "invocation ID of its unit",
+	"inward":              "whether the port is the host's, for the machine",
+	"io_read_per_second":  "bytes, a number",
+	"io_write_per_second": "bytes, a number",
+	"key":                 "name of the setting",
+	"leader":              "process ID of its first process, a number",
+	"level":               "how bad it is: note, warning or fault",
+	"line":                "number of the line",
+	"link":                "the host's end of its network link",
+	"machine":             "name of the machine",
+	"memory":              "bytes, a number",
+	"modified":            "a time",
+	"name":                "its name",
+	"os":                  "ID of the system in it",
+	"packets":             "a number, both ways together",
+	"path":                "where it is",
+	"ports":               "ports that lead to it, an array",
+	"protocol":            "tcp or udp",
+	"ran":                 "how long it ran, a number of seconds",
+	"read":                "whether it counts, or another file is read in its place",
+	"read_only":           "whether it is read-only",
+	"result":              "how it ended, in the words of systemd",
+	"root_directory":      "where its root is",
+	"safe":                "whether that can do no harm",
+	"section":             "section of the file",
+	"service":             "who registered it",
+	"since":               "when it began, a time",
+	"state":               "what it does now",
+	"status":              "exit status or signal, a number",
+	"subject":             "what it is about, null for the host",
+	"tasks":               "processes and threads, a number",
+	"terminated":          "whether somebody ended it",
+	"to":                  "when it ended, a time",
+	"type":                "directory, subvolume, raw, block or mstack",
+	"uid":                 "user who registered it, a number",
+	"unit":                "unit that it runs in",
+	"uptime":              "how long it has run, a number of seconds",
+	"usage":               "bytes that it takes, a number",
+	"value":               "value of the setting",
+	"version":             "VERSION_ID of that system",
+	"what":                "what is wrong",
+	"why":                 "why that is so",
+	"zone":                "network that it shares",
+
+	"machines.inward": "ports of the host that it finds at its gateway, an array",
+}
