@@ -17,8 +17,6 @@ const (
 	workers = 2
 	// batchSize is how many files of a directory a worker gets at a time.
 	batchSize = 16
-	// queueLength is how many batches wait for a worker.
-	queueLength = 16
 	// maxOpen is how many directories of each tree are open at a time.
 	maxOpen = 48
 	// maxDepth is how many directories may be one below the other. Those
@@ -40,16 +38,10 @@ type copier struct {
 	saved  int       // of maxSaved, bytes
 
 	open    atomic.Int32   // directories
-	queue   chan batch     // read by the workers
+	queue   *queue         // of the workers
 	batches sync.WaitGroup // that were queued
 	over    atomic.Bool    // it failed, or ctx ended
 	cancel  context.CancelCauseFunc
-}
-
-// A batch is some files of one directory.
-type batch struct {
-	in      *directory
-	entries []entry
 }
 
 // Copy copies name in from, of any type, to newName in to. Both directories
@@ -79,7 +71,7 @@ func Copy(ctx context.Context, from *os.File, name string, to *os.File, newName 
 	if o.Worker == nil {
 		o.Worker = func(work func() error) error { return work() }
 	}
-	c := &copier{o: o, fds: fds, links: newLinks(), queue: make(chan batch, queueLength)}
+	c := &copier{o: o, fds: fds, links: newLinks(), queue: newQueue()}
 	c.root = directory{source: int(from.Fd()), copied: int(to.Fd())}
 	defer runtime.KeepAlive(from)
 	defer runtime.KeepAlive(to)
@@ -130,20 +122,20 @@ func (c *copier) top(ctx context.Context, to *os.File, name, newName string) err
 		return err
 	}
 	var pool sync.WaitGroup
-	for range workers {
-		pool.Go(func() { c.work(ctx) })
+	for number := range workers {
+		pool.Go(func() { c.work(ctx, number) })
 	}
 	err = c.walk(ctx, top)
-	close(c.queue)
+	c.queue.close()
 	pool.Wait()
 	return err
 }
 
 // work copies what is queued, until the queue is closed.
-func (c *copier) work(ctx context.Context) {
+func (c *copier) work(ctx context.Context, number int) {
 	err := c.o.Worker(func() error {
 		w := newWorker(c)
-		for b := range c.queue {
+		for b := range c.queue.batches(number) {
 			w.batch(ctx, b)
 		}
 		return nil
@@ -152,7 +144,7 @@ func (c *copier) work(ctx context.Context) {
 		return
 	}
 	c.fail(err)
-	for b := range c.queue { // nobody else may be left to do so
+	for b := range c.queue.batches(number) { // nobody else may be left to do so
 		c.drop(b)
 	}
 }

@@ -18,7 +18,7 @@ type directory struct {
 
 	source, copied     int // descriptors, -1 while they are given up
 	sourceID, copiedID fileID
-	stat               unix.Stat_t // of the source
+	stat, made         unix.Stat_t // of the source, and of the copy when it was new
 	kept               bool        // the copy was there before
 	users              atomic.Int32
 	list               list
@@ -45,6 +45,17 @@ func (d *directory) failed(name string, err error) error {
 	return fmt.Errorf("cannot copy %s: %w", shown(d.path(name)), err)
 }
 
+// firstMode is the mode that the copy of a file is made with. Nobody else comes
+// into a directory of our own before it is complete, so it may be what it will
+// have in the end.
+func (d *directory) firstMode(stat *unix.Stat_t) uint32 {
+	const own, permissions = 0o600, 0o777
+	if d.parent == nil || d.kept {
+		return own
+	}
+	return stat.Mode & permissions
+}
+
 func (d *directory) close() {
 	if d.source >= 0 {
 		unix.Close(d.source)
@@ -54,6 +65,7 @@ func (d *directory) close() {
 		unix.Close(d.copied)
 		d.copied = -1
 	}
+	d.list.drop()
 	d.list = list{fd: -1}
 }
 
@@ -118,7 +130,7 @@ func (c *copier) reopen(d, child *directory) (err error) {
 func (c *copier) release(d *directory) {
 	for d.users.Add(-1) == 0 && d.parent != nil {
 		if !d.kept && !c.over.Load() {
-			if err := c.dress(d.copied, d.source, &d.stat, true); err != nil {
+			if err := c.dress(d.copied, d.source, &d.made, &d.stat, true); err != nil {
 				c.fail(d.parent.failed(d.name, err))
 			}
 		}

@@ -11,16 +11,18 @@ import (
 const (
 	// maxXAttr is the kernel's limit of a value and of a list, bytes.
 	maxXAttr = 64 << 10
+	// fewXAttrs is what most lists and values fit in, bytes.
+	fewXAttrs = 256
 
 	accessList        = "system.posix_acl_access"
 	defaultAccessList = "system.posix_acl_default"
 	capability        = "security.capability"
 )
 
-// dress gives a copy what it has beside its content. The order matters: a new
-// owner costs the set-user-id bit and capabilities, everything changes times.
-// Both descriptors are either opened, or with O_PATH.
-func (c *copier) dress(made, source int, stat *unix.Stat_t, opened bool) error {
+// dress gives a copy, which is as has says, what it has beside its content. The
+// order matters: a new owner costs the set-user-id bit and capabilities,
+// everything changes times. Both descriptors are either opened, or with O_PATH.
+func (c *copier) dress(made, source int, has, stat *unix.Stat_t, opened bool) error {
 	uid, gid := stat.Uid, stat.Gid
 	if c.o.Owner != nil {
 		var ok bool
@@ -29,11 +31,16 @@ func (c *copier) dress(made, source int, stat *unix.Stat_t, opened bool) error {
 				stat.Uid, stat.Gid, unix.EOVERFLOW)
 		}
 	}
-	if err := unix.Fchownat(made, "", int(uid), int(gid), unix.AT_EMPTY_PATH); err != nil {
-		return err
+	// Each change is a transaction of the file system.
+	if has.Uid != uid || has.Gid != gid {
+		if err := unix.Fchownat(made, "", int(uid), int(gid), unix.AT_EMPTY_PATH); err != nil {
+			return err
+		}
 	}
-	if err := c.chmod(made, stat, opened); err != nil {
-		return err
+	if has.Mode != stat.Mode {
+		if err := c.chmod(made, stat, opened); err != nil {
+			return err
+		}
 	}
 	if opened || c.o.XAttrs == AllXAttrs { // only these can have user.*
 		if err := c.copyXAttrs(made, source, opened); err != nil {
@@ -61,11 +68,19 @@ type attributed struct {
 	opened bool
 }
 
-func (a attributed) list(to []byte) (int, error) {
-	if a.opened {
-		return unix.Flistxattr(a.fd, to)
+// list returns the names, each with a NUL behind it. Most files have none, and
+// that is found out without a buffer.
+func (a attributed) list() ([]byte, error) {
+	list := func(to []byte) (int, error) {
+		if a.opened {
+			return unix.Flistxattr(a.fd, to)
+		}
+		return unix.Listxattr(pathOf(a.fd), to)
 	}
-	return unix.Listxattr(pathOf(a.fd), to)
+	if n, err := list(nil); err != nil || n == 0 {
+		return nil, err
+	}
+	return attribute(make([]byte, fewXAttrs), list)
 }
 
 func (a attributed) get(name string, to []byte) (int, error) {
@@ -83,9 +98,8 @@ func (a attributed) set(name string, value []byte) error {
 }
 
 func (c *copier) copyXAttrs(made, source int, opened bool) error {
-	var few [256]byte
 	from, to := attributed{source, opened}, attributed{made, opened}
-	names, err := attribute(few[:], from.list)
+	names, err := from.list()
 	if isAny(err, unix.EOPNOTSUPP, unix.ENOSYS) {
 		return nil
 	}
@@ -106,8 +120,7 @@ func (c *copier) copyXAttr(to, from attributed, name string) error {
 	if c.o.XAttrs == UserXAttrs && !strings.HasPrefix(name, "user.") {
 		return nil
 	}
-	var little [256]byte
-	value, err := attribute(little[:], func(to []byte) (int, error) { return from.get(name, to) })
+	value, err := attribute(make([]byte, fewXAttrs), func(to []byte) (int, error) { return from.get(name, to) })
 	if isAny(err, unix.ENODATA, unix.EOPNOTSUPP) {
 		return nil // gone, or not for us
 	}

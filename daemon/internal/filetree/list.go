@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
 // listBuffer is how much of a directory is read at a time, bytes.
-const listBuffer = 16 << 10
+const listBuffer = 32 << 10
+
+// listBuffers are those that no list needs at the moment.
+var listBuffers = sync.Pool{New: func() any { return new([listBuffer]byte) }}
 
 // An entry is one name in a directory.
 type entry struct {
@@ -21,7 +24,7 @@ type entry struct {
 // A list reads the entries of an open directory as they are asked for.
 type list struct {
 	fd     int
-	buffer []byte
+	buffer *[listBuffer]byte
 	unread []byte
 	saved  []entry // read ahead, when the descriptor had to be given up
 	ended  bool
@@ -54,9 +57,9 @@ func (l *list) fill() error {
 		return nil
 	}
 	if l.buffer == nil {
-		l.buffer = make([]byte, listBuffer)
+		l.buffer = listBuffers.Get().(*[listBuffer]byte)
 	}
-	n, err := retry(func() (int, error) { return unix.Getdents(l.fd, l.buffer) })
+	n, err := retry(func() (int, error) { return unix.Getdents(l.fd, l.buffer[:]) })
 	if err == unix.ENOENT {
 		n, err = 0, nil // the directory was removed meanwhile
 	}
@@ -65,9 +68,18 @@ func (l *list) fill() error {
 	}
 	l.unread = l.buffer[:n]
 	if n == 0 {
-		l.ended, l.buffer = true, nil
+		l.ended = true
+		l.drop()
 	}
 	return nil
+}
+
+// drop gives the buffer back; names are copies of what was in it.
+func (l *list) drop() {
+	if l.buffer != nil {
+		listBuffers.Put(l.buffer)
+	}
+	l.buffer, l.unread = nil, nil
 }
 
 // save reads what is left, so that the descriptor can be closed, and returns
@@ -85,8 +97,6 @@ func (l *list) save(limit int) (int, error) {
 		if !ok {
 			break
 		}
-		// Not to keep the buffer that a name was cut from.
-		e.name = strings.Clone(e.name)
 		saved = append(saved, e)
 		used += len(e.name) + overhead
 		if used > limit {
@@ -124,7 +134,8 @@ func parseEntry(data []byte) (e entry, rest []byte, err error) {
 
 // isEmpty reports whether an open directory has no entry.
 func isEmpty(fd int) (bool, error) {
-	l := list{fd: fd, buffer: make([]byte, 1024)}
+	l := list{fd: fd}
+	defer l.drop()
 	_, ok, err := l.next()
 	return !ok, err
 }

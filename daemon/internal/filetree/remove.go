@@ -69,6 +69,7 @@ func (r *remover) close() {
 func (d *doomed) close() {
 	if d.fd >= 0 {
 		unix.Close(d.fd)
+		d.list.drop()
 		d.fd, d.list = -1, list{fd: -1}
 	}
 }

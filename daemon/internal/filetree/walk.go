@@ -30,6 +30,9 @@ func (c *copier) walk(ctx context.Context, top *directory) (err error) {
 		}
 		isDirectory := ok && c.isDirectory(at, e)
 		if ok && !isDirectory {
+			if files == nil {
+				files = make([]entry, 0, batchSize)
+			}
 			files = append(files, e)
 			if len(files) < batchSize {
 				continue
@@ -85,7 +88,7 @@ func (c *copier) isDirectory(in *directory, e entry) bool {
 func (c *copier) hand(in *directory, files []entry) {
 	in.users.Add(1)
 	c.batches.Add(1)
-	c.queue <- batch{in, files}
+	c.queue.put(batch{in, files})
 }
 
 // enter opens the directory name and makes its copy. It returns nil if the
@@ -148,17 +151,16 @@ func (c *copier) makeCopy(d *directory, to *os.File) error {
 	if err != nil {
 		return err
 	}
-	var stat unix.Stat_t
-	d.copied, err = openAndStat(d.parent.copied, d.newName, openDir, &stat)
+	d.copied, err = openAndStat(d.parent.copied, d.newName, openDir, &d.made)
 	if err != nil {
 		return err
 	}
-	d.copiedID = idOf(&stat)
+	d.copiedID = idOf(&d.made)
 	if to != nil {
 		c.target, c.made = d.copiedID, !d.kept
 	}
 	if d.kept {
-		return c.mayFill(&stat)
+		return c.mayFill(&d.made)
 	}
 	return c.checkNew(d)
 }
@@ -197,6 +199,7 @@ func (c *copier) checkNew(d *directory) error {
 	if err := unix.Fchmod(d.copied, 0o700); err != nil {
 		return err
 	}
+	d.made.Mode = unix.S_IFDIR | 0o700
 	if c.o.XAttrs == AllXAttrs {
 		return dropAccessLists(d.copied)
 	}

@@ -145,7 +145,7 @@ func (w *worker) special(in *directory, node int, newName string, stat *unix.Sta
 		if typeOf(&found) != typeOf(stat) || found.Rdev != stat.Rdev {
 			return fileID{}, errMoved
 		}
-		err = w.c.dress(fd, node, stat, false)
+		err = w.c.dress(fd, node, &found, stat, false)
 	}
 	if err != nil {
 		w.takeBack(in, newName)
@@ -169,7 +169,7 @@ func (w *worker) regular(ctx context.Context, in *directory, node int, newName s
 		return fileID{}, err
 	}
 	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	fd, err := retry(func() (int, error) { return unix.Openat(in.copied, newName, flags, 0o600) })
+	fd, err := retry(func() (int, error) { return unix.Openat(in.copied, newName, flags, in.firstMode(stat)) })
 	if err != nil {
 		return fileID{}, err
 	}
@@ -180,7 +180,7 @@ func (w *worker) regular(ctx context.Context, in *directory, node int, newName s
 		err = w.content(ctx, source, fd, stat, made.Dev)
 	}
 	if err == nil {
-		err = w.c.dress(fd, source, stat, true)
+		err = w.c.dress(fd, source, &made, stat, true)
 	}
 	if err != nil {
 		w.takeBack(in, newName)
