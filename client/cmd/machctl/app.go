@@ -28,7 +28,8 @@ const machinectl = "machinectl"
 type app struct {
 	*options
 	ui    *ui
-	stock bool // called as machinectl
+	stock bool     // called as machinectl
+	words []string // of the command line
 
 	client *client.Client
 	agent  *agent.Agent
@@ -38,10 +39,10 @@ type app struct {
 
 // run runs the command and returns the exit code.
 func run(args []string) int {
-	a := &app{options: &options{}, stock: filepath.Base(args[0]) == machinectl}
+	a := &app{options: &options{}, stock: filepath.Base(args[0]) == machinectl, words: args[1:]}
 	a.ui = newUI(os.Stdout, os.Stderr, a.options)
 	root := a.rootCommand()
-	root.SetArgs(args[1:])
+	root.SetArgs(a.words)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	verb, err := root.ExecuteContextC(ctx)
@@ -72,11 +73,7 @@ func (a *app) connect(ctx context.Context) error {
 	if !a.noAskPassword {
 		options = append(options, client.Interactive())
 	}
-	connect := client.Connect
-	if a.user {
-		connect = client.ConnectUser
-	}
-	c, err := connect(ctx, options...)
+	c, err := a.dial(ctx, options...)
 	a.client = c
 	return err
 }
@@ -85,7 +82,7 @@ func (a *app) connect(ctx context.Context) error {
 // that needs a password, the user is asked for it.
 func (a *app) connectToAct(ctx context.Context, action string) error {
 	a.action = action
-	if !a.noAskPassword {
+	if !a.noAskPassword && !a.elsewhere() {
 		if os.Geteuid() != 0 {
 			// The password agent dies with the thread that started it. Without
 			// one, a thread that only we may use costs time.

@@ -98,6 +98,7 @@ func (a *app) rootCommand() *cobra.Command {
 	for _, row := range a.verbs() {
 		root.AddCommand(a.command(row))
 	}
+	root.AddCommand(a.relayCommand())
 	root.SetGlobalNormalizationFunc(abbreviations(root.PersistentFlags()))
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return a.check(cmd) }
 	return root
@@ -121,7 +122,7 @@ func (a *app) command(row verbRow) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return row.run(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.carryOut(cmd, args, row.run) },
 	}
 	if row.setup != nil {
 		row.setup(cmd)

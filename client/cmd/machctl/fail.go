@@ -68,9 +68,9 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, machine1.ErrServiceUnknown):
 		return fmt.Sprintf(`"%s" starts machd where it is installed, and "%s" says why it does not run`,
 			a.scoped("systemctl start systemd-machined.service"), a.scoped("systemctl status systemd-machined.service"))
-	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil && a.user:
+	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil && a.user && !a.elsewhere():
 		return `a user has a bus while he is logged in, or always after "loginctl enable-linger USER"; $DBUS_SESSION_BUS_ADDRESS or $XDG_RUNTIME_DIR names it`
-	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil:
+	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil && !a.elsewhere():
 		return `"systemctl start dbus.socket" starts the system bus; $DBUS_SYSTEM_BUS_ADDRESS names another one`
 	}
 	return ""

@@ -37,6 +37,9 @@ func (a *app) unbind(ctx context.Context, args []string) error {
 // take, so there is no limit.
 func (a *app) copyTo(ctx context.Context, args []string) error {
 	name, source, destination := threeOf(args)
+	if source == stream && !a.stock {
+		return a.copyStreamTo(ctx, name, destination)
+	}
 	source, err := fromHere(source)
 	if err != nil {
 		return err
@@ -50,6 +53,9 @@ func (a *app) copyTo(ctx context.Context, args []string) error {
 // copyFrom copies from a machine to the host.
 func (a *app) copyFrom(ctx context.Context, args []string) error {
 	name, source, destination := threeOf(args)
+	if destination == stream && !a.stock {
+		return a.copyStreamFrom(ctx, name, source)
+	}
 	destination, err := fromHere(destination)
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ type options struct {
 	observeOptions
 	networkOptions
 	chooseOptions
+	remoteOptions
 	transferOptions
 }
 
@@ -68,6 +69,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.version, "version", false, "Show the version")
 	f.BoolVar(&o.user, "user", false, "Speak of the user's own machines")
 	f.BoolFunc("system", "Speak of the system's machines, the default", func(string) error { o.user = false; return nil })
+	o.addRemoteFlags(f)
 	f.BoolVarP(&o.all, "all", "a", false, "Show or clean everything: hidden names, empty properties, whole lines")
 	f.BoolVarP(&o.full, "full", "l", false, "Cut nothing off")
 	f.Var(&o.maxAddresses, "max-addresses", "`N` addresses of a machine at most, or all")
@@ -128,11 +130,14 @@ func (o *options) prettyJSON() bool {
 // scoped is a command line of systemctl or journalctl for the service manager
 // whose machines are spoken of.
 func (o *options) scoped(command string) string {
-	if !o.user {
-		return command
-	}
 	name, rest, _ := strings.Cut(command, " ")
-	return name + " --user " + rest
+	if o.user {
+		name += " --user"
+	}
+	if o.host.given && name != "systemctl" {
+		return "ssh " + o.sshName() + " " + name + " " + rest
+	}
+	return name + o.place() + " " + rest
 }
 
 // abbreviations completes a name that only one option begins with.
@@ -192,6 +197,9 @@ func (a *app) check(cmd *cobra.Command) error {
 }
 
 func (o *options) check() error {
+	if err := o.checkRemote(); err != nil {
+		return err
+	}
 	if o.output != "" && o.output != outputWide && !slices.Contains(outputs, o.output) {
 		return usagef("--output: there is no format %q%s", o.output, orOnly(o.output, outputs))
 	}

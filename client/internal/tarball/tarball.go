@@ -1,11 +1,11 @@
-// Package archive has files and trees come and go as a tar archive, as they are:
+// Package tarball has files and trees come and go as a tar archive, as they are:
 // with owners as numbers, modes, times, links, extended attributes and holes.
 // GNU tar does that, and guards against archives that lead out of the directory
 // that they are unpacked in.
 //
 // An archive is of one file, which is its only member, or of a directory, whose
 // members are all that is in it.
-package archive
+package tarball
 
 import (
 	"archive/tar"
@@ -31,7 +31,7 @@ const somethingChanged = 1
 var preserve = []string{"--numeric-owner", "--xattrs", "--xattrs-include=*", "--acls"}
 
 // Pack writes a file, or a directory, to w.
-func Pack(ctx context.Context, name string, w io.Writer) error {
+func Pack(ctx context.Context, name string, w *os.File) error {
 	info, err := os.Lstat(name)
 	if err != nil {
 		return err
@@ -135,6 +135,39 @@ func orUnexpected(err error) error {
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// Read returns a reader of an archive of a file or a directory. It ends with an
+// error unless that is the whole archive. Whoever has it reads it to its end, or
+// closes it.
+func Read(ctx context.Context, name string) (io.ReadCloser, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p := &packing{File: r, done: make(chan error, 1)}
+	go func() {
+		defer w.Close()
+		p.done <- Pack(ctx, name, w)
+	}()
+	return p, nil
+}
+
+type packing struct {
+	*os.File
+	done chan error
+}
+
+func (p *packing) Read(b []byte) (int, error) {
+	n, err := p.File.Read(b)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	if failed := <-p.done; failed != nil {
+		err = failed
+	}
+	p.done <- err // for whoever reads again
+	return n, err
 }
 
 func run(ctx context.Context, cmd *exec.Cmd) error {

@@ -1,8 +1,9 @@
-package archive_test
+package tarball_test
 
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -10,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/machd/machd/client/internal/archive"
+	"github.com/machd/machd/client/internal/tarball"
 )
 
 func must(t *testing.T, err error) {
@@ -30,6 +31,18 @@ func describe(t *testing.T, dir string) string {
 	return string(out)
 }
 
+// pack returns an archive of a file or a directory.
+func pack(t *testing.T, name string) *bytes.Buffer {
+	t.Helper()
+	r, err := tarball.Read(t.Context(), name)
+	must(t, err)
+	defer r.Close()
+	var packed bytes.Buffer
+	_, err = io.Copy(&packed, r)
+	must(t, err)
+	return &packed
+}
+
 func tree(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
@@ -46,13 +59,12 @@ name -x'; chmod 700 .; test $(id -u) != 0 || chown -h 1234:5678 file link; chmod
 func TestATreeComesOutAsItWentIn(t *testing.T) {
 	t.Parallel()
 	dir := tree(t)
-	var packed bytes.Buffer
-	must(t, archive.Pack(t.Context(), dir, &packed))
+	packed := pack(t, dir)
 	if packed.Len() > 1<<20 {
 		t.Errorf("the archive of a file with holes has %d bytes", packed.Len())
 	}
 	out := t.TempDir()
-	name, err := archive.Unpack(t.Context(), &packed, out)
+	name, err := tarball.Unpack(t.Context(), packed, out)
 	must(t, err)
 	if name != out {
 		t.Errorf("the directory is %s", name)
@@ -66,10 +78,9 @@ func TestAFileComesOutAsAFile(t *testing.T) {
 	t.Parallel()
 	dir := tree(t)
 	for _, name := range []string{"file", "link", "odd\nname -x"} {
-		var packed bytes.Buffer
-		must(t, archive.Pack(t.Context(), filepath.Join(dir, name), &packed))
+		packed := pack(t, filepath.Join(dir, name))
 		out := t.TempDir()
-		got, err := archive.Unpack(t.Context(), &packed, out)
+		got, err := tarball.Unpack(t.Context(), packed, out)
 		if err != nil || got != filepath.Join(out, name) {
 			t.Errorf("%q: got %q, %v", name, got, err)
 		}
@@ -77,10 +88,9 @@ func TestAFileComesOutAsAFile(t *testing.T) {
 	// A directory with one file is no file.
 	one := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(one, "a"), nil, 0o600))
-	var packed bytes.Buffer
-	must(t, archive.Pack(t.Context(), one, &packed))
+	packed := pack(t, one)
 	out := t.TempDir()
-	if got, err := archive.Unpack(t.Context(), &packed, out); err != nil || got != out {
+	if got, err := tarball.Unpack(t.Context(), packed, out); err != nil || got != out {
 		t.Errorf("a directory with one file: got %q, %v", got, err)
 	}
 }
@@ -88,15 +98,18 @@ func TestAFileComesOutAsAFile(t *testing.T) {
 func TestWhatIsNoArchive(t *testing.T) {
 	t.Parallel()
 	dir := tree(t)
-	var packed bytes.Buffer
-	must(t, archive.Pack(t.Context(), dir, &packed))
+	packed := pack(t, dir)
 	for name, text := range map[string]string{"nothing": "", "text": "hello\n", "half": packed.String()[:packed.Len()/2]} {
-		if got, err := archive.Unpack(t.Context(), strings.NewReader(text), t.TempDir()); err == nil {
+		if got, err := tarball.Unpack(t.Context(), strings.NewReader(text), t.TempDir()); err == nil {
 			t.Errorf("%s: got %q", name, got)
 		}
 	}
-	if err := archive.Pack(t.Context(), "/no/such", &packed); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("nothing to pack: %v", err)
+	nothing, err := tarball.Read(t.Context(), "/no/such")
+	must(t, err)
+	for range 2 {
+		if _, err := io.ReadAll(nothing); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("nothing to pack: %v", err)
+		}
 	}
 }
 
@@ -113,7 +126,7 @@ func TestAnArchiveStaysWhereItIsUnpacked(t *testing.T) {
 	must(t, err)
 	defer evil.Close()
 	must(t, os.Remove(filepath.Join(base, "up")))
-	_, _ = archive.Unpack(t.Context(), evil, filepath.Join(base, "out"))
+	_, _ = tarball.Unpack(t.Context(), evil, filepath.Join(base, "out"))
 	for _, name := range []string{"victim/file", "up"} {
 		if _, err := os.Lstat(filepath.Join(base, name)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: %v", name, err)
@@ -140,7 +153,7 @@ func TestPlacing(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		must(t, exec.Command("sh", "-euc", "cd \"$0\"; "+row.make, dir).Run())
-		err := archive.Place(filepath.Join(dir, "from"), filepath.Join(dir, "to"), row.replace)
+		err := tarball.Place(filepath.Join(dir, "from"), filepath.Join(dir, "to"), row.replace)
 		if (err != nil) != row.fails || row.fails && !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: %v", row.name, err)
 		}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client/internal/tarball"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// stream, as a path of the host, is a tar archive at standard input or output.
+const stream = "-"
+
+// streamDir is where archives are unpacked for the daemon to copy: they may be
+// big.
+const streamDir = "/var/tmp"
+
+// copyStreamTo copies what a tar archive has into a machine. It is unpacked
+// first, so that nothing is copied of one that is not whole.
+func (a *app) copyStreamTo(ctx context.Context, name, destination string) error {
+	switch {
+	case destination == stream:
+		return usagef("copy-to: a tar archive needs a PATH in the machine to go to")
+	case isTerminal(os.Stdin):
+		return usagef(`copy-to: "-" is a tar archive at standard input, and that is a terminal`)
+	}
+	return a.withStreamDir(ctx, name, func(dir string) error {
+		source, err := tarball.Unpack(ctx, os.Stdin, dir)
+		if err != nil {
+			return fmt.Errorf("cannot read the tar archive at standard input: %w", err)
+		}
+		return a.client.CopyTo(ctx, name, a.copying(source, destination))
+	})
+}
+
+// copyStreamFrom writes files of a machine as a tar archive.
+func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
+	switch {
+	case source == stream:
+		return usagef("copy-from: a tar archive needs a PATH in the machine to be made of")
+	case isTerminal(os.Stdout):
+		return usagef(`copy-from: "-" is a tar archive at standard output, and that is a terminal`)
+	case os.Geteuid() != 0:
+		// The copies would be files of root's, which are not ours to read or remove.
+		return machine1.Errorf(machine1.ErrAccessDenied, "only root makes a tar archive of files of a machine")
+	}
+	return a.withStreamDir(ctx, name, func(dir string) error {
+		made := filepath.Join(dir, "copy")
+		if err := a.client.CopyFrom(ctx, name, a.copying(source, made)); err != nil {
+			return err
+		}
+		if err := tarball.Pack(ctx, made, os.Stdout); err != nil {
+			return fmt.Errorf("cannot write a tar archive of %s: %w", source, err)
+		}
+		return nil
+	})
+}
+
+// withStreamDir has a directory for files on their way, and the daemon at hand.
+// What would fail is to fail before anything is read.
+func (a *app) withStreamDir(ctx context.Context, name string, do func(dir string) error) error {
+	if a.machine.given && a.machine.Name != machine1.Host {
+		return machine1.Errorf(machine1.ErrNotSupported, `with --machine, files are those of %q, so there is no "-"`, a.machine.Name)
+	}
+	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
+		return err
+	}
+	if _, err := a.client.Machine(ctx, name); err != nil {
+		return err
+	}
+	return withTempDir(streamDir, ".machctl-*", do)
+}
+
+// withTempDir has an empty directory that nobody else can look into, until do
+// returns or a signal ends us.
+func withTempDir(where, pattern string, do func(dir string) error) error {
+	outer, err := os.MkdirTemp(where, pattern)
+	if err != nil {
+		return fmt.Errorf("cannot make room for the files: %w", err)
+	}
+	// An archive says who may look into the inner one.
+	inner := filepath.Join(outer, "files")
+	signals := takeSignals()
+	ended := make(chan error, 1)
+	go func() { ended <- join(os.Mkdir(inner, 0o700), do(inner)) }()
+	select {
+	case err = <-ended:
+	case s := <-signals:
+		err = signalError(s)
+	}
+	// What goes on being written fails then.
+	return join(err, os.RemoveAll(outer))
+}
+
+// signalError is the end by a signal.
+func signalError(s os.Signal) error {
+	number, _ := s.(unix.Signal)
+	return statusError(exitSignal + int(number))
+}

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client/internal/relay"
+	"github.com/machd/machd/pkg/child"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// relayVerb is what the other host's machctl is told to be the far end by. It is
+// in no help: nobody types it.
+const relayVerb = "relay"
+
+// A farCommand is a command line of machctl for another host, and what does
+// instead where there is no machctl.
+type farCommand struct {
+	verb    string
+	words   []string // what follows machctl
+	instead *standIn // nil if there is none
+}
+
+// A standIn does what machctl would, where only systemd is.
+type standIn struct {
+	line  []string
+	name  string // of what does it
+	lacks string // what is missed then
+}
+
+// runThere has a verb run by machctl on the other host.
+func (a *app) runThere(cmd *cobra.Command, args []string) error {
+	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, args)}
+	if a.host.Container == "" && !a.user {
+		far.instead = a.standIn(cmd.Name(), args)
+	}
+	onTerminal := a.ui.isTerminal() && (a.tty || ways[cmd.Name()] != either || cmd.Name() != "exec" && cmd.Name() != "run")
+	if onTerminal && !a.json() {
+		return a.runOnTerminal(far)
+	}
+	var stdin io.Reader = os.Stdin
+	if isTerminal(os.Stdin) && !a.interactive && !a.tty && cmd.Name() != "shell" {
+		stdin = nil
+	}
+	return a.runRelayed(far, stdin, os.Stdout)
+}
+
+// farWords are the verb with all options as they were given, but for the host.
+func (a *app) farWords(cmd *cobra.Command, args []string) []string {
+	var words []string
+	if a.host.Container != "" {
+		words = append(words, "--machine="+a.host.Container)
+	}
+	_, given, err := cmd.Root().Find(a.words)
+	if err != nil {
+		given = nil // it was found once already
+	}
+	_ = cmd.Flags().ParseAll(given, func(flag *pflag.Flag, value string) error {
+		switch flag.Name {
+		case "host", "setenv", "env":
+		default:
+			words = append(words, "--"+flag.Name+"="+value)
+		}
+		return nil
+	})
+	// Values that were left out are those of here.
+	words = append(words, a.settings()...)
+	return append(append(words, cmd.Name(), "--"), args...)
+}
+
+// runRelayed runs a command on the other host with files of ours.
+func (a *app) runRelayed(far farCommand, stdin io.Reader, stdout io.Writer) error {
+	otherwise := "echo 'machctl-relay: nobody'; exit 127"
+	if far.instead != nil {
+		otherwise = a.sayThere(far) + "echo 'machctl-relay: bare'; exec " + quoted(far.instead.line)
+	}
+	script := `command -v machctl >/dev/null && exec machctl ` + relayVerb + ` -- "$@"; ` + otherwise
+	status, err := relay.Run(relay.Command{
+		Args: a.host.SSH([]string{"-T"}, shellCommand(script, far.words)), Stdin: stdin, Stdout: stdout, Stderr: os.Stderr, Signals: taken,
+	})
+	var unreachable *relay.UnreachableError
+	var signalled *relay.SignalError
+	switch {
+	case errors.As(err, &unreachable):
+		return a.unreachable(unreachable.Status)
+	case errors.As(err, &signalled):
+		return statusError(exitSignal + int(signalled.Signal))
+	case errors.Is(err, relay.ErrNobody):
+		return a.nobodyThere(far)
+	case errors.Is(err, relay.ErrLost):
+		return machine1.Errorf(machine1.ErrDisconnected, "the connection to %s was lost, so %s was hung up", a.host, far.verb)
+	case err != nil:
+		return fmt.Errorf("cannot run %s on %s: %w", far.verb, a.host, err)
+	case status != 0:
+		return statusError(status)
+	}
+	return nil
+}
+
+// runOnTerminal runs it on a terminal there that is joined to ours, by ssh.
+func (a *app) runOnTerminal(far farCommand) error {
+	otherwise := "exit 127"
+	if far.instead != nil {
+		otherwise = a.sayThere(far) + "exec " + quoted(far.instead.line)
+	}
+	script := `command -v machctl >/dev/null && exec machctl "$@"; ` + otherwise
+	terminal := "-t"
+	if !isTerminal(os.Stdin) {
+		terminal = "-tt"
+	}
+	line := a.host.SSH([]string{terminal, "-q"}, shellCommand(script, far.words))
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	signals := takeSignals()
+	defer signals.stop()
+	ssh, err := child.Start(cmd, syscall.SIGTERM)
+	if err != nil {
+		return fmt.Errorf("cannot reach %s: %w", a.host, err)
+	}
+	for {
+		select {
+		case s := <-signals:
+			// What the terminal sends has come to ssh as well. It gives the
+			// terminal back when it ends.
+			if s == unix.SIGTERM || s == unix.SIGHUP {
+				ssh.Signal(s.(unix.Signal))
+			}
+			continue
+		case <-ssh.Done():
+		}
+		break
+	}
+	switch status := ssh.Status(); {
+	case status == sshFailed:
+		return a.unreachable(status)
+	case status == shellNotFound && far.instead == nil && !runsCommands[far.verb]:
+		return a.nobodyThere(far)
+	case status != 0:
+		return statusError(status)
+	}
+	return nil
+}
+
+// relayCommand is the hidden verb.
+func (a *app) relayCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: relayVerb, Hidden: true, DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error { return a.relayHere(args) },
+	}
+}
+
+// relayHere is the far end: it runs this program with the arguments.
+func (a *app) relayHere(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cannot find machctl: %w", err)
+	}
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Args[0] = os.Args[0]
+	status, err := relay.Serve(os.Stdin, os.Stdout, cmd)
+	if err != nil {
+		return fmt.Errorf("cannot be the far end: %w", err)
+	}
+	if status != 0 {
+		return statusError(status)
+	}
+	return nil
+}
+
+func (a *app) unreachable(status int) error {
+	if status != sshFailed {
+		return machine1.Errorf(machine1.ErrDisconnected, "nothing was run on %s: ssh ended with exit status %d", a.host, status)
+	}
+	return &hintedError{
+		machine1.Errorf(machine1.ErrDisconnected, "ssh has not reached %s, or has lost it", a.host),
+		fmt.Sprintf(`"ssh %s" has to work first`, a.sshName()),
+	}
+}
+
+func (a *app) nobodyThere(far farCommand) error {
+	return &hintedError{
+		machine1.Errorf(machine1.ErrServiceUnknown, "%s has no machctl, and %s needs it there", a.host, far.verb),
+		"install machd there, or machctl alone",
+	}
+}
+
+// sayThere is a line of a shell that says why what follows is not machctl.
+func (a *app) sayThere(far farCommand) string {
+	if a.quiet {
+		return ""
+	}
+	notice := fmt.Sprintf("machctl: %s has no machctl, so %s does it: %s", a.host, far.instead.name, far.instead.lacks)
+	return "echo " + quote(notice) + " >&2; "
+}
+
+// standIn is what does a verb that runs something in a machine.
+func (a *app) standIn(verb string, args []string) *standIn {
+	switch verb {
+	case "login":
+		return &standIn{append([]string{"machinectl", "login"}, args...), "machinectl", "it needs systemd in the machine"}
+	case "shell":
+		line := []string{"machinectl", "shell", "--quiet"}
+		if a.uid != "" {
+			line = append(line, "--uid="+a.uid)
+		}
+		return &standIn{append(append(line, a.settings()...), args...), "machinectl", "nobody tells the exit status of a command"}
+	case "exec":
+		return a.systemdRun(args)
+	}
+	return nil
+}
+
+// settings are the variables as options.
+func (a *app) settings() (options []string) {
+	for _, assignment := range a.environment {
+		options = append(options, "--setenv="+assignment)
+	}
+	return options
+}
+
+// systemdRun runs a command in a machine with systemd.
+func (a *app) systemdRun(args []string) *standIn {
+	user, name, err := a.target("exec", args)
+	words, wordsErr := execWords(args[1:])
+	if err != nil || wordsErr != nil {
+		return nil
+	}
+	files := "--pipe"
+	if a.tty {
+		files = "--pty"
+	}
+	line := []string{"systemd-run", "--quiet", "--collect", "--wait", "--service-type=exec", files}
+	if name != machine1.Host {
+		line = append(line, "--machine="+name)
+	}
+	if user != "" {
+		line = append(line, "--uid="+user)
+	}
+	if a.directory != "" {
+		line = append(line, "--working-directory="+a.directory)
+	}
+	line = append(append(line, a.settings()...), "--")
+	return &standIn{
+		append(line, words...), "systemd-run",
+		"it needs systemd in the machine, passes no signals, and fails with 203 where there is no such command",
+	}
+}
+
+// shellCommand is a command line for whatever shell a user of the other host
+// has: sh runs a script, which has the words as its arguments.
+func shellCommand(script string, words []string) string {
+	return quoted(append([]string{"sh", "-c", script, "machctl"}, words...))
+}
+
+func quoted(words []string) string {
+	var line []string
+	for _, word := range words {
+		line = append(line, quote(word))
+	}
+	return strings.Join(line, " ")
+}
+
+// quote has a shell take a word for what it is.
+func quote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./=:,@+", r)
+	}
+	if word != "" && strings.TrimLeftFunc(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
