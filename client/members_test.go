@@ -86,6 +86,24 @@ var calls = map[string]doer{
 	ownManager + "CopyFrom":    copying((*client.Client).CopyFrom, true),
 	ownManager + "CopyTo":      copying((*client.Client).CopyTo, true),
 	ownManager + "RemoveImage": about((*client.Client).RemoveImageKeepingSettings),
+	ownManager + "CreateImage": func(ctx context.Context, c *client.Client) error {
+		_, err := c.CreateImage(ctx, "i", "debian:13", nil, client.ImageOptions{}, nil)
+		return err
+	},
+	ownManager + "SetImagePassword": func(ctx context.Context, c *client.Client) error {
+		return c.SetPasswordHash(ctx, "i", "root", "!")
+	},
+	ownManager + "CreateSnapshot": func(ctx context.Context, c *client.Client) error {
+		return c.CreateSnapshot(ctx, "i", "s")
+	},
+	ownManager + "ListSnapshots": askingAbout((*client.Client).Snapshots),
+	ownManager + "RestoreSnapshot": func(ctx context.Context, c *client.Client) error {
+		_, err := c.RestoreSnapshot(ctx, "i", "s")
+		return err
+	},
+	ownManager + "RemoveSnapshot": func(ctx context.Context, c *client.Client) error {
+		return c.RemoveSnapshot(ctx, "i", "s")
+	},
 	ownManager + "StartMachine": func(ctx context.Context, c *client.Client) error {
 		_, err := c.Launch(ctx, "m", machd.StartOptions{})
 		return err

@@ -11,6 +11,8 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 
 	"github.com/machd/machd/daemon/internal/generator"
+	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/imagemaker"
 	"github.com/machd/machd/daemon/internal/nsexec"
 	"github.com/machd/machd/daemon/internal/payload"
 	"github.com/machd/machd/daemon/internal/throwaway"
@@ -34,6 +36,12 @@ func help(ctx context.Context, args []string) (helped bool, err error) {
 	case throwaway.HoldArgument:
 		throwaway.Hold()
 		return true, nil
+	case imagemaker.BuildArgument:
+		return true, imagemaker.Build(ctx, image.NewStore(image.SystemConfig()))
+	case imagemaker.RemoveArgument:
+		return true, image.NewStore(image.SystemConfig()).Sweep(ctx)
+	case imagemaker.UnpackArgument:
+		return true, imagemaker.RunUnpack(args[1:])
 	case generator.Argument:
 		return true, generator.Run(args[1:])
 	case payload.Argument:

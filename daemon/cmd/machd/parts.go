@@ -11,6 +11,7 @@ import (
 	"github.com/machd/machd/daemon/internal/busapi"
 	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/imagemaker"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
@@ -85,9 +86,11 @@ func (p *parts) addFaces(ctx context.Context) (err error) {
 	if p.networks != nil {
 		glance.Networks = p.networks
 	}
+	maker := imagemaker.New(imagemaker.Config{Units: p.units, Images: p.images, Program: program(), User: p.self.user})
 	onBus := busapi.Config{
 		Machines:   p.machines,
 		Images:     p.images,
+		Maker:      maker,
 		Inside:     p.guard,
 		Launcher:   p.launcher,
 		Sessions:   p.sessions,
@@ -100,6 +103,7 @@ func (p *parts) addFaces(ctx context.Context) (err error) {
 	onVarlink := varlinkapi.Config{
 		Machines:   p.machines,
 		Images:     p.images,
+		Maker:      maker,
 		Inside:     p.guard,
 		Launcher:   p.launcher,
 		Sessions:   p.sessions,

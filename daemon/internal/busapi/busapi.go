@@ -50,6 +50,11 @@ type Images interface {
 	Pool(ctx context.Context) (image.Pool, error)
 	SetPoolLimit(ctx context.Context, limit uint64) error
 	Clean(ctx context.Context, mode image.CleanMode, done func(image.Removed)) error
+	SetPassword(ctx context.Context, i image.Image, user, hash string) error
+	Snapshots(ctx context.Context, name string) ([]image.Snapshot, error)
+	CreateSnapshot(ctx context.Context, i image.Image, snapshot string) error
+	RestoreSnapshot(ctx context.Context, name, snapshot string) (before string, err error)
+	RemoveSnapshot(ctx context.Context, name, snapshot string) error
 }
 
 // Callers tells who is behind a name on the bus; *auth.Authority does.
@@ -70,6 +75,7 @@ type Launcher interface {
 type Config struct {
 	Machines   *machine.Manager
 	Images     Images
+	Maker      ImageMaker
 	Inside     Inside
 	Launcher   Launcher
 	Sessions   Sessions
@@ -86,6 +92,7 @@ type Config struct {
 type API struct {
 	machines   *machine.Manager
 	images     Images
+	maker      ImageMaker
 	inside     Inside
 	launcher   Launcher
 	sessions   Sessions
@@ -105,6 +112,7 @@ func New(cfg Config) *API {
 	return &API{
 		machines:   cfg.Machines,
 		images:     cfg.Images,
+		maker:      cfg.Maker,
 		inside:     cfg.Inside,
 		launcher:   cfg.Launcher,
 		sessions:   cfg.Sessions,

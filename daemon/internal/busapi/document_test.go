@@ -163,6 +163,7 @@ func document(t *testing.T, b *strings.Builder, i xmlInterface, table *vtable.In
 // optionSets are the option types of the methods; "" has none yet.
 var optionSets = map[string]string{
 	"BindMount": "BindOptions", "Unbind": "", "CopyFrom": "CopyOptions", "CopyTo": "CopyOptions", "RemoveImage": "RemoveOptions",
+	"CreateImage": "CreateOptions", "SetImagePassword": "", "CreateSnapshot": "", "RestoreSnapshot": "", "RemoveSnapshot": "",
 	"StartMachine": "StartOptions", "PlanStart": "StartOptions", "RunMachine": "RunOptions", "SetLimits": "LimitOptions",
 	"StopMachine": "StopOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
 	"ListOverview": "OverviewOptions",

@@ -128,6 +128,10 @@ func argumentOf(row vtable.Method, name string, t reflect.Type, machineName stri
 		return "NAME"
 	case name == "name" && strings.Contains(row.Name, "Image"):
 		return anImage
+	case name == "image":
+		return anImage
+	case name == "source" && row.Name == "CreateImage":
+		return "debian:13"
 	case name == "name", name == "machine", row.Name == "TerminateMachine":
 		return machineName
 	case name == "class":

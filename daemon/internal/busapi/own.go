@@ -18,7 +18,7 @@ import (
 // must not show in GetAll of all interfaces.
 var ownManagerInterface = vtable.Interface{
 	Name:    machd.ManagerInterface,
-	Methods: slices.Concat(ownFileRows, launchRows, runRows, stopRows, execRows, overviewRows, usageRows, networkRows),
+	Methods: slices.Concat(ownFileRows, imageRows, launchRows, runRows, stopRows, execRows, overviewRows, usageRows, networkRows),
 	Signals: startSignals,
 }
 

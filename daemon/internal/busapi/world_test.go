@@ -16,6 +16,7 @@ import (
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/imagemaker"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/operation"
@@ -253,6 +254,7 @@ func (w *world) serve(t *testing.T, address string, log *slog.Logger) {
 	api := New(Config{
 		Machines: w.machines, Inside: w.inside, Operations: w.operations, LogLevel: new(slog.LevelVar),
 		Images:    w.looks,
+		Maker:     imagemaker.New(imagemaker.Config{Images: w.looks}),
 		Launcher:  w.launch,
 		Overview:  &overview.Viewer{Machines: w.machines, Inside: w.inside},
 		Network:   w.network,

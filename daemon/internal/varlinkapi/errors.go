@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/varlink"
-	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -120,9 +119,9 @@ type failure struct {
 	systemError
 }
 
-// withReasons has methods of org.machd.Machine tell reasons, where systemd's tell
-// an errno alone.
-func withReasons(methods []varlink.Method[*API]) []varlink.Method[*API] {
+// withReasons has methods of an interface of ours tell reasons, where systemd's
+// tell an errno alone.
+func withReasons(of string, methods []varlink.Method[*API]) []varlink.Method[*API] {
 	methods = slices.Clone(methods)
 	for i := range methods {
 		do := methods[i].Func
@@ -132,7 +131,7 @@ func withReasons(methods []varlink.Method[*API]) []varlink.Method[*API] {
 			if err == nil || errors.As(err, &own) || named(err) != nil {
 				return answer, err
 			}
-			return nil, &varlink.Error{Name: machd.MachineVarlink + "." + failed.Name, Parameters: failure{err.Error(), systemErrorOf(err)}}
+			return nil, &varlink.Error{Name: of + "." + failed.Name, Parameters: failure{err.Error(), systemErrorOf(err)}}
 		}
 	}
 	return methods

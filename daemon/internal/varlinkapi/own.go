@@ -43,7 +43,7 @@ var (
 var ownMachineInterface = varlink.Interface[*API]{
 	Name:    machd.MachineVarlink,
 	Doc:     "What machd can do beyond io.systemd.Machine, whose errors its methods give as well",
-	Methods: withReasons(slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, overviewMethods, usageMethods, networkMethods, diagnoseMethods)),
+	Methods: withReasons(machd.MachineVarlink, slices.Concat(ownMachineMethods, launchMethods, runMethods, stopMethods, execMethods, overviewMethods, usageMethods, networkMethods, diagnoseMethods)),
 	Errors: []varlink.ErrorType{
 		failed,
 		{Name: "TooSlow", Doc: "The subscriber has not read for so long that changes are lost; it is hung up on"},
@@ -94,19 +94,22 @@ var ownMachineMethods = []varlink.Method[*API]{
 
 // ownImageInterface is the same for images.
 var ownImageInterface = varlink.Interface[*API]{
-	Name: machd.MachineImageVarlink,
-	Doc:  "What machd can do beyond io.systemd.MachineImage, whose errors its methods give as well",
-	Methods: []varlink.Method[*API]{
-		{
-			Name: "Remove",
-			Doc:  "Removes an image, and keeps what is below /etc unless told otherwise",
-			In: varlink.Fields{
-				imageName, interactive,
-				{Name: "settings", Doc: "Remove the settings files below /etc too", Type: varlink.Bool, Nullable: true},
-			},
-			Access: machd.ActionManageImages,
-			Func:   ownRemoveImage,
+	Name:    machd.MachineImageVarlink,
+	Doc:     "What machd can do beyond io.systemd.MachineImage, whose errors its methods give as well",
+	Methods: withReasons(machd.MachineImageVarlink, slices.Concat(ownImageMethods, makeMethods)),
+	Errors:  []varlink.ErrorType{failed},
+}
+
+var ownImageMethods = []varlink.Method[*API]{
+	{
+		Name: "Remove",
+		Doc:  "Removes an image, and keeps what is below /etc unless told otherwise",
+		In: varlink.Fields{
+			imageName, interactive,
+			{Name: "settings", Doc: "Remove the settings files below /etc too", Type: varlink.Bool, Nullable: true},
 		},
+		Access: machd.ActionManageImages,
+		Func:   ownRemoveImage,
 	},
 }
 

@@ -50,6 +50,11 @@ type Images interface {
 	SetLimit(ctx context.Context, i image.Image, limit uint64) error
 	SetPoolLimit(ctx context.Context, limit uint64) error
 	Clean(ctx context.Context, mode image.CleanMode, done func(image.Removed)) error
+	SetPassword(ctx context.Context, i image.Image, user, hash string) error
+	Snapshots(ctx context.Context, name string) ([]image.Snapshot, error)
+	CreateSnapshot(ctx context.Context, i image.Image, snapshot string) error
+	RestoreSnapshot(ctx context.Context, name, snapshot string) (before string, err error)
+	RemoveSnapshot(ctx context.Context, name, snapshot string) error
 }
 
 // Inside goes into machines; *inside.Guard does.
@@ -78,6 +83,7 @@ type Launcher interface {
 type Config struct {
 	Machines   Machines
 	Images     Images
+	Maker      ImageMaker
 	Inside     Inside
 	Launcher   Launcher
 	Sessions   Sessions

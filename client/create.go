@@ -1,0 +1,116 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machd"
+)
+
+// ImageOptions are what making an image can be told.
+type ImageOptions struct {
+	Mirror       string             // a URL where the packages come from; "" is the distribution's own
+	Packages     []string           // beside those that make a system that boots
+	Verify       machd.Verification // "" is machd.VerifySignature
+	RootPassword string             // of root in the image; it is hashed here. "" sets none
+	SSHKeys      []string           // that root may log in with, lines of authorized_keys(5)
+	ReadOnly     bool               // of the image
+}
+
+// A CreatedImage is what CreateImage has made.
+type CreatedImage struct {
+	Usage uint64 // bytes on disk
+	Note  string // what its user should know, or ""
+}
+
+// CreateImage makes an image called name, and returns when it is whole: nobody
+// sees half of one. source is as machd.ParseSource has it, and file what it is made
+// of, a directory, archive or disk image, if source is machd.SourceGiven; else it
+// is nil. line, if it is not nil, is called with what is said about the work, a
+// line at a time. If ctx ends, nothing is made. It takes machd.
+//
+// Method: org.machd.Manager1.CreateImage.
+func (c *Client) CreateImage(ctx context.Context, name, source string, file *os.File, o ImageOptions, line func(string)) (CreatedImage, error) {
+	created, err := c.createImage(ctx, name, source, file, o, line)
+	if err != nil {
+		return CreatedImage{}, fmt.Errorf("cannot make image %q: %w", name, err)
+	}
+	return created, nil
+}
+
+func (c *Client) createImage(ctx context.Context, name, source string, file *os.File, o ImageOptions, line func(string)) (created CreatedImage, err error) {
+	options := machd.CreateOptions{
+		Mirror: o.Mirror, Packages: o.Packages, Verify: o.Verify, SSHKeys: o.SSHKeys, ReadOnly: o.ReadOnly,
+	}
+	if o.RootPassword != "" {
+		options.RootPassword = HashPassword(o.RootPassword)
+	}
+	input := []machd.Descriptor{}
+	if file != nil {
+		input = append(input, machd.Descriptor{FD: dbus.UnixFD(file.Fd())})
+	}
+	log, err := c.openLog(line)
+	if err != nil {
+		return created, err
+	}
+	defer log.end()
+	// Nobody reads from then on, which is how the daemon knows.
+	stop := context.AfterFunc(ctx, log.abandon)
+	defer stop()
+	method := machd.ManagerInterface + ".CreateImage"
+	err = c.call(ctx, machined, method, []any{name, source, log.descriptors, input, options.Variants()}, &created.Usage, &created.Note)
+	return created, c.lacking(ctx, err)
+}
+
+// A daemonLog is what the daemon writes lines to.
+type daemonLog struct {
+	descriptors    []machd.Descriptor
+	reader, writer *os.File // nil if the bus takes no descriptors
+	read           chan struct{}
+}
+
+func (c *Client) openLog(line func(string)) (*daemonLog, error) {
+	l := &daemonLog{descriptors: []machd.Descriptor{}, read: make(chan struct{})}
+	if !c.conn.SupportsUnixFDs() {
+		close(l.read)
+		return l, nil
+	}
+	var err error
+	if l.reader, l.writer, err = os.Pipe(); err != nil {
+		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+	}
+	l.descriptors = append(l.descriptors, machd.Descriptor{FD: dbus.UnixFD(l.writer.Fd())})
+	go func() {
+		defer close(l.read)
+		lines := bufio.NewScanner(l.reader)
+		for lines.Scan() {
+			if line != nil {
+				line(lines.Text())
+			}
+		}
+	}()
+	return l, nil
+}
+
+// abandon stops reading.
+func (l *daemonLog) abandon() {
+	if l.reader != nil {
+		l.reader.Close()
+	}
+}
+
+// end reads what the daemon has written, which has let go by now.
+func (l *daemonLog) end() {
+	if l.writer != nil {
+		l.writer.Close()
+	}
+	<-l.read
+	l.abandon()
+}
+
+// noOptions is for methods that have room for options.
+var noOptions = map[string]dbus.Variant{}
