@@ -51,6 +51,8 @@ func TestScripts(t *testing.T) {
 			"finding":  scriptFinding,
 			"calls":    scriptCalls,
 			"exits":    scriptExits,
+			"importd":  scriptImportd,
+			"await":    scriptAwait,
 		},
 	})
 }

@@ -40,16 +40,23 @@ type terminal struct {
 // Arguments before the verb that are VAR=VALUE go to the environment.
 func runOnTerminal(t *testing.T, w *machine1test.World, columns uint16, args ...string) *terminal {
 	t.Helper()
-	master, slave, err := pty.Open()
-	if err != nil {
-		t.Skipf("no pseudo-terminals here: %v", err)
-	}
 	var env []string
 	for len(args) > 0 && strings.Contains(args[0], "=") {
 		env, args = append(env, args[0]), args[1:]
 	}
-	tm := &terminal{t: t, master: master, slave: slave, cmd: command(w, args...)}
-	tm.cmd.Env = append(tm.cmd.Env, env...)
+	cmd := command(w, args...)
+	cmd.Env = append(cmd.Env, env...)
+	return putOnTerminal(t, columns, cmd)
+}
+
+// putOnTerminal starts cmd on a terminal of its own.
+func putOnTerminal(t *testing.T, columns uint16, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	master, slave, err := pty.Open()
+	if err != nil {
+		t.Skipf("no pseudo-terminals here: %v", err)
+	}
+	tm := &terminal{t: t, master: master, slave: slave, cmd: cmd}
 	tm.cond = sync.NewCond(&tm.mu)
 	t.Cleanup(func() {
 		master.Close()

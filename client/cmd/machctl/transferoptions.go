@@ -23,30 +23,28 @@ func (o *transferOptions) addTransferFlags(f *pflag.FlagSet) {
 	f.Var(&o.class, "class", "What the image is for: machine, portable, sysext or confext as `CLASS`")
 	f.Var(&o.verify, "verify", "Check a download by signature, by checksum or not at all, as `HOW`: no")
 	f.Var(&o.keepDownload, "keep-download", "Keep what was downloaded for the next time: yes or no as `BOOL`")
+	o.addShortFlags(f)
 }
 
-// shortClasses are the letters that stand for classes.
+// shortClass has a letter stand for a class, or for another option's value.
 //
 // Reference: importctl(1).
-var shortClasses = []struct {
-	name, letter string
-	class        client.ImageClass
-}{
-	{"m", "m", client.ClassMachine},
-	{"print", "P", client.ClassPortable}, // elsewhere -P is --print
-	{"S", "S", client.ClassSysext},
-	{"C", "C", client.ClassConfext},
+func shortClass(f *pflag.FlagSet, name, letter, same string, set func()) {
+	flag := f.VarPF(setter(set), name, letter, "The same as "+same)
+	flag.NoOptDefVal, flag.Hidden = "yes", true
 }
 
-// shortTransferOptions gives a verb the letters of importctl. They mean
-// something else to other verbs, or will.
-func (a *app) shortTransferOptions(cmd *cobra.Command) {
-	for _, s := range shortClasses {
-		f := cmd.Flags().VarPF(setter(func() { a.class = classFlag(s.class) }), s.name, s.letter, "The same as --class="+string(s.class))
-		f.NoOptDefVal, f.Hidden = "yes", true
-	}
-	f := cmd.Flags().VarPF(setter(func() { a.keepDownload = "no" }), "N", "N", "The same as --keep-download=no")
-	f.NoOptDefVal, f.Hidden = "yes", true
+func (o *transferOptions) addShortFlags(f *pflag.FlagSet) {
+	shortClass(f, "m", "m", "--class=machine", func() { o.class = classFlag(client.ClassMachine) })
+	shortClass(f, "S", "S", "--class=sysext", func() { o.class = classFlag(client.ClassSysext) })
+	shortClass(f, "C", "C", "--class=confext", func() { o.class = classFlag(client.ClassConfext) })
+	shortClass(f, "N", "N", "--keep-download=no", func() { o.keepDownload = "no" })
+}
+
+// portable gives a verb the -P of importctl, which is --print before it and to
+// other verbs.
+func (a *app) portable(cmd *cobra.Command) {
+	shortClass(cmd.Flags(), "print", "P", "--class=portable", func() { a.class = classFlag(client.ClassPortable) })
 }
 
 // A setter is an option without a value.

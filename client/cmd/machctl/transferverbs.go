@@ -48,7 +48,7 @@ func (a *app) transferVerbs() []verbRow {
 	return []verbRow{
 		{
 			use: "pull-tar URL [NAME]", short: "Download an image as a tar archive", min: 1, max: 2, run: a.pullTar,
-			group: groupTransfer, options: pullFlags, words: words{wordNone}, long: pullHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: pullFlags, words: words{wordNone}, long: pullHelp, setup: a.portable,
 			examples: []example{
 				{"machctl pull-tar https://example.com/images/web.tar.xz", "the image is called web"},
 				{"machctl pull-tar --verify=checksum https://example.com/images/web.tar.xz web2", "where nobody signs"},
@@ -56,17 +56,17 @@ func (a *app) transferVerbs() []verbRow {
 		},
 		{
 			use: "pull-raw URL [NAME]", short: "Download the image of a disk", min: 1, max: 2, run: a.pullRaw,
-			group: groupTransfer, options: pullFlags, words: words{wordNone}, long: pullHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: pullFlags, words: words{wordNone}, long: pullHelp, setup: a.portable,
 			examples: []example{{"machctl pull-raw --verify=no file:///srv/disk.qcow2 disk", ""}},
 		},
 		{
 			use: "pull-oci REF [NAME]", short: "Download an OCI container image", min: 1, max: 2, run: a.pullOCI,
-			group: groupTransfer, options: makingFlags, words: words{wordNone}, long: ociHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: makingFlags, words: words{wordNone}, long: ociHelp, setup: a.portable,
 			examples: []example{{"machctl pull-oci docker.io/library/debian:13 debian", ""}},
 		},
 		{
 			use: "import-tar FILE [NAME]", short: "Make an image of a tar archive", min: 1, max: 2, run: a.importTar,
-			group: groupTransfer, options: makingFlags, words: words{wordFile, wordNone}, long: importHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: makingFlags, words: words{wordFile, wordNone}, long: importHelp, setup: a.portable,
 			examples: []example{
 				{"machctl import-tar web.tar.xz", "the image is called web"},
 				{"ssh other machctl export-tar web | machctl import-tar - web", "from another host"},
@@ -74,17 +74,17 @@ func (a *app) transferVerbs() []verbRow {
 		},
 		{
 			use: "import-raw FILE [NAME]", short: "Make an image of a disk's", min: 1, max: 2, run: a.importRaw,
-			group: groupTransfer, options: makingFlags, words: words{wordFile, wordNone}, long: importHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: makingFlags, words: words{wordFile, wordNone}, long: importHelp, setup: a.portable,
 			examples: []example{{"machctl import-raw disk.qcow2", "the image is called disk"}},
 		},
 		{
 			use: "import-fs DIRECTORY [NAME]", short: "Make an image of a directory", min: 1, max: 2, run: a.importFS,
-			group: groupTransfer, options: makingFlags, words: words{wordFile, wordNone}, long: importFSHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: makingFlags, words: words{wordFile, wordNone}, long: importFSHelp, setup: a.portable,
 			examples: []example{{"machctl import-fs /srv/web", ""}},
 		},
 		{
 			use: "export-tar NAME [FILE]", short: "Write an image as a tar archive", min: 1, max: 2, run: a.exportTar,
-			group: groupTransfer, options: "format " + transferFlags, words: words{wordImage, wordFile}, long: exportHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: "format " + transferFlags, words: words{wordImage, wordFile}, long: exportHelp, setup: a.portable,
 			examples: []example{
 				{"machctl export-tar c8-ns c8-ns.tar.xz", ""},
 				{"machctl export-tar c8-ns | tar t", ""},
@@ -92,17 +92,17 @@ func (a *app) transferVerbs() []verbRow {
 		},
 		{
 			use: "export-raw NAME [FILE]", short: "Write the image of a disk", min: 1, max: 2, run: a.exportRaw,
-			group: groupTransfer, options: "format " + transferFlags, words: words{wordImage, wordFile}, long: exportHelp, setup: a.shortTransferOptions,
+			group: groupTransfer, options: "format " + transferFlags, words: words{wordImage, wordFile}, long: exportHelp, setup: a.portable,
 			examples: []example{{"machctl export-raw --format=gzip disk >disk.raw.gz", ""}},
 		},
 		{
 			use: "list-transfers", short: "List the transfers that go on", run: a.listTransfers, group: groupTransfer,
-			options: "class m S C full " + listOptions, long: listTransfersHelp, setup: a.shortTransferOptions,
+			options: "class m S C full " + listOptions, long: listTransfersHelp, setup: a.portable,
 			examples: []example{{"machctl list-transfers", ""}},
 		},
 		{
 			use: "cancel-transfer ID…", short: "End a transfer", min: 1, max: -1, run: a.cancelTransfer, group: groupTransfer,
-			options: transferFlags, words: words{wordTransfer}, long: cancelTransferHelp, setup: a.shortTransferOptions,
+			options: transferFlags, words: words{wordTransfer}, long: cancelTransferHelp, setup: a.portable,
 			examples: []example{{"machctl cancel-transfer 3", ""}},
 		},
 	}

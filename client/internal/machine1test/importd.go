@@ -72,7 +72,7 @@ func (w *World) StopImportd() {
 //	log PRIORITY TEXT   say a line
 //	progress FRACTION   be as far as that
 //	read                read the file that is imported to its end
-//	write N             write N bytes to the file that is exported to
+//	write N             write N times x to the file that is exported to
 //	wait                go on when it is canceled
 //	fail                end as failed; the rest is not done
 //
@@ -231,7 +231,7 @@ func (d *importd) do(t *transfer, file *os.File, step string) bool {
 		_, _ = io.Copy(io.Discard, file)
 	case "write":
 		n, _ := strconv.Atoi(rest)
-		_, _ = file.Write(make([]byte, n))
+		_, _ = io.WriteString(file, strings.Repeat("x", n))
 	case "wait":
 		select {
 		case <-t.canceled:
