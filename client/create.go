@@ -33,7 +33,7 @@ type CreatedImage struct {
 // is nil. line, if it is not nil, is called with what is said about the work, a
 // line at a time. If ctx ends, nothing is made. It takes machd.
 //
-// Method: org.machd.Manager1.CreateImage.
+// Reference: docs/api.md, CreateImage.
 func (c *Client) CreateImage(ctx context.Context, name, source string, file *os.File, o ImageOptions, line func(string)) (CreatedImage, error) {
 	created, err := c.createImage(ctx, name, source, file, o, line)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // SetPassword sets the password of a user of an image, which must not be in use.
 // It is hashed here. It takes machd.
 //
-// Method: org.machd.Manager1.SetImagePassword.
+// Reference: docs/api.md, SetImagePassword.
 func (c *Client) SetPassword(ctx context.Context, name, user, password string) error {
 	return c.SetPasswordHash(ctx, name, user, HashPassword(password))
 }

@@ -20,7 +20,7 @@ type Snapshot struct {
 // CreateSnapshot keeps an image as it is, which may be in use: then it is kept as
 // it would be after a crash. It takes machd, as all that is about snapshots does.
 //
-// Method: org.machd.Manager1.CreateSnapshot.
+// Reference: docs/api.md, CreateSnapshot.
 func (c *Client) CreateSnapshot(ctx context.Context, image, snapshot string) error {
 	if err := c.tellMachd(ctx, "CreateSnapshot", image, snapshot, noOptions); err != nil {
 		return fmt.Errorf("cannot make a snapshot of image %q: %w", image, err)
@@ -31,7 +31,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, image, snapshot string) err
 // Snapshots returns the snapshots of an image, or of all images if it is "",
 // sorted by image and name.
 //
-// Method: org.machd.Manager1.ListSnapshots.
+// Reference: docs/api.md, ListSnapshots.
 func (c *Client) Snapshots(ctx context.Context, image string) ([]Snapshot, error) {
 	var rows []machd.Snapshot
 	if err := c.askMachd(ctx, "ListSnapshots", []any{image}, &rows); err != nil {
@@ -48,7 +48,7 @@ func (c *Client) Snapshots(ctx context.Context, image string) ([]Snapshot, error
 // snapshot was made. What it was last is a snapshot from then on, whose name it
 // returns; that is "" if the image was gone.
 //
-// Method: org.machd.Manager1.RestoreSnapshot.
+// Reference: docs/api.md, RestoreSnapshot.
 func (c *Client) RestoreSnapshot(ctx context.Context, image, snapshot string) (before string, err error) {
 	method := machd.ManagerInterface + ".RestoreSnapshot"
 	err = c.lacking(ctx, c.call(ctx, machined, method, []any{image, snapshot, noOptions}, &before))
@@ -60,7 +60,7 @@ func (c *Client) RestoreSnapshot(ctx context.Context, image, snapshot string) (b
 
 // RemoveSnapshot removes a snapshot.
 //
-// Method: org.machd.Manager1.RemoveSnapshot.
+// Reference: docs/api.md, RemoveSnapshot.
 func (c *Client) RemoveSnapshot(ctx context.Context, image, snapshot string) error {
 	if err := c.tellMachd(ctx, "RemoveSnapshot", image, snapshot, noOptions); err != nil {
 		return fmt.Errorf("cannot remove snapshot %q of image %q: %w", snapshot, image, err)
