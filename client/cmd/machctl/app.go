@@ -116,15 +116,3 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	return time.ParseDuration(text)
 }
-
-// each runs do for every name in order, whatever becomes of the others, and
-// returns what went wrong.
-func each(names []string, do func(name string) error) error {
-	var failed failures
-	for _, name := range names {
-		if err := do(name); err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return failed.orNil()
-}

@@ -42,7 +42,7 @@ func journalHint(err error) error {
 func pastList() listing[client.PastMachine] {
 	type past = client.PastMachine
 	return listing[past]{what: "past machines", columns: []column[past]{
-		{key: "machine", head: "MACHINE", value: func(m past) any { return m.Name }},
+		{key: "machine", head: "MACHINE", value: func(m past) any { return m.Name }, keep: true},
 		{key: "class", head: "CLASS", value: func(m past) any { return m.Class }, shown: wide},
 		{key: "service", head: "SERVICE", value: func(m past) any { return m.Service }},
 		{key: "unit", head: "UNIT", value: func(m past) any { return m.Unit }, shown: wide},

@@ -12,6 +12,9 @@ import (
 
 // listImages shows the images there are.
 func (a *app) listImages(ctx context.Context, _ []string) error {
+	if err := imageList().check(a.options); err != nil {
+		return err
+	}
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
@@ -34,7 +37,7 @@ func imageList() listing[client.Image] {
 		what:      "images",
 		stockJSON: func(rows []image) any { return imagesJSON(rows) },
 		columns: []column[image]{
-			{key: "name", head: "NAME", value: func(i image) any { return i.Name }},
+			{key: "name", head: "NAME", value: func(i image) any { return i.Name }, keep: true},
 			{key: "type", head: "TYPE", value: func(i image) any { return i.Type }},
 			{key: "read_only", head: "RO", value: func(i image) any { return i.ReadOnly }, cell: readOnlyCell},
 			{key: "usage", head: "USAGE", value: func(i image) any { return knownBytes(i.Usage) }, cell: usageCell, right: true},

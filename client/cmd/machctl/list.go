@@ -20,6 +20,9 @@ const (
 
 // list shows the machines that run.
 func (a *app) list(ctx context.Context, _ []string) error {
+	if err := a.machineList().check(a.options); err != nil {
+		return err
+	}
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func (a *app) machineList() listing[client.ListedDetail] {
 	type machine = client.ListedDetail
 	l := listing[machine]{what: "machines", stockJSON: func(rows []machine) any { return a.machinesJSON(rows) }}
 	l.columns = []column[machine]{
-		{key: "name", head: "MACHINE", value: func(m machine) any { return m.Name }},
+		{key: "name", head: "MACHINE", value: func(m machine) any { return m.Name }, keep: true},
 		{key: "class", head: "CLASS", value: func(m machine) any { return m.Class }},
 		{key: "service", head: "SERVICE", value: func(m machine) any { return m.Service }},
 		{key: "state", head: "STATE", value: func(m machine) any { return string(m.State) }, shown: wide},

@@ -36,6 +36,7 @@ type column[T any] struct {
 	value func(T) any        // string, bool, number, time.Time, time.Duration, []string, or nil if unknown
 	cell  func(T) table.Cell // nil is what cellOf makes of the value
 	right bool
+	keep  bool // it is what the row is about, so it is narrowed last
 	shown shown
 }
 
@@ -47,6 +48,12 @@ type listing[T any] struct {
 	// stockJSON returns what --output=json prints as the stock command does,
 	// and is nil where that is the JSON of --json.
 	stockJSON func([]T) any
+}
+
+// check refuses a choice of what is not there, before anybody is asked.
+func (l listing[T]) check(o *options) error {
+	_, err := l.choose(o, nil)
+	return err
 }
 
 // printList prints rows in the way that the options ask for.
@@ -115,6 +122,7 @@ func (l listing[T]) table(a *app, rows []T) (*table.Table, error) {
 	for _, c := range columns {
 		t.Headers = append(t.Headers, c.head)
 		t.Right = append(t.Right, c.right)
+		t.Keep = append(t.Keep, c.keep && !a.stock)
 	}
 	for _, row := range rows {
 		cells := make([]table.Cell, len(columns))
@@ -169,6 +177,9 @@ func (a *app) drawList(t *table.Table, what string) string {
 		return text
 	case len(t.Rows) == 0:
 		return fmt.Sprintf("No %s.\n", what)
+	}
+	if len(t.Rows) == 1 && !a.stock {
+		what = strings.TrimSuffix(what, "s")
 	}
 	return fmt.Sprintf("%s\n%d %s listed.\n", text, len(t.Rows), what)
 }

@@ -89,7 +89,7 @@ func (a *app) listPorts(ctx context.Context, names []string) error {
 func portList() listing[machd.PortStatus] {
 	type port = machd.PortStatus
 	return listing[port]{what: "ports", columns: []column[port]{
-		{key: "machine", head: "MACHINE", value: func(p port) any { return p.Machine }},
+		{key: "machine", head: "MACHINE", value: func(p port) any { return p.Machine }, keep: true},
 		{
 			// null is every one of the host's.
 			key: "address", head: "ADDRESS", value: func(p port) any { return p.Address },

@@ -25,7 +25,7 @@ func (a *app) set(ctx context.Context, names []string) error {
 	if err := a.connectToAct(ctx, machd.ActionSetLimits); err != nil {
 		return err
 	}
-	return each(names, func(name string) error {
+	return a.actOnEach(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		return a.client.SetLimits(ctx, name, o)

@@ -37,14 +37,7 @@ func (a *app) show(ctx context.Context, names []string) error {
 
 // showEach shows the properties of what has names.
 func (a *app) showEach(names []string, properties func(name string) ([]machine1.Property, error)) error {
-	var shown [][]machine1.Property
-	err := each(names, func(name string) error {
-		some, err := properties(name)
-		if err == nil {
-			shown = append(shown, some)
-		}
-		return err
-	})
+	shown, err := gather(names, properties)
 	return join(err, a.printProperties(shown))
 }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -112,20 +110,6 @@ func (a *app) startNote(name, note string) {
 	a.ui.notice(fmt.Sprintf("%q: %s", name, note))
 }
 
-// actTogether does several things that may need a password: root all at the same
-// time, others one by one until the first was allowed, since one answer is
-// good for all, as a rule.
-func (a *app) actTogether(do []func() error) error {
-	if os.Geteuid() == 0 || len(do) < 2 {
-		return together(do)
-	}
-	first := do[0]()
-	if errors.Is(first, machine1.ErrAccessDenied) || errors.Is(first, machine1.ErrInteractionRequired) {
-		return first
-	}
-	return join(first, together(do[1:]))
-}
-
 // summed says how many of several it is done with, and returns what went wrong.
 func (a *app) summed(done string, all int, err error) error {
 	if all > 1 {
@@ -224,27 +208,4 @@ func (a *app) awaitStart(ctx context.Context, starting *client.Starting) error {
 	}
 	hint := fmt.Sprintf(`"%s" and "%s" say more`, a.scoped("systemctl status "+failed.Unit), a.scoped("journalctl -u "+failed.Unit))
 	return &hintedError{&loggedError{err, a.startLog(ctx, failed)}, hint}
-}
-
-// together runs all of do at the same time and returns the errors in the order
-// of do.
-func together(do []func() error) error {
-	errs := make([]error, len(do))
-	var wait sync.WaitGroup
-	for i, f := range do {
-		wait.Go(func() { errs[i] = f() })
-	}
-	wait.Wait()
-	return join(errs...)
-}
-
-// join returns the errors there are as one.
-func join(errs ...error) error {
-	var failed failures
-	for _, err := range errs {
-		if err != nil {
-			failed = append(failed, flatten(err)...)
-		}
-	}
-	return failed.orNil()
 }

@@ -37,26 +37,24 @@ func (a *app) status(ctx context.Context, names []string) error {
 }
 
 func (a *app) statusOf(ctx context.Context, names []string) (string, error) {
-	blocks, objects := []string{}, []object{}
-	err := each(names, func(name string) error {
+	reports, err := gather(names, func(name string) (*report, error) {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
-		r, err := a.report(ctx, name)
-		switch {
-		case err != nil:
-			return err
-		case a.structured():
-			objects = append(objects, r.object())
-		default:
-			blocks = append(blocks, a.statusText(r))
-		}
-		return nil
+		return a.report(ctx, name)
 	})
-	if !a.structured() {
-		return strings.Join(blocks, "\n"), err
+	if a.structured() {
+		objects := make([]object, len(reports))
+		for i, r := range reports {
+			objects[i] = r.object()
+		}
+		text, encodeErr := a.drawObjects(objects)
+		return text, join(err, encodeErr)
 	}
-	text, encodeErr := a.drawObjects(objects)
-	return text, join(err, encodeErr)
+	blocks := make([]string, len(reports))
+	for i, r := range reports {
+		blocks[i] = a.statusText(r)
+	}
+	return strings.Join(blocks, "\n"), err
 }
 
 // A block is lines of right-aligned labels and values.

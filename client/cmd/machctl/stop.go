@@ -151,8 +151,7 @@ func (a *app) clientCall(call func(*client.Client, context.Context, string) erro
 	return func(ctx context.Context, name string) error { return call(a.client, ctx, name) }
 }
 
-// tell does the same to several machines, one after the other: each may ask
-// for a password.
+// tell does the same to several machines.
 func (a *app) tell(ctx context.Context, names []string, call machineCall) error {
 	if err := checkNames(names, machine1.ValidLookupName); err != nil {
 		return err
@@ -163,7 +162,7 @@ func (a *app) tell(ctx context.Context, names []string, call machineCall) error 
 		}
 	}
 	a.action = machine1.ActionManageMachines
-	return each(names, func(name string) error {
+	return a.actOnEach(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		return call(ctx, name)
@@ -177,6 +176,7 @@ func (a *app) end(ctx context.Context, names []string, e ending) error {
 	}
 	timeout := a.timeout.or(stopTimeout)
 	var waits []func() error
+	var waiting sync.Mutex
 	failed := a.tell(ctx, names, func(callCtx context.Context, name string) error {
 		gone, err := a.watch(callCtx, name)
 		if err == nil {
@@ -185,6 +185,8 @@ func (a *app) end(ctx context.Context, names []string, e ending) error {
 		if err != nil {
 			return err
 		}
+		waiting.Lock()
+		defer waiting.Unlock()
 		waits = append(waits, func() error {
 			defer gone.Close()
 			return e.await(ctx, gone, name, timeout)

@@ -121,8 +121,10 @@ func (v *watchView) run(ctx context.Context) error {
 func (v *watchView) refresh(ctx context.Context) error {
 	_, v.ui.width = v.screen.Size()
 	text, err := v.draw(ctx)
-	if err != nil && text == "" {
-		text = "machctl: " + printable(err.Error()) + "\n"
+	if err != nil {
+		for _, e := range flatten(err) {
+			text += "machctl: " + printable(e.Error()) + "\n"
+		}
 	}
 	v.lines = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	return nil

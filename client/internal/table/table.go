@@ -3,6 +3,7 @@
 package table
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -18,6 +19,7 @@ type Cell struct {
 type Table struct {
 	Headers []string
 	Right   []bool // per column: aligned to the right; nil is to the left
+	Keep    []bool // per column: narrowed only when the others cannot be any more; nil is none
 	Rows    [][]Cell
 }
 
@@ -109,8 +111,37 @@ func (t *Table) widths(rows [][]Cell, width int) []int {
 	if width <= 0 || total <= width {
 		return need
 	}
-	return narrow(need, width-(len(need)-1))
+	return t.narrowed(need, width-(len(need)-1))
 }
+
+// narrowed narrows the columns that need not be kept, as long as that leaves
+// each of them some room.
+func (t *Table) narrowed(need []int, room int) []int {
+	var open []int // indices of columns that are narrowed
+	rest := room
+	for i, n := range need {
+		if t.Keep != nil && t.Keep[i] {
+			rest -= n
+		} else {
+			open = append(open, i)
+		}
+	}
+	if len(open) == len(need) || rest < len(open)*minWidth {
+		return narrow(need, room)
+	}
+	widths := slices.Clone(need)
+	some := make([]int, len(open))
+	for i, x := range open {
+		some[i] = need[x]
+	}
+	for i, n := range narrow(some, rest) {
+		widths[open[i]] = n
+	}
+	return widths
+}
+
+// minWidth is how wide other columns have to be on average for one to be kept.
+const minWidth = 4
 
 // narrow shares room between columns that need more than there is. Each column
 // has one cell at least.

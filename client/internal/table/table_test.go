@@ -57,6 +57,25 @@ func TestDraw(t *testing.T) {
 	}
 }
 
+func TestAColumnIsKept(t *testing.T) {
+	t.Parallel()
+	tab := &table.Table{
+		Headers: []string{"NAME", "UNIT"},
+		Keep:    []bool{true, false},
+		Rows:    [][]table.Cell{{{Text: "a-long-name"}, {Text: "machine-a.service"}}, {{Text: "👩‍👩‍👧 家族"}, {Text: "-"}}},
+	}
+	for width, want := range map[int]string{
+		0:  "a-long-name machine-a.service\n👩‍👩‍👧 家族     -\n",
+		20: "a-long-name machine…\n👩‍👩‍👧 家族     -\n",
+		16: "a-long-name mac…\n👩‍👩‍👧 家族     -\n",
+		14: "a-lon… machin…\n👩‍👩‍👧 家… -\n", // no room for the other one
+	} {
+		if diff := cmp.Diff(want, tab.Draw(table.Layout{Width: width, Ellipsis: "…"})); diff != "" {
+			t.Errorf("%d columns: want -, got +:\n%s", width, diff)
+		}
+	}
+}
+
 func FuzzNoLineIsWiderThanTheTable(f *testing.F) {
 	f.Add("a", "some longer text", "日本語\nsecond", 12)
 	f.Add("", "", "", 5)
