@@ -29,7 +29,7 @@ FILES = \
 
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)"
 
-.PHONY: all install uninstall host demo check bench clean help bin/machd bin/machctl bin/testhost
+.PHONY: all install uninstall host demo check bench picture clean help bin/machd bin/machctl bin/testhost
 
 all: bin/machd bin/machctl
 
@@ -68,6 +68,13 @@ bench: all bin/testhost
 	@CGO_ENABLED=0 $(GO) build -trimpath -o bin/bench ./test/bench
 	@bin/testhost run --disabled --others -- /src/bin/bench
 
+# The picture in the README: what a terminal shows, taken from a real one.
+picture: bin/testhost
+	@CGO_ENABLED=0 $(GO) build -o bin/picture ./test/picture
+	@bin/testhost run --quiet -- /src/bin/picture capture > bin/screen.txt
+	@mv bin/screen.txt test/picture/screen.txt
+	@bin/picture render test/picture/screen.txt > docs/machctl.svg
+
 clean:
 	rm -rf bin
 
@@ -79,4 +86,5 @@ help:
 	@echo "make demo       the book's session in such a host, each answer checked"
 	@echo "make check      every test there is"
 	@echo "make bench      machd beside systemd-machined, measured"
+	@echo "make picture    the picture in the README, from such a host"
 	@echo "make clean      remove bin"
