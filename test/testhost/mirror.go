@@ -13,8 +13,8 @@ const mirrorTops = "apt systemd-sysv libpam-systemd libnss-systemd dbus iproute2
 // makes systems of packages has no network to get them from.
 func (r root) hasMirror() bool { return strings.Contains(r.include, "debootstrap") }
 
-// mirrorHook is a command of mmdebstrap's that makes the mirror, of packages that
-// are in the root as well. Nobody has signed it.
+// mirrorHook is a command of mmdebstrap's that makes the mirror, of mirrorTops and
+// what they need, which is in the root as well. Nobody has signed it.
 func mirrorHook(suite string) string {
 	return fmt.Sprintf(`set -e
 mkdir -p "$1/opt/debian/pool" "$1/opt/debian/dists/%[1]s/main/binary-amd64"
@@ -25,7 +25,7 @@ chroot "$1" dpkg-query -W -f '${Package}\n' | sort -u >../installed
   APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
     --no-replaces --no-enhances %[2]s | grep '^[a-z0-9]' | cut -d: -f1
 } | sort -u | comm -12 - ../installed >../names
-APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download $(cat ../names)
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download $({ cat ../names; printf '%%s\n' %[2]s; } | sort -u)
 cd ..
 rm installed names
 for deb in pool/*.deb; do
