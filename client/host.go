@@ -170,11 +170,15 @@ func ConnectHost(ctx context.Context, host Host, options ...Option) (*Client, er
 	}
 	return dial(ctx, options, host.String(), func(ctx context.Context, r reach) (*dbus.Conn, func(), error) {
 		command := bridge
-		if r.user {
-			command += " --user"
-		}
-		if host.Container != "" {
+		switch {
+		case host.Container != "":
 			command += " --machine=" + host.Container
+			if r.user {
+				command += " --user"
+			}
+		case r.user:
+			// Its --user changes nothing on the host itself.
+			command = `sh -c 'exec ` + bridge + ` --bus-path="unix:path=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}/bus"'`
 		}
 		return bus.DialBridge(ctx, bus.Bridge{Args: host.SSH([]string{"-T"}, command), Stderr: r.stderr})
 	})

@@ -118,7 +118,7 @@ func TestABusIsReachedThroughSSH(t *testing.T) {
 	if err != nil || len(machines) != 2 || machines[1].Name != "c8-ns" {
 		t.Errorf("the machines are %v, %v", machines, err)
 	}
-	want := "-x -o ConnectTimeout=15 -T -p 2222 -- alice@far systemd-stdio-bridge --user --machine=inner\n"
+	want := "-x -o ConnectTimeout=15 -T -p 2222 -- alice@far systemd-stdio-bridge --machine=inner --user\n"
 	if diff := cmp.Diff(want, told()); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,7 +35,12 @@ func (a *app) copyStreamTo(ctx context.Context, name, destination string) error 
 		if err != nil {
 			return fmt.Errorf("cannot read the tar archive at standard input: %w", err)
 		}
-		return a.client.CopyTo(ctx, name, a.copying(source, destination))
+		err = a.client.CopyTo(ctx, name, a.copying(source, destination))
+		// What it says of is a name that nobody knows.
+		if inner := errors.Unwrap(err); inner != nil {
+			return fmt.Errorf("cannot copy to %s in %q: %w", destination, name, inner)
+		}
+		return err
 	})
 }
 
@@ -87,7 +93,7 @@ func withTempDir(where, pattern string, do func(dir string) error) error {
 	inner := filepath.Join(outer, "files")
 	signals := takeSignals()
 	ended := make(chan error, 1)
-	go func() { ended <- join(os.Mkdir(inner, 0o700), do(inner)) }()
+	go func() { ended <- join(os.Mkdir(inner, 0o755), do(inner)) }()
 	select {
 	case err = <-ended:
 	case s := <-signals:

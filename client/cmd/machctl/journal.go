@@ -79,6 +79,12 @@ func (a *app) unitFlag() string {
 // journal runs journalctl. It is a process, since reading a journal needs a
 // library in C; failing is having nothing to tell.
 func (a *app) journal(ctx context.Context, args ...string) string {
+	switch {
+	case a.host.given:
+		return "" // that host's journal is not here
+	case a.elsewhere():
+		args = append([]string{"--machine=" + a.machine.Name}, args...)
+	}
 	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "journalctl", append([]string{"-q", "--no-pager"}, args...)...)

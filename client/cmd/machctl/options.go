@@ -131,13 +131,14 @@ func (o *options) prettyJSON() bool {
 // whose machines are spoken of.
 func (o *options) scoped(command string) string {
 	name, rest, _ := strings.Cut(command, " ")
+	place := o.place()
+	if o.host.given && name != "systemctl" {
+		name, place = "ssh "+o.sshName()+" "+name, ""
+	}
 	if o.user {
 		name += " --user"
 	}
-	if o.host.given && name != "systemctl" {
-		return "ssh " + o.sshName() + " " + name + " " + rest
-	}
-	return name + o.place() + " " + rest
+	return name + place + " " + rest
 }
 
 // abbreviations completes a name that only one option begins with.

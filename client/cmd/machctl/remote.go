@@ -59,7 +59,7 @@ func (m *machineFlag) Set(text string) (err error) {
 	return err
 }
 
-func (m *machineFlag) Type() string   { return "CONTAINER" }
+func (m *machineFlag) Type() string  { return "CONTAINER" }
 func (m machineFlag) String() string { return m.Container.String() }
 
 // elsewhere reports whether the machines are not this host's, so that its files
@@ -153,8 +153,13 @@ func (a *app) explainHost(err error) error {
 	case shellNotFound:
 		return &hintedError{reached, "systemd-stdio-bridge, which comes with systemd, has to be installed there"}
 	case bridgeWentWrong:
+		if a.user {
+			return &hintedError{reached, `a user has a bus while he is logged in there, or always after "loginctl enable-linger"`}
+		}
 		if a.host.Container != "" {
-			return &hintedError{reached, fmt.Sprintf(`"machctl -H %s list" shows the machines that run there`, a.sshName())}
+			there := a.host.Host
+			there.Container = ""
+			return &hintedError{reached, fmt.Sprintf(`"machctl -H %s list" shows the machines that run there`, there)}
 		}
 	}
 	return reached
@@ -166,8 +171,10 @@ func (a *app) explainMachine(err error) error {
 		return nil
 	}
 	err = fmt.Errorf("cannot reach the bus in %q: %w", a.machine.Name, err)
-	if errors.Is(err, machine1.ErrNoSuchMachine) || !errors.Is(err, machine1.ErrDisconnected) {
-		return err
+	for _, known := range []error{machine1.ErrNoSuchMachine, machine1.ErrAccessDenied, machine1.ErrInteractionRequired} {
+		if errors.Is(err, known) {
+			return err
+		}
 	}
 	return &hintedError{err, "this needs a system bus running in the machine, and the right to enter it; it may still be booting"}
 }
@@ -192,6 +199,7 @@ const (
 	there             // by machctl there: it needs files, descriptors or the journal
 	either            // by calls that pass descriptors where a bus of this host is asked, else by machctl there
 	copies            // between the files of this host and the machine
+	images            // likewise of images
 )
 
 // ways are those of the verbs that need more than the bus.
@@ -199,6 +207,7 @@ var ways = map[string]way{
 	"login": either, "shell": either, "exec": either, "run": either,
 	"logs": there, "history": there, "cat": there, "edit": there, "doctor": there,
 	"copy-to": copies, "copy-from": copies,
+	"import-tar": images, "import-raw": images, "import-fs": images, "export-tar": images, "export-raw": images,
 }
 
 // carryOut runs a verb here, or has it run where the machines are.
@@ -215,6 +224,8 @@ func (a *app) carryOut(cmd *cobra.Command, args []string, run func(context.Conte
 		return a.copyByHost(cmd, args)
 	case how == copies && a.stock:
 		return run(ctx, args)
+	case how == images:
+		return a.transferByHost(cmd, args)
 	}
 	return a.runThere(cmd, args)
 }

@@ -20,9 +20,11 @@ import (
 // machctl there makes or takes a tar archive.
 func (a *app) copyByHost(cmd *cobra.Command, args []string) error {
 	if a.host.Container != "" {
+		there := a.host.Host
+		there.Container = ""
 		return &hintedError{
 			machine1.Errorf(machine1.ErrNotSupported, "%s does not go into a machine in a machine", cmd.Name()),
-			fmt.Sprintf(`"machctl -H %s %s %s …" goes half the way`, a.host.Name, cmd.Name(), a.host.Container),
+			fmt.Sprintf(`"machctl -H %s %s %s …" goes half the way`, there, cmd.Name(), a.host.Container),
 		}
 	}
 	name, source, destination := threeOf(args)
@@ -42,11 +44,11 @@ func (a *app) copyToHost(cmd *cobra.Command, name, source, destination string) e
 		return fmt.Errorf("cannot copy %s: %w", source, err)
 	}
 	defer packed.Close()
-	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, []string{name, stream, destination})}
+	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), []string{name, stream, destination})}
 	if !a.user {
-		file := "."
+		file := "f"
 		if !info.IsDir() {
-			file = filepath.Base(source)
+			file = filepath.Join(file, filepath.Base(source))
 		}
 		far.instead = stockCopy(stockCopyTo, a.force, name, file, destination)
 	}
@@ -66,7 +68,7 @@ func (a *app) copyFromHost(cmd *cobra.Command, name, source, destination string)
 	case err == nil && !there.IsDir() && !a.force:
 		return fmt.Errorf("cannot copy: %s is there already: %w", destination, syscall.EEXIST)
 	}
-	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, []string{name, source, stream})}
+	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), []string{name, source, stream})}
 	if !a.user {
 		far.instead = stockCopy(stockCopyFrom, false, name, source)
 	}
@@ -118,7 +120,7 @@ func stockCopy(script string, force bool, args ...string) *standIn {
 const (
 	stockCopyDir = `d=$(mktemp -d /var/tmp/.machctl-XXXXXX); trap 'rm -rf "$d"' EXIT; trap 'exit 129' HUP; trap 'exit 143' TERM; `
 	stockCopyTo  = stockCopyDir + `mkdir "$d/f"; tar --extract --preserve-permissions --numeric-owner --directory="$d/f" --file=-; ` +
-		`machinectl "$1" copy-to "$2" "$d/f/$3" "$4"`
+		`machinectl "$1" copy-to "$2" "$d/$3" "$4"`
 	stockCopyFrom = stockCopyDir + `machinectl "$1" copy-from "$2" "$3" "$d/f" >&2; ` +
 		`if test -d "$d/f" && ! test -h "$d/f"; then tar --create --format=posix --sparse --numeric-owner --directory="$d/f" --file=- .; ` +
 		`else tar --create --format=posix --sparse --numeric-owner --directory="$d" --file=- f; fi`

@@ -39,12 +39,11 @@ type standIn struct {
 
 // runThere has a verb run by machctl on the other host.
 func (a *app) runThere(cmd *cobra.Command, args []string) error {
-	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, args)}
+	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), args)}
 	if a.host.Container == "" && !a.user {
 		far.instead = a.standIn(cmd.Name(), args)
 	}
-	onTerminal := a.ui.isTerminal() && (a.tty || ways[cmd.Name()] != either || cmd.Name() != "exec" && cmd.Name() != "run")
-	if onTerminal && !a.json() {
+	if a.wantsTerminal(cmd.Name()) {
 		return a.runOnTerminal(far)
 	}
 	var stdin io.Reader = os.Stdin
@@ -54,8 +53,19 @@ func (a *app) runThere(cmd *cobra.Command, args []string) error {
 	return a.runRelayed(far, stdin, os.Stdout)
 }
 
-// farWords are the verb with all options as they were given, but for the host.
-func (a *app) farWords(cmd *cobra.Command, args []string) []string {
+// wantsTerminal reports whether a verb is for somebody at a terminal.
+func (a *app) wantsTerminal(verb string) bool {
+	switch {
+	case !a.ui.isTerminal(), a.structured(), ways[verb] == copies:
+		return false
+	case verb == "exec", verb == "run":
+		return a.tty
+	}
+	return true
+}
+
+// farWords are a verb with all options as they were given, but for the host.
+func (a *app) farWords(cmd *cobra.Command, verb string, args []string) []string {
 	var words []string
 	if a.host.Container != "" {
 		words = append(words, "--machine="+a.host.Container)
@@ -74,7 +84,7 @@ func (a *app) farWords(cmd *cobra.Command, args []string) []string {
 	})
 	// Values that were left out are those of here.
 	words = append(words, a.settings()...)
-	return append(append(words, cmd.Name(), "--"), args...)
+	return append(append(words, verb, "--"), args...)
 }
 
 // runRelayed runs a command on the other host with files of ours.
@@ -83,7 +93,7 @@ func (a *app) runRelayed(far farCommand, stdin io.Reader, stdout io.Writer) erro
 	if far.instead != nil {
 		otherwise = a.sayThere(far) + "echo 'machctl-relay: bare'; exec " + quoted(far.instead.line)
 	}
-	script := `command -v machctl >/dev/null && exec machctl ` + relayVerb + ` -- "$@"; ` + otherwise
+	script := a.userThere() + `command -v machctl >/dev/null && exec machctl ` + relayVerb + ` -- "$@"; ` + otherwise
 	status, err := relay.Run(relay.Command{
 		Args: a.host.SSH([]string{"-T"}, shellCommand(script, far.words)), Stdin: stdin, Stdout: stdout, Stderr: os.Stderr, Signals: taken,
 	})
@@ -112,7 +122,7 @@ func (a *app) runOnTerminal(far farCommand) error {
 	if far.instead != nil {
 		otherwise = a.sayThere(far) + "exec " + quoted(far.instead.line)
 	}
-	script := `command -v machctl >/dev/null && exec machctl "$@"; ` + otherwise
+	script := a.userThere() + `command -v machctl >/dev/null && exec machctl "$@"; ` + otherwise
 	terminal := "-t"
 	if !isTerminal(os.Stdin) {
 		terminal = "-tt"
@@ -196,6 +206,15 @@ func (a *app) nobodyThere(far farCommand) error {
 	}
 }
 
+// userThere is a line of a shell that finds the user's bus, also where nothing
+// has made a session of ssh's.
+func (a *app) userThere() string {
+	if !a.user {
+		return ""
+	}
+	return `export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; `
+}
+
 // sayThere is a line of a shell that says why what follows is not machctl.
 func (a *app) sayThere(far farCommand) string {
 	if a.quiet {
@@ -211,6 +230,10 @@ func (a *app) standIn(verb string, args []string) *standIn {
 	case "login":
 		return &standIn{append([]string{"machinectl", "login"}, args...), "machinectl", "it needs systemd in the machine"}
 	case "shell":
+		if len(args) > 1 && !a.ui.isTerminal() {
+			// machinectl ends it with its input.
+			return a.systemdRun(args, "--property=PAMName=login")
+		}
 		line := []string{"machinectl", "shell", "--quiet"}
 		if a.uid != "" {
 			line = append(line, "--uid="+a.uid)
@@ -231,7 +254,7 @@ func (a *app) settings() (options []string) {
 }
 
 // systemdRun runs a command in a machine with systemd.
-func (a *app) systemdRun(args []string) *standIn {
+func (a *app) systemdRun(args []string, options ...string) *standIn {
 	user, name, err := a.target("exec", args)
 	words, wordsErr := execWords(args[1:])
 	if err != nil || wordsErr != nil {
@@ -242,6 +265,7 @@ func (a *app) systemdRun(args []string) *standIn {
 		files = "--pty"
 	}
 	line := []string{"systemd-run", "--quiet", "--collect", "--wait", "--service-type=exec", files}
+	line = append(line, options...)
 	if name != machine1.Host {
 		line = append(line, "--machine="+name)
 	}

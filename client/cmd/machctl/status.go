@@ -71,7 +71,7 @@ func (a *app) statusText(r *report) string {
 		b.WriteString("(" + id + ")")
 	}
 	b.WriteString("\n")
-	identityRows(b, r.Machine)
+	a.identityRows(b, r.Machine)
 	insideRows(b, r)
 	if !a.stock {
 		usageRow(b, r.usage)
@@ -88,12 +88,12 @@ func (a *app) statusText(r *report) string {
 	return b.String()
 }
 
-func identityRows(b *block, m client.Machine) {
+func (a *app) identityRows(b *block, m client.Machine) {
 	if !m.Since.IsZero() {
 		b.row("Since", timestamp(m.Since)+"; "+ago(m.Since, time.Now()))
 	}
 	if m.Leader > 0 {
-		b.row("Leader", strconv.FormatUint(uint64(m.Leader), 10)+commandOf(m.Leader))
+		b.row("Leader", strconv.FormatUint(uint64(m.Leader), 10)+a.commandOf(m.Leader))
 	}
 	if m.Service != "" {
 		b.row("Service", m.Service+"; class "+string(m.Class))
@@ -107,12 +107,15 @@ func identityRows(b *block, m client.Machine) {
 		b.row("Root", m.RootDirectory)
 	}
 	if len(m.NetworkInterfaces) > 0 {
-		b.row("Iface", interfaceNames(m.NetworkInterfaces))
+		b.row("Iface", a.interfaceNames(m.NetworkInterfaces))
 	}
 }
 
 // commandOf returns the name of a process in brackets, if it can be told.
-func commandOf(pid uint32) string {
+func (a *app) commandOf(pid uint32) string {
+	if a.elsewhere() {
+		return ""
+	}
 	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 	if err != nil {
 		return ""
@@ -120,11 +123,11 @@ func commandOf(pid uint32) string {
 	return " (" + strings.TrimSpace(string(comm)) + ")"
 }
 
-func interfaceNames(indices []int32) string {
+func (a *app) interfaceNames(indices []int32) string {
 	var names []string
 	for _, index := range indices {
 		name := strconv.Itoa(int(index))
-		if link, err := net.InterfaceByIndex(int(index)); err == nil {
+		if link, err := net.InterfaceByIndex(int(index)); err == nil && !a.elsewhere() {
 			name = link.Name
 		}
 		names = append(names, name)
