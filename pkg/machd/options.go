@@ -35,13 +35,26 @@ type BindOptions struct {
 
 // CopyOptions are what a copy can be told. The zero Ownership is OwnershipMap.
 type CopyOptions struct {
-	Replace   bool      // replace: overwrite what is there
-	Ownership Ownership // ownership: map or flat
+	Replace   bool        // replace: overwrite what is there
+	Ownership Ownership   // ownership: map or flat
+	Progress  dbus.UnixFD // progress: a pipe to write to how far it is, see Progress
 }
 
 // RemoveOptions are what the removal of an image can be told.
 type RemoveOptions struct {
-	Settings bool // settings: remove the settings files below /etc too
+	Settings bool        // settings: remove the settings files below /etc too
+	Progress dbus.UnixFD // progress: a pipe to write to how far it is, see Progress
+}
+
+// CloneOptions are what the copy of an image can be told.
+type CloneOptions struct {
+	ReadOnly bool        // read_only: make the copy read-only
+	Progress dbus.UnixFD // progress: a pipe to write to how far it is, see Progress
+}
+
+// CleanOptions are what the removal of many images can be told.
+type CleanOptions struct {
+	Progress dbus.UnixFD // progress: a pipe to write to how far it is, see Progress
 }
 
 // StopOptions are what the end of a machine can be told.
@@ -61,12 +74,20 @@ func (o *BindOptions) table() table {
 }
 
 func (o *CopyOptions) table() table {
-	return table{"replace": &o.Replace, "ownership": &o.Ownership}
+	return table{"replace": &o.Replace, "ownership": &o.Ownership, "progress": &o.Progress}
 }
 
-func (o *RemoveOptions) table() table { return table{"settings": &o.Settings} }
-func (o *StopOptions) table() table   { return table{"timeout": &o.Timeout, "force": &o.Force} }
-func (o *WaitOptions) table() table   { return table{"timeout": &o.Timeout} }
+func (o *RemoveOptions) table() table {
+	return table{"settings": &o.Settings, "progress": &o.Progress}
+}
+
+func (o *CloneOptions) table() table {
+	return table{"read_only": &o.ReadOnly, "progress": &o.Progress}
+}
+
+func (o *CleanOptions) table() table { return table{"progress": &o.Progress} }
+func (o *StopOptions) table() table  { return table{"timeout": &o.Timeout, "force": &o.Force} }
+func (o *WaitOptions) table() table  { return table{"timeout": &o.Timeout} }
 
 // Variants returns o as it goes over the bus.
 func (o BindOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
@@ -76,6 +97,12 @@ func (o CopyOptions) Variants() map[string]dbus.Variant { return o.table().varia
 
 // Variants returns o as it goes over the bus.
 func (o RemoveOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o CloneOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o CleanOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
 
 // Variants returns o as it goes over the bus.
 func (o StopOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
@@ -101,6 +128,20 @@ func ParseCopyOptions(options map[string]dbus.Variant) (o CopyOptions, err error
 // ParseRemoveOptions reads options that came over the bus, as ParseBindOptions
 // does.
 func ParseRemoveOptions(options map[string]dbus.Variant) (o RemoveOptions, err error) {
+	err = o.table().parse(options)
+	return o, err
+}
+
+// ParseCloneOptions reads options that came over the bus, as ParseBindOptions
+// does.
+func ParseCloneOptions(options map[string]dbus.Variant) (o CloneOptions, err error) {
+	err = o.table().parse(options)
+	return o, err
+}
+
+// ParseCleanOptions reads options that came over the bus, as ParseBindOptions
+// does.
+func ParseCleanOptions(options map[string]dbus.Variant) (o CleanOptions, err error) {
 	err = o.table().parse(options)
 	return o, err
 }

@@ -61,6 +61,23 @@ sends one packet when the command has ended, and hangs up:
 A caller that hangs up first ends the command. What the command reads and
 writes does not pass through the daemon: it has the caller's own descriptors,
 or a terminal of the machine's whose master the reply brings.
+
+## Progress
+
+What takes long tells how far it is by a pipe whose writing end came with the
+call as the option ` + "`progress`" + `: a line with a JSON object, at most ten times a
+second, and only if there is something new.
+
+| key | |
+|---|---|
+| ` + "`bytes`" + ` | copied |
+| ` + "`files`" + ` | copied or removed, all but directories |
+| ` + "`total_bytes`, `total_files`" + ` | to be done in all, what is done included; left out while nobody knows |
+
+A line for which the pipe has no room is left out, so nothing waits for a caller
+who does not read. Once nobody has the reading end open, the operation is called
+off: what it has made is taken away, and what was to be removed and has lost its
+name is removed in the background.
 `
 
 // The document says what the tables and the option sets say.
@@ -163,6 +180,7 @@ func document(t *testing.T, b *strings.Builder, i xmlInterface, table *vtable.In
 // optionSets are the option types of the methods; "" has none yet.
 var optionSets = map[string]string{
 	"BindMount": "BindOptions", "Unbind": "", "CopyFrom": "CopyOptions", "CopyTo": "CopyOptions", "RemoveImage": "RemoveOptions",
+	"CloneImage": "CloneOptions", "CleanPool": "CleanOptions",
 	"CreateImage": "CreateOptions", "SetImagePassword": "", "CreateSnapshot": "", "RestoreSnapshot": "", "RemoveSnapshot": "",
 	"StartMachine": "StartOptions", "PlanStart": "StartOptions", "RunMachine": "RunOptions", "SetLimits": "LimitOptions",
 	"StopMachine": "StopOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
@@ -237,8 +255,11 @@ func signatureOfField(e ast.Expr) string {
 	switch e := e.(type) {
 	case *ast.ArrayType:
 		return "a" + signatureOfField(e.Elt)
-	case *ast.SelectorExpr: // time.Duration, in microseconds
-		return "t"
+	case *ast.SelectorExpr:
+		if e.Sel.Name == "UnixFD" {
+			return "h"
+		}
+		return "t" // time.Duration, in microseconds
 	case *ast.Ident:
 		switch e.Name {
 		case "bool":

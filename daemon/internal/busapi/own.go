@@ -18,7 +18,7 @@ import (
 // must not show in GetAll of all interfaces.
 var ownManagerInterface = vtable.Interface{
 	Name:    machd.ManagerInterface,
-	Methods: slices.Concat(ownFileRows, imageRows, launchRows, runRows, stopRows, execRows, overviewRows, usageRows, networkRows),
+	Methods: slices.Concat(ownFileRows, longRows, imageRows, launchRows, runRows, stopRows, execRows, overviewRows, usageRows, networkRows),
 	Signals: startSignals,
 }
 
@@ -139,7 +139,7 @@ func (o machineObject) copyWithOptions(ctx context.Context, c *vtable.Call, rule
 	if parsed.Ownership == machd.OwnershipFlat {
 		what.Ownership = inside.OwnershipFlat
 	}
-	return o.copy(ctx, c, rule, do, what)
+	return following(ctx, c, parsed.Progress, func(ctx context.Context) error { return o.copy(ctx, c, rule, do, what) })
 }
 
 // ownRemoveImage keeps what a human wrote below /etc unless told otherwise.
@@ -152,5 +152,7 @@ func ownRemoveImage(ctx context.Context, c *vtable.Call, o imageObject, opts opt
 	if parsed.Settings {
 		settings = image.RemoveSettings
 	}
-	return o.remove(ctx, c, access.OwnRemoveImage, map[string]string{"settings": oneIf(parsed.Settings)}, settings)
+	return following(ctx, c, parsed.Progress, func(ctx context.Context) error {
+		return o.remove(ctx, c, access.OwnRemoveImage, map[string]string{"settings": oneIf(parsed.Settings)}, settings)
+	})
 }

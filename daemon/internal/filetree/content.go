@@ -15,7 +15,7 @@ const (
 	// largeBuffer is for files that the kernel cannot copy by itself, bytes.
 	largeBuffer = 1 << 20
 	// rangeStep is how much the kernel copies before ctx is asked, bytes.
-	rangeStep = 32 << 20
+	rangeStep = 8 << 20
 	// maxUnsized bounds a file that claims to be empty and is not: a file
 	// that a kernel or a FUSE server makes up as it is read. Bytes.
 	maxUnsized = 64 << 20
@@ -56,6 +56,7 @@ func (w *worker) content(ctx context.Context, source, made int, stat *unix.Stat_
 	if between != w.ways.noClone {
 		err := unix.IoctlFileClone(made, source)
 		if err == nil {
+			w.c.meter.Add(uint64(stat.Size), 0)
 			return nil
 		}
 		if isAny(err, unix.EOPNOTSUPP, unix.ENOTTY, unix.EXDEV) {
@@ -85,6 +86,7 @@ func (w *worker) unsized(ctx context.Context, source, made int) error {
 
 // spans copies the parts of source that are no holes.
 func (w *worker) spans(ctx context.Context, source, made int, size int64, between [2]uint64) error {
+	holes := size
 	for at := int64(0); at < size; {
 		start, err := unix.Seek(source, at, unix.SEEK_DATA)
 		if err == unix.ENXIO {
@@ -106,8 +108,9 @@ func (w *worker) spans(ctx context.Context, source, made int, size int64, betwee
 		if start+n < end {
 			return nil // it was cut off meanwhile
 		}
-		at = end
+		at, holes = end, holes-n
 	}
+	w.c.meter.Add(uint64(holes), 0)
 	return unix.Ftruncate(made, size)
 }
 
@@ -136,6 +139,7 @@ func (w *worker) span(ctx context.Context, source, made int, start, end int64, b
 			return at - start + n, err
 		}
 		at += int64(n)
+		w.c.meter.Add(uint64(n), 0)
 	}
 	return at - start, nil
 }
@@ -166,6 +170,7 @@ func (w *worker) pump(ctx context.Context, source, made int, buffer []byte, star
 			return at - start, err
 		}
 		at += int64(n)
+		w.c.meter.Add(uint64(n), 0)
 	}
 	return at - start, nil
 }

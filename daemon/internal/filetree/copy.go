@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/progress"
 )
 
 const (
@@ -33,9 +35,10 @@ type copier struct {
 	fds    descriptors
 	links  links
 	root   directory // the two that Copy was given
-	target fileID    // the copy's top directory
-	made   bool      // we made that
-	saved  int       // of maxSaved, bytes
+	meter  *progress.Meter
+	target fileID // the copy's top directory
+	made   bool   // we made that
+	saved  int    // of maxSaved, bytes
 
 	open    atomic.Int32   // directories
 	queue   *queue         // of the workers
@@ -58,7 +61,8 @@ type copier struct {
 // it makes are its own user's alone.
 //
 // If it fails or ctx ends, newName is removed again, unless it is a directory
-// that was merged into: that keeps what was complete by then.
+// that was merged into: that keeps what was complete by then. What is done counts
+// by the meter of ctx.
 func Copy(ctx context.Context, from *os.File, name string, to *os.File, newName string, o CopyOptions) error {
 	if err := errors.Join(checkName(name), checkName(newName)); err != nil {
 		return err
@@ -71,7 +75,7 @@ func Copy(ctx context.Context, from *os.File, name string, to *os.File, newName 
 	if o.Worker == nil {
 		o.Worker = func(work func() error) error { return work() }
 	}
-	c := &copier{o: o, fds: fds, links: newLinks(), queue: newQueue()}
+	c := &copier{o: o, fds: fds, links: newLinks(), queue: newQueue(), meter: progress.Of(ctx)}
 	c.root = directory{source: int(from.Fd()), copied: int(to.Fd())}
 	defer runtime.KeepAlive(from)
 	defer runtime.KeepAlive(to)
@@ -121,12 +125,18 @@ func (c *copier) top(ctx context.Context, to *os.File, name, newName string) err
 	if err != nil {
 		return err
 	}
+	counting, stop := context.WithCancel(ctx)
 	var pool sync.WaitGroup
+	if c.meter != nil {
+		pool.Go(func() { c.expect(counting, c.meter, name) })
+	}
 	for number := range workers {
 		pool.Go(func() { c.work(ctx, number) })
 	}
 	err = c.walk(ctx, top)
 	c.queue.close()
+	c.batches.Wait()
+	stop()
 	pool.Wait()
 	return err
 }

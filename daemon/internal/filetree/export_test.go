@@ -1,5 +1,17 @@
 package filetree
 
+import (
+	"testing"
+	"time"
+)
+
+// SetPatience changes patience for a test, which must not be parallel.
+func SetPatience(tb testing.TB, d time.Duration) {
+	was := patience
+	patience = d
+	tb.Cleanup(func() { patience = was })
+}
+
 // ParseEntries reads records of getdents64 as a list does.
 func ParseEntries(data []byte) (names []string, err error) {
 	for len(data) > 0 && err == nil {

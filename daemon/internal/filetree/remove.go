@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/progress"
 )
 
 // maxRounds is how often a directory is read again because something is in it
@@ -27,16 +30,20 @@ type doomed struct {
 
 // A remover is one call of Remove.
 type remover struct {
-	fds  descriptors
-	at   *doomed
-	open int // directories
+	fds     descriptors
+	at      *doomed
+	open    int // directories
+	meter   *progress.Meter
+	begun   time.Time
+	counted bool // what is left, for meter
 }
 
 // Remove removes name in dir, which may be open with O_PATH, and all below it:
 // files that are marked immutable or append-only, and btrfs subvolumes too.
 // Mount points are left and are an error that wraps EBUSY. Errors wrap the
 // errno and name the path in the tree, starting with name. When it fails or
-// ctx ends, what is removed by then is gone.
+// ctx ends, what is removed by then is gone. What is removed counts by the meter
+// of ctx.
 func Remove(ctx context.Context, dir *os.File, name string) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -48,8 +55,9 @@ func Remove(ctx context.Context, dir *os.File, name string) error {
 	defer fds.close()
 	defer runtime.KeepAlive(dir)
 	root := &doomed{fd: int(dir.Fd())}
-	r := &remover{fds: fds, at: root}
+	r := &remover{fds: fds, at: root, meter: progress.Of(ctx), begun: time.Now()}
 	defer r.close()
+	r.meter.Expect(0, 0)
 	failing, err := name, r.removeEntry(ctx, entry{name: name})
 	for err == nil && r.at != root {
 		failing, err = r.step(ctx)
@@ -83,9 +91,33 @@ func (d *doomed) path(name string) string {
 	return name
 }
 
+// expect counts what is left once the removal has taken more than a moment, and
+// tells the meter. It does so by turns with the removal: what is counted while
+// it goes is counted wrong.
+func (r *remover) expect(ctx context.Context) {
+	if r.meter == nil || r.counted || time.Since(r.begun) < patience {
+		return
+	}
+	r.counted = true
+	top := r.at
+	for top.parent.parent != nil {
+		top = top.parent
+	}
+	fd, err := openAt(top.parent.fd, top.name, openDir)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	t := &tally{sameMount: true}
+	if t.count(ctx, fd, 1) == nil {
+		r.meter.Expect(0, r.meter.Report().Files+t.files)
+	}
+}
+
 // step removes one entry of the directory that r is at, or that directory when
 // it has none. It returns the path of what it could not remove.
 func (r *remover) step(ctx context.Context) (failing string, err error) {
+	r.expect(ctx)
 	d := r.at
 	e, ok, err := d.list.next()
 	if err == nil {
@@ -115,6 +147,9 @@ func (r *remover) removeEntry(ctx context.Context, e entry) error {
 	err := r.unlink(r.at.fd, e.name, 0)
 	if err == unix.EISDIR {
 		return r.enter(ctx, e.name)
+	}
+	if err == nil {
+		r.meter.Add(0, 1)
 	}
 	return err
 }

@@ -57,6 +57,7 @@ func (w *worker) copy(ctx context.Context, in *directory, name, newName string) 
 	if err != nil {
 		return in.failed(name, err)
 	}
+	w.c.meter.Add(0, 1)
 	return nil
 }
 

@@ -38,6 +38,9 @@ func (s *Store) Clean(ctx context.Context, mode CleanMode, done func(Removed)) e
 		return err
 	}
 	for _, i := range images {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		if i.Vendor() || i.Host() || mode == CleanHidden && (!i.Hidden() || isSnapshot(i)) {
 			continue
 		}

@@ -11,7 +11,7 @@ import (
 // its settings. It is EBUSY while the image is in use and EROFS if it is the
 // operating system's. All of it has lost its name before any of it goes, so that
 // no half of it is ever started; it gets its names back if the image cannot be
-// removed.
+// removed. If ctx ends over it, what is left is removed later.
 //
 // Reference: discover-image.c, image_remove.
 func (s *Store) Remove(ctx context.Context, i Image, keep Settings) (err error) {
@@ -41,6 +41,10 @@ func (s *Store) Remove(ctx context.Context, i Image, keep Settings) (err error) 
 	image := a.drafts[0]
 	s.setFilesAside(a, h, i, keep)
 	if err := image.remove(ctx); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			a.undo = nil // for sweep
+			return cause
+		}
 		return err
 	}
 	a.remove(ctx)
