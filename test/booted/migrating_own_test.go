@@ -1,0 +1,56 @@
+package booted
+
+import (
+	"os"
+	"regexp"
+	"testing"
+)
+
+// tableCommand is the last column of a row that has a command of ours.
+var tableCommand = regexp.MustCompile("(?m)\\| `(machctl [^`]*)`[^|]* \\|$")
+
+// askPeople are commands of the tables that go on for as long as somebody likes.
+var askPeople = map[string]bool{
+	"machctl shell c8-ns": true,
+	"machctl shell web":   true,
+	"machctl login web":   true,
+	"machctl top":         true,
+	"machctl events":      true,
+}
+
+// The tables for those who come from podman and Incus are what they say: each
+// does what it should, one after the other.
+func TestMachdMigratingTables(t *testing.T) {
+	text, err := os.ReadFile("../../docs/migrating.md")
+	must(t, err)
+	tables := regexp.MustCompile(`(?s)## From podman.*## From go-systemd`).FindString(string(text))
+	// Of the host's own root, an overlay, nothing can be shown in a machine.
+	run(t, "mount", "-t", "tmpfs", "srv", "/srv")
+	t.Cleanup(func() {
+		run(t, "umount", "/srv")
+		for _, name := range []string{"c8-ns", "web", "web2"} {
+			observe(t, "machctl", "terminate", name)
+		}
+		for _, name := range []string{"copy", "other", "web", "web2"} {
+			observe(t, "busctl", "call", "org.freedesktop.machine1", "/org/freedesktop/machine1", "org.freedesktop.machine1.Manager", "RemoveImage", "s", name)
+		}
+	})
+	rows := tableCommand.FindAllStringSubmatch(tables, -1)
+	if len(rows) < 30 {
+		t.Fatalf("there are %d commands in\n%s", len(rows), tables)
+	}
+	skipped := 0
+	for _, row := range rows {
+		if askPeople[row[1]] {
+			skipped++
+			continue
+		}
+		o := observe(t, "timeout", "120", "sh", "-c", row[1]+" </dev/null")
+		if o.Code != 0 {
+			t.Errorf("%s: exit status %d: %s%s", row[1], o.Code, o.Stdout, o.Stderr)
+		}
+	}
+	if skipped != len(askPeople) {
+		t.Errorf("%d commands of the list of those that are not run are in the tables", skipped)
+	}
+}
