@@ -14,12 +14,19 @@ USERDIR    = $(PREFIX)/lib/systemd/user
 BUSDIR     = $(PREFIX)/share/dbus-1/system.d
 POLKITDIR  = $(PREFIX)/share/polkit-1/actions
 MANDIR     = $(PREFIX)/share/man
+BASHDIR    = $(PREFIX)/share/bash-completion/completions
+FISHDIR    = $(PREFIX)/share/fish/vendor_completions.d
+# Debian's zsh looks in a directory of its own below /usr.
+ZSHDIR     = $(PREFIX)/share/zsh/$(if $(and $(filter /usr,$(PREFIX)),$(wildcard /etc/debian_version)),vendor-completions,site-functions)
 
 # Everything that is installed, as MODE:SOURCE:TARGET. install and uninstall
 # both work from this list. No name in it may belong to a systemd package.
 FILES = \
 	755:bin/machd:$(LIBEXECDIR)/machd \
 	755:bin/machctl:$(BINDIR)/machctl \
+	644:client/cmd/machctl/completion/machctl.bash:$(BASHDIR)/machctl \
+	644:client/cmd/machctl/completion/machctl.zsh:$(ZSHDIR)/_machctl \
+	644:client/cmd/machctl/completion/machctl.fish:$(FISHDIR)/machctl.fish \
 	$(foreach f,$(wildcard systemd-units/*.service systemd-units/*.socket systemd-units/*.target),644:$(f):$(UNITDIR)/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd-units/generators/*),755:$(f):$(GENERATORS)/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd-units/user/*),644:$(f):$(USERDIR)/$(notdir $(f))) \

@@ -96,7 +96,7 @@ func prepare(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the booted tests need root: sudo make check")
 	}
-	return need.Programs(ctx, os.Stderr, "make", "gcc", "dbus-daemon", "busctl", "machinectl", "systemd-nspawn",
+	return need.Programs(ctx, os.Stderr, "make", "gcc", "dbus-daemon", "busctl", "machinectl", "systemd-nspawn", "bash", "zsh", "fish", "mandoc",
 		"ip", "nft", "mmdebstrap", "nsenter", "tmux")
 }
 

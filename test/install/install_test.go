@@ -55,10 +55,15 @@ func TestUninstallRemovesWhatInstallInstalled(t *testing.T) {
 		for _, want := range []string{"libexec/machd", "bin/machctl", "lib/systemd/system/machd.service", "lib/systemd/system/machd.socket", "lib/systemd/system/machd.target",
 			"lib/systemd/system/machine@.service", "lib/systemd/system-generators/machd-generator",
 			"lib/systemd/user/machd.service", "lib/systemd/user/machd.socket",
-			"share/dbus-1/system.d/org.machd.machine1.conf", "share/polkit-1/actions/machd.policy"} {
+			"share/dbus-1/system.d/org.machd.machine1.conf", "share/polkit-1/actions/machd.policy",
+			"share/bash-completion/completions/machctl", "share/fish/vendor_completions.d/machctl.fish",
+			"share/man/man1/machctl.1", "share/man/man8/machd.8"} {
 			if !slices.Contains(installed, filepath.Join(prefix, want)) {
 				t.Errorf("%s is not installed under %s, but %q", want, prefix, installed)
 			}
+		}
+		if !slices.ContainsFunc(installed, func(path string) bool { return filepath.Base(path) == "_machctl" }) {
+			t.Errorf("zsh's completion is not installed under %s", prefix)
 		}
 		unit, err := os.ReadFile(filepath.Join(dir, prefix, "lib/systemd/system/machd.service"))
 		if err != nil {

@@ -18,6 +18,7 @@ const (
 	groupSettings = "settings"
 	groupImages   = "images"
 	groupTransfer = "transfer"
+	groupHelp     = "help"
 )
 
 var groups = []*cobra.Group{
@@ -28,6 +29,7 @@ var groups = []*cobra.Group{
 	{ID: groupSettings, Title: "Settings"},
 	{ID: groupImages, Title: "Images"},
 	{ID: groupTransfer, Title: "Transfers"},
+	{ID: groupHelp, Title: "Help"},
 }
 
 // A verbRow is a verb: what it does, and what help, completion and the manual
@@ -65,7 +67,7 @@ func (a *app) families() [][]verbRow {
 }
 
 // verbs are all of them, in the order of the help.
-func (a *app) verbs() []verbRow { return slices.Concat(a.families()...) }
+func (a *app) verbs() []verbRow { return slices.Concat(append(a.families(), a.helpVerbs())...) }
 
 // rootCommand is machctl itself, with all verbs.
 func (a *app) rootCommand() *cobra.Command {

@@ -97,6 +97,9 @@ func (a *app) rootHelp() string {
 				verbs = append(verbs, row.name())
 			}
 		}
+		if group.ID == groupHelp {
+			verbs = append(verbs, "help")
+		}
 		if len(verbs) > 0 {
 			b.WriteString(hanging(fmt.Sprintf("  %-15s", group.Title), strings.Join(verbs, " ")))
 		}

@@ -90,5 +90,12 @@ var columnTexts = map[string]string{
 	"why":                 "why that is so",
 	"zone":                "network that it shares",
 
+	"local":    "name of the image",
+	"progress": "from 0 to 1, a number",
+	"remote":   "where it comes from or goes to",
+
+	"transfers.class": "machine, portable, sysext or confext",
+	"transfers.id":    "a number",
+	"transfers.type":  "pull-tar, import-raw and the like",
 	"machines.inward": "ports of the host that it finds at its gateway, an array",
 }

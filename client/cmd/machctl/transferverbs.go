@@ -97,7 +97,8 @@ func (a *app) transferVerbs() []verbRow {
 		},
 		{
 			use: "list-transfers", short: "List the transfers that go on", run: a.listTransfers, group: groupTransfer,
-			options: "class m S C full " + listOptions, long: listTransfersHelp, setup: a.portable,
+			options: "class m S C full " + listOptions, columns: func() []columnText { return describe(transferList()) },
+			long: listTransfersHelp, setup: a.portable,
 			examples: []example{{"machctl list-transfers", ""}},
 		},
 		{
