@@ -279,6 +279,7 @@ func TestEverySignalIsAnEvent(t *testing.T) {
 	kinds := map[string]client.EventKind{
 		manager + "MachineNew": client.Added, manager + "MachineRemoved": client.Removed,
 		ownManager + "MachineReady": client.Ready, ownManager + "MachineFailed": client.Failed,
+		ownManager + "MachineChanged": client.Changed,
 	}
 	daemon := newAnything(t, true)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -15,6 +15,7 @@ const (
 	machineRemoved = machine1.ManagerInterface + ".MachineRemoved"
 	machineReady   = machd.ManagerInterface + ".MachineReady"
 	machineFailed  = machd.ManagerInterface + ".MachineFailed"
+	machineChanged = machd.ManagerInterface + ".MachineChanged"
 )
 
 // An EventKind says what happened to a machine.
@@ -25,13 +26,14 @@ const (
 	Present EventKind = iota // it was there when the watch began
 	Added
 	Removed
-	Ready  // it can be used; only machd tells, of machines that it starts
-	Failed // it could not be started; likewise
+	Ready   // it can be used; only machd tells, of machines that it starts
+	Failed  // it could not be started; likewise
+	Changed // it has other ports than before; likewise
 )
 
 // String returns the kind as a word.
 func (k EventKind) String() string {
-	return [...]string{"present", "added", "removed", "ready", "failed"}[k]
+	return [...]string{"present", "added", "removed", "ready", "failed", "changed"}[k]
 }
 
 // An Event is one machine that is there, comes or goes.
@@ -53,7 +55,8 @@ func (c *Client) Watch(ctx context.Context) iter.Seq2[Event, error] {
 			wanted{signal: machineNew, path: machine1.ObjectPath},
 			wanted{signal: machineRemoved, path: machine1.ObjectPath},
 			wanted{signal: machineReady, path: machine1.ObjectPath},
-			wanted{signal: machineFailed, path: machine1.ObjectPath})
+			wanted{signal: machineFailed, path: machine1.ObjectPath},
+			wanted{signal: machineChanged, path: machine1.ObjectPath})
 		if err != nil {
 			yield(Event{}, err)
 			return
@@ -103,6 +106,8 @@ func eventOf(s *dbus.Signal) (e Event, ok bool) {
 		e.Kind = Removed
 	case machineReady:
 		e.Kind = Ready
+	case machineChanged:
+		e.Kind = Changed
 	case machineFailed:
 		e.Kind = Failed
 		return e, dbus.Store(s.Body, &e.Name, &e.Unit, &e.Reason) == nil
@@ -137,7 +142,7 @@ func (w *watch) compare(ctx context.Context, kind EventKind) (goOn bool, err err
 // tell yields e unless it is no news: a signal may have been sent before the
 // list that holds the same change.
 func (w *watch) tell(e Event) (goOn bool) {
-	if e.Kind == Ready || e.Kind == Failed {
+	if e.Kind == Ready || e.Kind == Failed || e.Kind == Changed {
 		return w.yield(e, nil)
 	}
 	_, known := w.known[e.Name]

@@ -32,8 +32,8 @@ const (
 as far as the journal goes back, over restarts of the daemon and of the host.
 --lines shows the last ones only.`
 
-	eventsHelp = `Shows machines that come (new), can be used (ready), go (removed), or could not
-be started (failed), until it is interrupted. --all shows first which there are.
+	eventsHelp = `Shows machines that come (new), can be used (ready), have other ports (changed),
+go (removed), or could not be started (failed), until it is interrupted. --all shows first which there are.
 JSON is one object a line.`
 
 	logsHelp = `Shows the log lines of the machine's unit: what its supervisor and its console

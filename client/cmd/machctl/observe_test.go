@@ -56,12 +56,13 @@ func TestEventsAreShownAsTheyCome(t *testing.T) {
 		want []string // patterns
 	}{
 		{[]string{"events"}, []string{
-			`\S+ \S+ new     web`, `\S+ \S+ ready   web`, `\S+ \S+ failed  broken: unit b\.service failed\?`, `\S+ \S+ removed web`,
+			`\S+ \S+ new     web`, `\S+ \S+ ready   web`, `\S+ \S+ failed  broken: unit b\.service failed\?`, `\S+ \S+ changed web`, `\S+ \S+ removed web`,
 		}},
 		{[]string{"events", "--all"}, []string{`\S+ \S+ present \.host`, `\S+ \S+ new     web`}},
 		{[]string{"events", "--json"}, []string{
 			`{"time":"\S+","event":"new","machine":"web","unit":null,"reason":null}`, `{"time":"\S+","event":"ready","machine":"web",.*}`,
 			`{"time":"\S+","event":"failed","machine":"broken","unit":"b.service","reason":"unit b.service failed\\u001b"}`,
+			`{"time":"\S+","event":"changed","machine":"web",.*}`,
 			`{"time":"\S+","event":"removed","machine":"web",.*}`,
 		}},
 	} {
@@ -83,6 +84,7 @@ func TestEventsAreShownAsTheyCome(t *testing.T) {
 			w.Add(m)
 			w.TellReady("web")
 			w.TellFailed("broken", "b.service", "unit b.service failed\x1b")
+			w.TellChanged("web")
 			w.Remove("web")
 			lines := bufio.NewScanner(out)
 			for _, want := range tt.want {

@@ -40,6 +40,11 @@ func (w *World) TellReady(name string) {
 	w.tell("MachineReady", name, machine1.MachinePath(name))
 }
 
+// TellChanged announces that a machine has other ports than before.
+func (w *World) TellChanged(name string) {
+	w.tell("MachineChanged", name, machine1.MachinePath(name))
+}
+
 // TellFailed announces that a machine could not be started.
 func (w *World) TellFailed(name, unit, reason string) { w.tell("MachineFailed", name, unit, reason) }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/daemon/internal/busapi"
 	"github.com/machd/machd/daemon/internal/doctor"
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
@@ -36,8 +37,9 @@ func newNetworks(p *parts) (*network.Manager, error) {
 			}
 			return err == nil && state != "inactive" && state != "failed", err
 		},
-		Reload: func(ctx context.Context, service string) { reloadNetworks(ctx, p.conn, service, p.log) },
-		Log:    p.log,
+		Reload:  func(ctx context.Context, service string) { reloadNetworks(ctx, p.conn, service, p.log) },
+		Changed: func(name string) { busapi.AnnounceChange(p.server, name) },
+		Log:     p.log,
 	})
 }
 

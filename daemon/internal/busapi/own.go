@@ -19,7 +19,7 @@ import (
 var ownManagerInterface = vtable.Interface{
 	Name:    machd.ManagerInterface,
 	Methods: slices.Concat(ownFileRows, longRows, imageRows, launchRows, runRows, stopRows, execRows, overviewRows, usageRows, networkRows),
-	Signals: startSignals,
+	Signals: ownSignals,
 }
 
 // ownMachineInterface is the same for a machine's object.

@@ -23,8 +23,9 @@ var startRows = []vtable.Method{
 	},
 }
 
-// startSignals tell what became of starts, also when nobody waited.
-var startSignals = []vtable.Signal{
+// ownSignals tell what became of starts, also when nobody waited, and what is
+// not the same any more of machines that run.
+var ownSignals = []vtable.Signal{
 	{
 		Name: "MachineReady",
 		Doc:  "A machine that was started by machd can be used.",
@@ -34,6 +35,11 @@ var startSignals = []vtable.Signal{
 		Name: "MachineFailed",
 		Doc:  "A machine could not be started by machd.",
 		Args: "machine unit reason", Types: "sss",
+	},
+	{
+		Name: "MachineChanged",
+		Doc:  "A machine that runs has other ports than before.",
+		Args: "machine path", Types: "so",
 	},
 }
 
@@ -51,6 +57,12 @@ func ownStart(ctx context.Context, c *vtable.Call, a *API, name string, opts opt
 	}
 	r, err := a.launcher.Start(ctx, name, parsed)
 	return r.Unit, r.State, r.Note, err
+}
+
+// AnnounceChange queues the signal that a machine is not as it was. It does not
+// block.
+func AnnounceChange(to Emitter, name string) {
+	to.Emit(machine1.ObjectPath, machd.ManagerInterface, "MachineChanged", name, machine1.MachinePath(name))
 }
 
 // AnnounceStart queues the signal that tells of e. It does not block.

@@ -40,6 +40,8 @@ type lab struct {
 
 	mu       sync.Mutex
 	machines map[string]machine.Machine
+
+	changed []string // machines that were told to have other ports
 }
 
 func newLab(t testing.TB) *lab {
@@ -122,9 +124,10 @@ func (l *lab) restart() {
 	l.stop()
 	m, err := New(Config{
 		Paths: l.paths, Machines: func() View { return l },
-		Active: func(_ context.Context, unit string) (bool, error) { return l.active[unit], l.silent },
-		Reload: func(context.Context, string) {},
-		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Active:  func(_ context.Context, unit string) (bool, error) { return l.active[unit], l.silent },
+		Reload:  func(context.Context, string) {},
+		Changed: func(name string) { l.changed = append(l.changed, name) },
+		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	l.must(err)
 	l.Manager = m

@@ -27,7 +27,9 @@ type Config struct {
 	// host's bus read its files again. Both may take a moment, and no longer.
 	Active func(ctx context.Context, unit string) (bool, error)
 	Reload func(ctx context.Context, service string)
-	Log    *slog.Logger
+	// Changed is told of a machine whose ports are others now. It does not block.
+	Changed func(machine string)
+	Log     *slog.Logger
 }
 
 // A View is which machines there are at one moment; *machine.View is.

@@ -177,6 +177,9 @@ func (m *Manager) replace(n, changed *network, gone, come []machd.Port, inward b
 		m.claims.remove(n.Machine, gone)
 		m.claims.add(n.Machine, come)
 	}
+	if m.cfg.Changed != nil {
+		m.cfg.Changed(n.Machine)
+	}
 	return nil
 }
 

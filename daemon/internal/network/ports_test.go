@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,9 @@ func TestAPortLeadsToTheMachineForAsLongAsItIsPublished(t *testing.T) {
 		}
 		return err
 	})
+	if want := []string{"web"}; !slices.Equal(l.changed, want) {
+		t.Errorf("the changes told of are %q, want %q", l.changed, want)
+	}
 	told, err := l.Ports(t.Context(), "web")
 	if err != nil || len(told) != 1 || !told[0].Answers || told[0].Packets < 8 || told[0].Bytes == 0 {
 		t.Errorf("it is told as %+v, %v", told, err)
