@@ -112,5 +112,17 @@ func (l *daemonLog) end() {
 	l.abandon()
 }
 
+// ImageUsage returns how many bytes of the disk an image takes, with what it shares
+// with others; other than Image.Usage it is known of all types. Every file of it is
+// looked at. It takes machd.
+//
+// Method: org.machd.Manager1.MeasureImage.
+func (c *Client) ImageUsage(ctx context.Context, name string) (bytes uint64, err error) {
+	if err := c.askMachd(ctx, "MeasureImage", []any{name}, &bytes); err != nil {
+		return 0, fmt.Errorf("cannot measure image %q: %w", name, err)
+	}
+	return bytes, nil
+}
+
 // noOptions is for methods that have room for options.
 var noOptions = map[string]dbus.Variant{}

@@ -86,10 +86,18 @@ var calls = map[string]doer{
 	ownManager + "CopyFrom":    copying((*client.Client).CopyFrom, true),
 	ownManager + "CopyTo":      copying((*client.Client).CopyTo, true),
 	ownManager + "RemoveImage": about((*client.Client).RemoveImageKeepingSettings),
+	ownManager + "CloneImage": func(ctx context.Context, c *client.Client) error {
+		return c.CloneImage(client.WithProgress(ctx, func(client.Progress) {}), "i", "new", true)
+	},
+	ownManager + "CleanPool": func(ctx context.Context, c *client.Client) error {
+		_, err := c.CleanPool(client.WithProgress(ctx, func(client.Progress) {}), true)
+		return err
+	},
 	ownManager + "CreateImage": func(ctx context.Context, c *client.Client) error {
 		_, err := c.CreateImage(ctx, "i", "debian:13", nil, client.ImageOptions{}, nil)
 		return err
 	},
+	ownManager + "MeasureImage": askingAbout((*client.Client).ImageUsage),
 	ownManager + "SetImagePassword": func(ctx context.Context, c *client.Client) error {
 		return c.SetPasswordHash(ctx, "i", "root", "!")
 	},

@@ -80,6 +80,11 @@ func (a *app) remove(ctx context.Context, names []string) error {
 	if err := a.actOnImages(ctx, names); err != nil {
 		return err
 	}
+	if losses, err := a.lossesOf(ctx, names); err != nil {
+		return err
+	} else if done, err := a.mayLose("Remove "+all(len(names), "image")+"?", losses); done || err != nil {
+		return err
+	}
 	if a.withSettings || a.stock {
 		return each(names, func(name string) error { return a.client.RemoveImage(ctx, name) })
 	}
@@ -119,6 +124,11 @@ func (a *app) removeKeeping(ctx context.Context, name string, keeps bool) error 
 // Reference: machinectl.c, verb_clean_images: its words are looked for.
 func (a *app) clean(ctx context.Context, _ []string) error {
 	if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
+		return err
+	}
+	if losses, err := a.lossesOfClean(ctx); err != nil {
+		return err
+	} else if done, err := a.mayLose("Remove "+all(len(losses), "image")+"?", losses); done || err != nil {
 		return err
 	}
 	removed, err := a.client.CleanPool(ctx, a.all)

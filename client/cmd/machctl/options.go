@@ -61,6 +61,8 @@ type options struct {
 	chooseOptions
 	remoteOptions
 	transferOptions
+	createOptions
+	askOptions
 }
 
 func (o *options) addFlags(f *pflag.FlagSet) {
@@ -96,6 +98,8 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addObserveFlags(f)
 	o.addNetworkFlags(f)
 	o.addTransferFlags(f)
+	o.addCreateFlags(f)
+	o.addAskFlags(f)
 	f.BoolVar(&o.readOnly, "read-only", false, "Make the mount or the clone read-only")
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")

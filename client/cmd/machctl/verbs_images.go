@@ -2,7 +2,7 @@ package main
 
 // imageVerbs work on images, whether machines run from them or not.
 func (a *app) imageVerbs() []verbRow {
-	return []verbRow{
+	rows := []verbRow{
 		{
 			use: "list-images", short: "List the images that machines can start from", run: a.listImages, group: groupImages,
 			options: "all full " + listOptions, columns: func() []columnText { return describe(imageList()) },
@@ -29,7 +29,7 @@ func (a *app) imageVerbs() []verbRow {
 		},
 		{
 			use: "remove NAME…", short: "Remove an image", min: 1, max: -1, run: a.remove, group: groupImages,
-			options: "with-settings quiet " + acting, words: words{wordImage}, long: removeHelp,
+			options: "with-settings yes dry-run quiet " + listOptions + acting, words: words{wordImage}, long: removeHelp,
 			examples: []example{{"machctl remove c8-test", ""}},
 		},
 		{
@@ -39,8 +39,9 @@ func (a *app) imageVerbs() []verbRow {
 		},
 		{
 			use: "clean", short: "Remove hidden images, or all of them", run: a.clean, group: groupImages,
-			options: "all quiet " + acting, long: cleanHelp,
+			options: "all yes dry-run quiet " + listOptions + acting, long: cleanHelp,
 			examples: []example{{"machctl clean", "downloads and half-made images that were left"}},
 		},
 	}
+	return append(rows, a.createVerbs()...)
 }

@@ -78,6 +78,7 @@ var (
 	OwnRemoveImage = Rule{Action: machd.ActionManageImages, Verb: "remove"}
 
 	OwnCreateImage     = Rule{Action: machd.ActionManageImages, Verb: "create"}
+	OwnMeasureImage    = Rule{Action: machd.ActionManageImages, Verb: "measure"}
 	OwnSetPassword     = Rule{Action: machd.ActionManageImages, Verb: "set_password"}
 	OwnCreateSnapshot  = Rule{Action: machd.ActionManageImages, Verb: "create_snapshot"}
 	OwnRestoreSnapshot = Rule{Action: machd.ActionManageImages, Verb: "restore_snapshot"}

@@ -50,6 +50,7 @@ type Images interface {
 	Pool(ctx context.Context) (image.Pool, error)
 	SetPoolLimit(ctx context.Context, limit uint64) error
 	Clean(ctx context.Context, mode image.CleanMode, done func(image.Removed)) error
+	Measure(ctx context.Context, i image.Image) (uint64, error)
 	SetPassword(ctx context.Context, i image.Image, user, hash string) error
 	Snapshots(ctx context.Context, name string) ([]image.Snapshot, error)
 	CreateSnapshot(ctx context.Context, i image.Image, snapshot string) error

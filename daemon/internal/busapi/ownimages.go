@@ -31,6 +31,11 @@ var imageRows = []vtable.Method{
 		In: "name source log input options", Out: "usage note", Access: machd.ActionManageImages, Slow: true, Func: ownCreateImage,
 	},
 	{
+		Name: "MeasureImage",
+		Doc:  "Tells how many bytes of the disk an image takes, with what it shares with others. It looks at every file of it.",
+		In:   "image", Out: "usage", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownMeasureImage),
+	},
+	{
 		Name: "SetImagePassword",
 		Doc:  "Sets the password of a user of an image that is not in use. hash is as crypt(3) makes it.",
 		In:   "image user hash options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownSetPassword),
@@ -102,6 +107,14 @@ func ownCreateImage(ctx context.Context, c *vtable.Call, a *API, name, source st
 	}
 	made, err := a.maker.Make(ctx, w, given, line)
 	return made.Usage, made.Note, err
+}
+
+func ownMeasureImage(ctx context.Context, c *vtable.Call, o imageObject) (uint64, error) {
+	i, err := o.ask(ctx, c, access.OwnMeasureImage, nil)
+	if err != nil {
+		return 0, err
+	}
+	return o.api.images.Measure(ctx, i)
 }
 
 func ownSetPassword(ctx context.Context, c *vtable.Call, o imageObject, user, hash string, opts options) error {

@@ -7,10 +7,23 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
+
+// measureLimit is how long somebody waits who wants to know how large an image is.
+const measureLimit = 5 * time.Minute
+
+// Measure returns how many bytes of the disk an image takes, with what it shares
+// with others.
+func (s *Store) Measure(ctx context.Context, i Image) (bytes uint64, err error) {
+	if i.Host() || i.Type == TypeBlock {
+		return 0, errType(i, "measured")
+	}
+	return withinLimit(ctx, s, measureLimit, func(ctx context.Context) (uint64, error) { return DiskUsage(ctx, i.Path) })
+}
 
 // DiskUsage returns how many bytes of the disk a tree or file takes, with what it
 // shares with others.

@@ -57,6 +57,14 @@ var makeMethods = []varlink.Method[*API]{
 		Func:   ownCreate,
 	},
 	{
+		Name:   "Measure",
+		Doc:    "Tells how much of the disk an image takes, with what it shares with others",
+		In:     varlink.Fields{imageName, interactive},
+		Out:    varlink.Fields{{Name: "usage", Doc: "Bytes", Type: varlink.Int}},
+		Access: machd.ActionManageImages,
+		Func:   ownMeasure,
+	},
+	{
 		Name: "SetPassword",
 		Doc:  "Sets the password of a user of an image that is not in use",
 		In: varlink.Fields{
@@ -143,6 +151,17 @@ func ownCreate(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 		return nil, err
 	}
 	return createdRecord{Usage: &made.Usage, Note: made.Note}, nil
+}
+
+func ownMeasure(ctx context.Context, a *API, c *varlink.Call) (any, error) {
+	i, err := a.image(ctx, c, access.OwnMeasureImage, nil)
+	if err != nil {
+		return nil, err
+	}
+	usage, err := a.Images.Measure(ctx, i)
+	return struct {
+		Usage uint64 `json:"usage"`
+	}{usage}, err
 }
 
 func ownSetPassword(ctx context.Context, a *API, c *varlink.Call) (any, error) {

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/client/internal/progress"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// createOptions say what an image is like that is made.
+type createOptions struct {
+	mirror   string
+	packages []string
+	sshKeys  []string
+	passwordOptions
+}
+
+func (o *createOptions) addCreateFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.mirror, "mirror", "", "Take packages from this `URL`")
+	f.StringSliceVar(&o.packages, "packages", nil, "Install these `PACKAGES` as well, with commas between")
+	f.Var(&appended{&o.sshKeys}, "ssh-key", "Let root log in with the public key in `FILE`; may be repeated")
+	o.addPasswordFlags(f)
+}
+
+// create makes an image.
+func (a *app) create(ctx context.Context, args []string) error {
+	name := args[0]
+	if !machine1.ValidMachineName(name) {
+		return usagef("%q cannot be the name of a machine, and so of no image for one", name)
+	}
+	source, file, err := openImageSource(a.launch.From)
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		defer file.Close()
+	}
+	o := client.ImageOptions{
+		Mirror: a.mirror, Packages: a.packages, Verify: machd.Verification(a.verify.value), ReadOnly: a.readOnly,
+	}
+	if o.SSHKeys, err = readKeys(a.sshKeys); err != nil {
+		return err
+	}
+	if a.passwordFile != "" {
+		if o.RootPassword, err = a.readPassword("root of " + name); err != nil {
+			return err
+		}
+	}
+	if err := a.connectToAct(ctx, machd.ActionManageImages); err != nil {
+		return err
+	}
+	var created client.CreatedImage
+	begun := time.Now()
+	err = a.withLog("making "+name, func(line func(string)) error {
+		created, err = a.client.CreateImage(ctx, name, source, file, o, line)
+		return err
+	})
+	if err != nil {
+		return createError(name, err)
+	}
+	done, err := a.printObjects([]object{{
+		{"name", name}, {"source", a.launch.From}, {"usage", created.Usage}, {"note", noneIfEmpty(created.Note)},
+	}})
+	if done || err != nil {
+		return err
+	}
+	a.ui.notice(fmt.Sprintf("made %s of %s (%s in %s)", name, a.launch.From, size(created.Usage), span(time.Since(begun).Round(time.Second))))
+	if created.Note != "" {
+		a.ui.notice(created.Note)
+	}
+	return nil
+}
+
+func noneIfEmpty(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+// withLog does something that tells what goes on in lines, and takes its time.
+func (a *app) withLog(title string, do func(line func(string)) error) error {
+	bar := a.startProgress(title, time.Second, func() progress.State { return progress.Nothing })
+	defer bar.End()
+	return do(func(line string) {
+		switch line = printable(line); {
+		case bar != nil:
+			bar.Log(line)
+		default:
+			a.ui.say(line)
+		}
+	})
+}
+
+// createError adds the way out.
+func createError(name string, err error) error {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return &hintedError{err, fmt.Sprintf(`"machctl remove %s" removes it`, name)}
+	case errors.Is(err, machine1.ErrInvalidArgs):
+		return &hintedError{err, `"machctl help create" shows what images can be made of`}
+	}
+	return err
+}
+
+// openImageSource understands --from. What is a path is opened here: the daemon reads
+// what its caller may read.
+func openImageSource(text string) (source string, file *os.File, err error) {
+	if text == "" {
+		return "", nil, usagef("create: --from says what to make it of, such as --from debian:13")
+	}
+	path, isFile := strings.CutPrefix(text, "file://")
+	if _, err := machd.ParseSource(text); err == nil && text != machd.SourceGiven && !isFile {
+		return text, nil, nil
+	}
+	_, statErr := os.Stat(path)
+	switch {
+	case isFile, strings.Contains(path, "/"), statErr == nil:
+	case machine1.ValidImageName(text) && !strings.Contains(text, ":"):
+		return machd.Source{Kind: machd.SourceMachine, Name: text}.String(), nil, nil
+	default:
+		return "", nil, usagef("--from: %q is nothing that an image can be made of: debian:VERSION, ubuntu:VERSION, fedora:VERSION, "+
+			"centos-stream:VERSION, oci:REFERENCE, machine:NAME, a URL, a directory or a file", text)
+	}
+	file, err = os.Open(path)
+	return machd.SourceGiven, file, err
+}
+
+// readKeys reads files of public keys.
+func readKeys(paths []string) (keys []string, err error) {
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if strings.Contains(string(text), "PRIVATE KEY") {
+			return nil, usagef("--ssh-key: %s is a private key, which nobody else should have: the public one is %s.pub", path, path)
+		}
+		before := len(keys)
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+				keys = append(keys, line)
+			}
+		}
+		if len(keys) == before {
+			return nil, usagef("--ssh-key: there is no key in %s", path)
+		}
+	}
+	return keys, nil
+}
+
+// passwordOptions say where a password comes from.
+type passwordOptions struct {
+	passwordFile string
+	lockAccount  bool
+}
+
+func (o *passwordOptions) addPasswordFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.passwordFile, "password-file", "", "Take the password from the first line of `FILE`, - for standard input")
+	f.StringVar(&o.passwordFile, "root-password-file", "", "Take root's password from the first line of `FILE`, - for standard input")
+	f.BoolVar(&o.lockAccount, "lock", false, "Let no password be right any more")
+}
+
+// readPassword reads the password that somebody is to have.
+func (a *app) readPassword(of string) (string, error) {
+	if a.passwordFile == "" || a.passwordFile == "-" && isTerminal(os.Stdin) {
+		return a.askPassword(of)
+	}
+	file := os.Stdin
+	if a.passwordFile != "-" {
+		opened, err := os.Open(a.passwordFile)
+		if err != nil {
+			return "", err
+		}
+		defer opened.Close()
+		file = opened
+	}
+	const longest = 4096 // bytes
+	text, err := io.ReadAll(io.LimitReader(file, longest))
+	if err != nil {
+		return "", fmt.Errorf("cannot read the password: %w", err)
+	}
+	password, _, _ := strings.Cut(string(text), "\n")
+	password = strings.TrimSuffix(password, "\r")
+	if password == "" || strings.ContainsRune(password, 0) {
+		return "", usagef("there is no password in %s", a.passwordFile)
+	}
+	return password, nil
+}

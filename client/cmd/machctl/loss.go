@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// lossesOf tells what goes with images that are removed, if somebody wants to know.
+// Of what is not there the removal itself tells.
+func (a *app) lossesOf(ctx context.Context, names []string) (losses []loss, err error) {
+	if !a.asks() && !a.dryRun {
+		return nil, nil
+	}
+	ours, err := a.client.IsMachd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		switch there, err := a.client.HasImage(ctx, name); {
+		case err != nil:
+			return nil, err
+		case !there:
+			continue
+		}
+		l := loss{what: "image", name: name, usage: client.Unknown}
+		if ours {
+			l.usage = a.imageUsage(ctx, name)
+			l.note = a.snapshotNote(ctx, name)
+		}
+		losses = append(losses, l)
+		settings := filepath.Join(settingsDir, name+".nspawn")
+		if _, err := os.Lstat(settings); err == nil && a.withSettings {
+			losses = append(losses, loss{what: "settings", name: settings, usage: client.Unknown})
+		}
+	}
+	return losses, nil
+}
+
+// imageUsage is how large an image is, if that can be told.
+func (a *app) imageUsage(ctx context.Context, name string) uint64 {
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	usage, err := a.client.ImageUsage(ctx, name)
+	if err != nil {
+		return client.Unknown
+	}
+	return usage
+}
+
+// snapshotNote tells of snapshots, which stay.
+func (a *app) snapshotNote(ctx context.Context, name string) string {
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	snapshots, err := a.client.Snapshots(ctx, name)
+	if err != nil || len(snapshots) == 0 {
+		return ""
+	}
+	if len(snapshots) == 1 {
+		return "its snapshot stays"
+	}
+	return fmt.Sprintf("its %d snapshots stay", len(snapshots))
+}
+
+// lossesOfClean tells which images go.
+func (a *app) lossesOfClean(ctx context.Context) (losses []loss, err error) {
+	if !a.asks() && !a.dryRun {
+		return nil, nil
+	}
+	ours, err := a.client.IsMachd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images, err := a.client.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images = slices.DeleteFunc(images, func(i client.Image) bool {
+		_, _, snapshot := machd.CutSnapshot(i.Name)
+		hidden := strings.HasPrefix(i.Name, ".") && !(snapshot && ours)
+		return i.Name == machine1.Host || !a.all && !hidden
+	})
+	for _, i := range images {
+		l := loss{what: "image", name: i.Name, usage: i.Usage}
+		if ours && l.usage == client.Unknown {
+			l.usage = a.imageUsage(ctx, i.Name)
+		}
+		losses = append(losses, l)
+	}
+	return losses, nil
+}
+
+// all is a number of things in words.
+func all(n int, thing string) string {
+	if n == 1 {
+		return "this " + thing
+	}
+	return fmt.Sprintf("these %d %ss", n, thing)
+}

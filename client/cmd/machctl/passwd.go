@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// locked is what stands in the place of a password that none is.
+const locked = "!*"
+
+// passwd sets a password in an image, or in the machine that runs from it.
+func (a *app) passwd(ctx context.Context, args []string) error {
+	name, user := args[0], "root"
+	if len(args) > 1 {
+		user = args[1]
+	}
+	if !machine1.ValidImageName(name) {
+		return usagef("%q cannot be an image's name", name)
+	}
+	if user == "" || strings.ContainsAny(user, ":\n") {
+		return usagef("%q cannot be a user's name", user)
+	}
+	if a.lockAccount && a.passwordFile != "" {
+		return usagef("--lock and a password exclude each other")
+	}
+	if err := a.connectToAct(ctx, machd.ActionManageImages); err != nil {
+		return err
+	}
+	runs, err := a.runs(ctx, name)
+	if err != nil {
+		return err
+	}
+	hash := locked
+	if !a.lockAccount {
+		password, err := a.readPassword(user + " of " + name)
+		if err != nil {
+			return err
+		}
+		hash = client.HashPassword(password)
+	}
+	if runs {
+		a.action = machd.ActionExec
+		err = a.passwdInside(ctx, name, user, hash)
+	} else {
+		err = a.passwdImage(ctx, name, user, hash)
+	}
+	if err == nil {
+		what := "is set"
+		if a.lockAccount {
+			what = "is locked"
+		}
+		a.ui.notice(fmt.Sprintf("the password of %s in %s %s", user, name, what))
+	}
+	return err
+}
+
+// runs tells whether there is a machine of that name.
+func (a *app) runs(ctx context.Context, name string) (bool, error) {
+	if !machine1.ValidMachineName(name) {
+		return false, nil
+	}
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	_, err := a.client.Machine(ctx, name)
+	if errors.Is(err, machine1.ErrNoSuchMachine) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (a *app) passwdImage(ctx context.Context, name, user, hash string) error {
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	err := a.client.SetPasswordHash(ctx, name, user, hash)
+	switch {
+	case errors.Is(err, unix.EROFS):
+		return &hintedError{err, fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)}
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return &hintedError{err, fmt.Sprintf(`once it runs, "machctl passwd" sets it there: "machctl start %s"`, name)}
+	}
+	return err
+}
+
+// passwdInside has the machine's own program set it.
+func (a *app) passwdInside(ctx context.Context, name, user, hash string) error {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	_, err = writer.WriteString(user + ":" + hash + "\n")
+	writer.Close()
+	if err != nil {
+		return err
+	}
+	execution, err := a.client.Exec(ctx, name, client.ExecCommand{Args: []string{"chpasswd", "-e"}, Stdin: reader, Stdout: os.Stderr, Stderr: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer execution.Close()
+	outcome, err := execution.Wait(ctx)
+	switch {
+	case err != nil:
+		return err
+	case outcome.Failure == machd.FailureNotFound:
+		return &hintedError{
+			fmt.Errorf("cannot set the password of %s in %q: the machine has no chpasswd", user, name),
+			fmt.Sprintf(`without the machine running, nothing of it is needed: "machctl stop %s" first`, name),
+		}
+	case outcome.Failure != "":
+		return fmt.Errorf("cannot set the password of %s in %q: %s", user, name, outcome.Message)
+	case outcome.Exit == nil || *outcome.Exit != 0:
+		return fmt.Errorf("cannot set the password of %s in %q: its chpasswd says no", user, name)
+	}
+	return nil
+}
+
+// askPassword asks twice on the terminal, which shows nothing of the answers.
+func (a *app) askPassword(of string) (string, error) {
+	terminal, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return "", usagef("there is no terminal to ask for the password on: --password-file says where it is")
+	}
+	defer terminal.Close()
+	var answers [2]string
+	for i, prompt := range []string{"New password of " + of, "The same again"} {
+		if answers[i], err = readSecret(terminal, printable(prompt)+": "); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case answers[0] != answers[1]:
+		return "", errors.New("the passwords are not the same; nothing was changed")
+	case answers[0] == "":
+		return "", errors.New("there is no password; nothing was changed")
+	}
+	return answers[0], nil
+}
+
+// readSecret reads a line that is not shown. A signal leaves the terminal as it
+// was.
+func readSecret(terminal *os.File, prompt string) (string, error) {
+	saved, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		return "", fmt.Errorf("cannot ask for the password: %w", err)
+	}
+	hidden := *saved
+	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	restore := func() { _ = unix.IoctlSetTermios(int(terminal.Fd()), unix.TCSETS, saved) }
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, interrupts...)
+	done := make(chan struct{})
+	defer func() {
+		close(done)
+		signal.Stop(signals)
+		restore()
+		fmt.Fprintln(terminal)
+	}()
+	go func() {
+		select {
+		case s := <-signals:
+			restore()
+			signal.Stop(signals)
+			_ = unix.Kill(os.Getpid(), s.(unix.Signal))
+		case <-done:
+		}
+	}()
+	if err := unix.IoctlSetTermios(int(terminal.Fd()), unix.TCSETSF, &hidden); err != nil {
+		return "", fmt.Errorf("cannot ask for the password: %w", err)
+	}
+	fmt.Fprint(terminal, prompt)
+	line, err := bufio.NewReader(terminal).ReadString('\n')
+	if err != nil {
+		return "", errors.New("no password was given; nothing was changed")
+	}
+	return strings.TrimSuffix(line, "\n"), nil
+}
