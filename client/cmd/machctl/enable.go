@@ -28,7 +28,7 @@ type linker func(c *client.Client, ctx context.Context, name string) ([]client.L
 // enable has machines start when the host boots: by machine@.service, or where
 // there is no machd by systemd's own unit, as does the stock command.
 func (a *app) enable(ctx context.Context, names []string) error {
-	link, ours, err := a.linkerFor(ctx, names, (*client.Client).Enable, (*client.Client).EnableStock)
+	link, ours, err := a.linkerFor(ctx, names, true, (*client.Client).Enable, (*client.Client).EnableStock)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (a *app) startEnabled(ctx context.Context, name string) error {
 // disable undoes enable. A machine that is started at boot by both units is by
 // neither then.
 func (a *app) disable(ctx context.Context, names []string) error {
-	link, _, err := a.linkerFor(ctx, names, (*client.Client).Disable, (*client.Client).DisableStock)
+	link, _, err := a.linkerFor(ctx, names, false, (*client.Client).Disable, (*client.Client).DisableStock)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (a *app) disable(ctx context.Context, names []string) error {
 }
 
 // linkerFor connects and chooses by what daemon there is.
-func (a *app) linkerFor(ctx context.Context, names []string, own, stock linker) (link linker, ours bool, err error) {
+func (a *app) linkerFor(ctx context.Context, names []string, enables bool, own, stock linker) (link linker, ours bool, err error) {
 	if err := checkNames(names, machine1.ValidMachineName); err != nil {
 		return nil, false, err
 	}
@@ -79,7 +79,12 @@ func (a *app) linkerFor(ctx context.Context, names []string, own, stock linker) 
 	if err := a.connectToAct(ctx, actionManageUnitFiles); err != nil {
 		return nil, false, err
 	}
-	if a.stock {
+	switch {
+	case a.launch.VM && enables:
+		return (*client.Client).EnableVM, false, nil
+	case a.launch.VM:
+		return (*client.Client).DisableVM, false, nil
+	case a.stock:
 		return stock, false, nil
 	}
 	ours, err = a.client.IsMachd(ctx)

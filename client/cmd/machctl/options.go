@@ -94,6 +94,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.addStartFlags(f)
 	o.addStopFlags(f)
 	o.addEnableFlags(f)
+	o.addRunnerFlags(f)
 	o.addRunFlags(f)
 	o.addObserveFlags(f)
 	o.addNetworkFlags(f)

@@ -190,6 +190,9 @@ func (a *app) startUnits(ctx context.Context, names []string) error {
 func (a *app) queueStart(ctx context.Context, name string) (*client.Starting, error) {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
+	if a.launch.VM {
+		return a.client.QueueStartVM(ctx, name)
+	}
 	return a.client.QueueStart(ctx, name)
 }
 

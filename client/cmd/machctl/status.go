@@ -61,6 +61,11 @@ func (a *app) statusOf(ctx context.Context, names []string) (string, error) {
 type block struct{ strings.Builder }
 
 func (b *block) row(label, value string) {
+	if len(label) > 8 {
+		// It begins before the first tab stop.
+		fmt.Fprintf(b, "%16s: %s\n", label, printable(value))
+		return
+	}
 	fmt.Fprintf(b, "\t%8s: %s\n", label, printable(value))
 }
 

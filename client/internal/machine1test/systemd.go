@@ -30,6 +30,8 @@ func (w *World) StartSystemd() error {
 	if err := conn.ExportMethodTable(map[string]any{
 		"Subscribe":        w.subscribe,
 		"StartUnit":        w.startUnit,
+		"FreezeUnit":       w.onUnit,
+		"ThawUnit":         w.onUnit,
 		"GetUnit":          w.getUnit,
 		"LoadUnit":         w.loadUnit,
 		"GetUnitProcesses": w.getUnitProcesses,
@@ -95,6 +97,14 @@ func (w *World) unit(name string) (Unit, *dbus.Error) {
 		return u, Error("org.freedesktop.systemd1.NoSuchUnit", "Unit %s not loaded.", name)
 	}
 	return u, nil
+}
+
+func (w *World) onUnit(msg dbus.Message, name string) *dbus.Error {
+	if err := w.enter(msg, name); err != nil {
+		return err
+	}
+	_, err := w.unit(name)
+	return err
 }
 
 func unitPath(name string) dbus.ObjectPath {
