@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ type Client struct {
 	end         func()
 	interactive bool
 	reach       reach
+	sockets     string // directory of the sockets of services beside that bus; "" if they are out of reach
 }
 
 // An Option changes how a client behaves.
@@ -48,12 +50,23 @@ func Interactive() Option {
 	return func(c *Client) { c.interactive = true }
 }
 
+// Plain makes connecting to a bus of this host cheaper for a client that makes no
+// call which passes descriptors, such as Shell and Exec.
+func Plain() Option { return func(c *Client) { c.reach.plain = true } }
+
 // Connect connects to the system bus, that of $DBUS_SYSTEM_BUS_ADDRESS if it
 // is set. The daemon need not run: the bus starts it on the first call. The
 // connection ends with ctx or with Close.
 func Connect(ctx context.Context, options ...Option) (*Client, error) {
-	return Dial(ctx, bus.SystemAddress(), options...)
+	address := bus.SystemAddress()
+	if address == bus.DefaultSystemAddress {
+		options = append(options, beside("/run/systemd"))
+	}
+	return Dial(ctx, address, options...)
 }
+
+// beside says where services of the bus have sockets of their own.
+func beside(dir string) Option { return func(c *Client) { c.sockets = dir } }
 
 // ConnectUser is Connect for the bus of the user's own, where the machines that
 // his service manager runs are known.
@@ -62,14 +75,21 @@ func ConnectUser(ctx context.Context, options ...Option) (*Client, error) {
 	if err != nil {
 		return nil, &kindError{machine1.ErrDisconnected, err}
 	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && address == "unix:path="+dir+"/bus" {
+		options = append(options, beside(dir+"/systemd"))
+	}
 	return Dial(ctx, address, options...)
 }
 
 // Dial is Connect for the bus at a D-Bus address, such as
 // "unix:path=/run/dbus/system_bus_socket".
 func Dial(ctx context.Context, address string, options ...Option) (*Client, error) {
-	return dial(ctx, options, address, func(ctx context.Context, _ reach) (*dbus.Conn, func(), error) {
-		conn, err := bus.Dial(ctx, address)
+	return dial(ctx, options, address, func(ctx context.Context, r reach) (*dbus.Conn, func(), error) {
+		connect := bus.Dial
+		if r.plain {
+			connect = bus.DialPlain
+		}
+		conn, err := connect(ctx, address)
 		return conn, func() {}, err
 	})
 }

@@ -142,6 +142,7 @@ func (h Host) SSH(options []string, command string) []string {
 // reach is how the bus of another place is reached.
 type reach struct {
 	patience time.Duration
+	plain    bool     // no descriptors are passed
 	user     bool     // the user's bus, not the system's
 	stderr   *os.File // for what programs in between say
 }

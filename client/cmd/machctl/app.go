@@ -58,10 +58,10 @@ func run(args []string) int {
 	if err != nil {
 		a.fail(err)
 	}
-	code := exitCode(err)
 	if a.client != nil {
 		_ = a.client.Close()
 	}
+	code := exitCode(err)
 	if runsCommands[verb.Name()] {
 		code = asCommand(err)
 	}
@@ -71,9 +71,10 @@ func run(args []string) int {
 	return code
 }
 
-// connect connects to the bus, for questions.
-func (a *app) connect(ctx context.Context) error {
-	var options []client.Option
+// connect connects to the bus, for questions, whose answers have no descriptors.
+func (a *app) connect(ctx context.Context) error { return a.open(ctx, client.Plain()) }
+
+func (a *app) open(ctx context.Context, options ...client.Option) error {
 	if !a.noAskPassword {
 		options = append(options, client.Interactive())
 	}
@@ -98,7 +99,7 @@ func (a *app) connectToAct(ctx context.Context, action string) error {
 		}
 		a.agent = started
 	}
-	return a.connect(ctx)
+	return a.open(ctx)
 }
 
 // limit bounds a call. $SYSTEMD_BUS_TIMEOUT is the stock command's variable.

@@ -28,28 +28,43 @@ func authenticate(ctx context.Context, bus *stream, fds bool) (guid string, pass
 			err = ctx.Err()
 		}
 	}()
-	user := strconv.Itoa(os.Geteuid())
-	said := "\x00AUTH EXTERNAL " + hex.EncodeToString([]byte(user)) + "\r\n"
-	if fds {
-		said += "NEGOTIATE_UNIX_FD\r\n"
-	}
-	said += "BEGIN\r\n"
-	if _, err = bus.sock.Write([]byte(said)); err != nil {
+	if _, err = bus.sock.Write(greeting(fds)); err != nil {
 		return "", false, err
 	}
-	answer, err := bus.line()
-	if err != nil {
+	if guid, err = admission(bus); err != nil {
 		return "", false, err
-	}
-	guid, ok := strings.CutPrefix(answer, "OK ")
-	if !ok {
-		return "", false, fmt.Errorf("the bus does not let user %s in: it says %q", user, answer)
 	}
 	if !fds {
 		return guid, false, nil
 	}
 	agreed, err := bus.line()
 	return guid, agreed == "AGREE_UNIX_FD", err
+}
+
+// begin ends the authentication.
+const begin = "BEGIN\r\n"
+
+// greeting says that we are this process's user, asks whether descriptors may be
+// passed if fds is set, and says that messages follow.
+func greeting(fds bool) []byte {
+	said := "\x00AUTH EXTERNAL " + hex.EncodeToString([]byte(strconv.Itoa(os.Geteuid()))) + "\r\n"
+	if fds {
+		said += "NEGOTIATE_UNIX_FD\r\n"
+	}
+	return []byte(said + begin)
+}
+
+// admission takes the bus's answer to who we are, which has its identity.
+func admission(bus *stream) (guid string, err error) {
+	answer, err := bus.line()
+	if err != nil {
+		return "", err
+	}
+	guid, ok := strings.CutPrefix(answer, "OK ")
+	if !ok {
+		return "", fmt.Errorf("the bus does not let user %d in: it says %q", os.Geteuid(), answer)
+	}
+	return guid, nil
 }
 
 // welcome gives godbus the answers to all it will ask for until it begins.

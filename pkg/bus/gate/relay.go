@@ -55,21 +55,29 @@ func fromBus(from *stream, to *net.UnixConn) error {
 
 // letThrough moves one message of the bus, or drops it.
 func letThrough(from *stream, to *net.UnixConn) error {
-	f, err := nextFrame(from)
-	if err != nil {
+	f, passes, err := nextOrNone(from)
+	if err != nil || !passes {
 		return err
 	}
+	return forwardMessage(from, f, to)
+}
+
+// nextOrNone looks at the message of the bus that comes next, or drops it.
+func nextOrNone(from *stream) (f frame, passes bool, err error) {
+	if f, err = nextFrame(from); err != nil {
+		return f, false, err
+	}
 	if f.header > maxHeader {
-		return from.discard(f.header + f.body)
+		return f, false, from.discard(f.header + f.body)
 	}
 	b, err := from.peek(f.header)
 	if err != nil {
-		return err
+		return f, false, err
 	}
 	if h, err := parseHeader(f, b); err != nil || !h.passes() {
-		return from.discard(f.header + f.body)
+		return f, false, from.discard(f.header + f.body)
 	}
-	return forwardMessage(from, f, to)
+	return f, true, nil
 }
 
 // nextFrame looks at the message that comes next.
