@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var (
@@ -23,10 +25,7 @@ func TestCommandLinesOfTheDocuments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	documents = append(documents, "../../../README.md")
-	if _, err := os.Stat("../../../README.ja.md"); err == nil {
-		documents = append(documents, "../../../README.ja.md")
-	}
+	documents = append(documents, "../../../README.md", "../../../README.ja.md")
 	for _, path := range documents {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -82,4 +81,34 @@ func wordsOf(line string) (words []string) {
 		}
 	}
 	return words
+}
+
+var (
+	fenced   = regexp.MustCompile("(?s)```(.*?)```")
+	indented = regexp.MustCompile(`(?m)^    \S.*$`)
+)
+
+// The two READMEs show the same commands and answers. What is not ASCII is in
+// words of either language.
+func TestBothReadmesShowTheSame(t *testing.T) {
+	t.Parallel()
+	shown := func(path string) (lines []string) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range append(fenced.FindAllString(string(text), -1), indented.FindAllString(string(text), -1)...) {
+			for line := range strings.Lines(block) {
+				line, _, _ = strings.Cut(strings.TrimRight(line, "\n"), "  #")
+				line = strings.TrimRight(line, " ")
+				if !strings.Contains(line, "…") {
+					lines = append(lines, line)
+				}
+			}
+		}
+		return lines
+	}
+	if diff := cmp.Diff(shown("../../../README.md"), shown("../../../README.ja.md")); diff != "" {
+		t.Errorf("they differ (-English +Japanese):\n%s", diff)
+	}
 }
