@@ -116,7 +116,7 @@ func (l *daemonLog) end() {
 // with others; other than Image.Usage it is known of all types. Every file of it is
 // looked at. It takes machd.
 //
-// Method: org.machd.Manager1.MeasureImage.
+// Reference: docs/api.md, MeasureImage.
 func (c *Client) ImageUsage(ctx context.Context, name string) (bytes uint64, err error) {
 	if err := c.askMachd(ctx, "MeasureImage", []any{name}, &bytes); err != nil {
 		return 0, fmt.Errorf("cannot measure image %q: %w", name, err)
