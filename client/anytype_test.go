@@ -86,6 +86,10 @@ func closeFDs(args []any) {
 			unix.Close(int(arg))
 		case dbus.Variant:
 			closeFDs([]any{arg.Value()})
+		case map[string]dbus.Variant:
+			for _, option := range arg {
+				closeFDs([]any{option})
+			}
 		case []any:
 			closeFDs(arg)
 		case [][]any:

@@ -4,15 +4,20 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/machd/machd/pkg/machd"
 )
 
 // CloneImage makes a copy of an image under a new name, cheaply where the file
 // system can. It returns when the copy is whole.
 //
-// Reference: org.freedesktop.machine1(5), CloneImage.
+// Reference: docs/api.md, CloneImage; org.freedesktop.machine1(5), CloneImage.
 func (c *Client) CloneImage(ctx context.Context, name, newName string, readOnly bool) error {
-	if err := c.tell(ctx, "CloneImage", []any{name, newName, readOnly}); err != nil {
+	own := func(pipe dbus.UnixFD) []any {
+		return []any{name, newName, machd.CloneOptions{ReadOnly: readOnly, Progress: pipe}.Variants()}
+	}
+	if err := c.tellLong(ctx, "CloneImage", own, "CloneImage", []any{name, newName, readOnly}); err != nil {
 		return fmt.Errorf("cannot clone image %q: %w", name, err)
 	}
 	return nil
@@ -31,9 +36,12 @@ func (c *Client) RenameImage(ctx context.Context, name, newName string) error {
 // RemoveImage removes an image and everything that belongs to it, settings
 // that an administrator wrote below /etc/systemd/nspawn included.
 //
-// Reference: org.freedesktop.machine1(5), RemoveImage.
+// Reference: docs/api.md, RemoveImage; org.freedesktop.machine1(5), RemoveImage.
 func (c *Client) RemoveImage(ctx context.Context, name string) error {
-	if err := c.tell(ctx, "RemoveImage", []any{name}); err != nil {
+	own := func(pipe dbus.UnixFD) []any {
+		return []any{name, machd.RemoveOptions{Settings: true, Progress: pipe}.Variants()}
+	}
+	if err := c.tellLong(ctx, "RemoveImage", own, "RemoveImage", []any{name}); err != nil {
 		return fmt.Errorf("cannot remove image %q: %w", name, err)
 	}
 	return nil
@@ -45,7 +53,10 @@ func (c *Client) RemoveImage(ctx context.Context, name string) error {
 //
 // Reference: docs/api.md, RemoveImage.
 func (c *Client) RemoveImageKeepingSettings(ctx context.Context, name string) error {
-	if err := c.tellMachd(ctx, "RemoveImage", name, machd.RemoveOptions{}.Variants()); err != nil {
+	err := c.following(ctx, func(pipe dbus.UnixFD) error {
+		return c.tellMachd(ctx, "RemoveImage", name, machd.RemoveOptions{Progress: pipe}.Variants())
+	})
+	if err != nil {
 		return fmt.Errorf("cannot remove image %q: %w", name, err)
 	}
 	return nil

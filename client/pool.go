@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machd"
 )
 
 // A Pool is where the daemon makes images, and how much they take together.
@@ -52,14 +54,15 @@ type RemovedImage struct {
 // CleanPool removes all hidden images, or with all every image there is. What
 // is in use stays.
 //
-// Reference: org.freedesktop.machine1(5), CleanPool.
+// Reference: docs/api.md, CleanPool; org.freedesktop.machine1(5), CleanPool.
 func (c *Client) CleanPool(ctx context.Context, all bool) ([]RemovedImage, error) {
 	mode := "hidden"
 	if all {
 		mode = "all"
 	}
 	var removed []RemovedImage
-	if err := c.tell(ctx, "CleanPool", []any{mode}, &removed); err != nil {
+	own := func(pipe dbus.UnixFD) []any { return []any{mode, machd.CleanOptions{Progress: pipe}.Variants()} }
+	if err := c.tellLong(ctx, "CleanPool", own, "CleanPool", []any{mode}, &removed); err != nil {
 		return nil, fmt.Errorf("cannot clean the image pool: %w", err)
 	}
 	return removed, nil

@@ -84,7 +84,11 @@ func (c *Client) copy(ctx context.Context, member, name string, x Copy) error {
 	if x.Replace {
 		stock, in = stock+"WithFlags", append(in, flagReplace)
 	}
-	if err := c.tellEither(ctx, member, []any{name, x.Source, x.Destination, options.Variants()}, stock, in); err != nil {
+	err := c.following(ctx, func(pipe dbus.UnixFD) error {
+		options.Progress = pipe
+		return c.tellEither(ctx, member, []any{name, x.Source, x.Destination, options.Variants()}, stock, in)
+	})
+	if err != nil {
 		return fmt.Errorf("cannot copy %s: %w", x.Source, err)
 	}
 	return nil
