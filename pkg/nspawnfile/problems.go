@@ -23,7 +23,7 @@ var known = map[string]string{
 	"Files": "ReadOnly Volatile Bind BindReadOnly BindUser BindUserShell TemporaryFileSystem Inaccessible Overlay OverlayReadOnly " +
 		"PrivateUsersOwnership PrivateUsersChown",
 	"Network": "Private VirtualEthernet VirtualEthernetExtra Interface MACVLAN IPVLAN Bridge Zone Port NamespacePath",
-	Own:       "After Requires Note Network Address Gateway MAC Publish ExposeHost",
+	Own:       ownKeyNames(),
 }
 
 // Problems tells which lines of a .nspawn file nobody acts on. A container

@@ -57,6 +57,10 @@ func (l *line) argument() candidates {
 		return candidates{list: l.others(l.transfers())}
 	case wordPortVerb:
 		return texts(nothingElse, "add", "remove", "list")
+	case wordSnapshotVerb:
+		return texts(nothingElse, "create", "list", "restore", "remove")
+	case wordSnapshot:
+		return candidates{list: l.snapshots()}
 	case wordShell:
 		return texts(nothingElse, shells...)
 	}
@@ -165,6 +169,21 @@ func portWord(p machd.PortStatus) string {
 		return "[" + p.Address + "]:" + text
 	}
 	return p.Address + ":" + text
+}
+
+// snapshots are those of the image on the line, for who needs one.
+func (l *line) snapshots() (list []candidate) {
+	if l.args[0] == "create" || l.args[0] == "list" || !l.reach() {
+		return nil
+	}
+	snapshots, err := l.app.client.Snapshots(l.ctx, l.args[1])
+	if err != nil {
+		return nil
+	}
+	for _, s := range snapshots {
+		list = append(list, candidate{s.Name, timestamp(s.Created)})
+	}
+	return list
 }
 
 func (l *line) transfers() (list []candidate) {

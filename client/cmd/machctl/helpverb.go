@@ -18,9 +18,7 @@ func (a *app) verbHelp(cmd *cobra.Command, row verbRow) string {
 		fmt.Fprintf(&b, "%s is the same.\n", strings.Join(row.aliases, ", "))
 	}
 	if row.long != "" {
-		for paragraph := range strings.SplitSeq(row.long, "\n\n") {
-			b.WriteString("\n" + hanging("", paragraph))
-		}
+		b.WriteString("\n" + longText(row.long))
 	}
 	if len(row.examples) > 0 {
 		b.WriteString("\nExamples:\n" + examplesText(row.examples))
@@ -42,6 +40,20 @@ func (a *app) verbHelp(cmd *cobra.Command, row verbRow) string {
 		b.WriteString(entry(code.code, code.text, 9))
 	}
 	return b.String()
+}
+
+// longText fills the paragraphs of a text, except those that are tables, whose
+// lines are indented.
+func longText(text string) string {
+	var paragraphs []string
+	for paragraph := range strings.SplitSeq(text, "\n\n") {
+		if strings.HasPrefix(paragraph, "  ") {
+			paragraphs = append(paragraphs, paragraph+"\n")
+		} else {
+			paragraphs = append(paragraphs, hanging("", paragraph))
+		}
+	}
+	return strings.Join(paragraphs, "\n")
 }
 
 // examplesText puts what examples are good for beside them, or where one has no

@@ -26,7 +26,7 @@ func (a *app) createVerbs() []verbRow {
 		{
 			use: "snapshot VERB [NAME [SNAPSHOT]]", short: "Make, list, restore and remove snapshots of images", min: 1, max: 3,
 			run: a.snapshot, group: groupImages, columns: func() []columnText { return describe(snapshotList()) },
-			options: "yes dry-run quiet " + listOptions + acting, words: words{wordSnapshotVerb, wordImage, wordNone}, long: snapshotHelp,
+			options: "yes dry-run quiet " + listOptions + acting, words: words{wordSnapshotVerb, wordImage, wordSnapshot}, long: snapshotHelp,
 			examples: []example{
 				{"machctl snapshot create web before-upgrade", "also while it runs"},
 				{"machctl snapshot list web", ""},

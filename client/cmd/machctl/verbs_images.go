@@ -30,6 +30,7 @@ func (a *app) imageVerbs() []verbRow {
 		{
 			use: "remove NAME…", short: "Remove an image", min: 1, max: -1, run: a.remove, group: groupImages,
 			options: "with-settings yes dry-run quiet " + listOptions + acting, words: words{wordImage}, long: removeHelp,
+			columns:  func() []columnText { return describe(lossList()) },
 			examples: []example{{"machctl remove c8-test", ""}},
 		},
 		{
@@ -40,6 +41,7 @@ func (a *app) imageVerbs() []verbRow {
 		{
 			use: "clean", short: "Remove hidden images, or all of them", run: a.clean, group: groupImages,
 			options: "all yes dry-run quiet " + listOptions + acting, long: cleanHelp,
+			columns:  func() []columnText { return describe(lossList()) },
 			examples: []example{{"machctl clean", "downloads and half-made images that were left"}},
 		},
 	}

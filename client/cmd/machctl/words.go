@@ -23,5 +23,6 @@ const (
 	wordTransfer                     // the number of a transfer
 	wordPortVerb                     // add, remove, list
 	wordSnapshotVerb                 // create, list, restore, remove
+	wordSnapshot                     // a snapshot of the image before it
 	wordShell                        // a shell that completes
 )

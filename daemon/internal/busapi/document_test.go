@@ -17,10 +17,12 @@ import (
 
 	"github.com/machd/machd/daemon/internal/vtable"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/test/mdoc"
 )
 
 const (
 	documentFile = "../../../docs/api.md"
+	manualFile   = "../../../man/org.machd.5"
 	contract     = "../../../pkg/machd"
 )
 
@@ -108,7 +110,30 @@ func TestAPIDocument(t *testing.T) {
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("docs/api.md is not what the tables say; run the test with -update (-file +now):\n%s", diff)
 	}
+	manual(t, got)
 }
+
+// manual compares the manual page, which says the same as the document.
+func manual(t *testing.T, document string) {
+	t.Helper()
+	got := mdoc.Head("org.machd", 5, "November 29, 2026", "what machd serves beyond org.freedesktop.machine1") +
+		".Sh DESCRIPTION\n" + mdoc.FromMarkdown(document) + manualTail
+	if *update {
+		must(t, os.WriteFile(manualFile, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(manualFile)
+	must(t, err)
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("man/org.machd.5 is not what the tables say; run the test with -update (-file +now):\n%s", diff)
+	}
+}
+
+const manualTail = `.Sh SEE ALSO
+.Xr busctl 1 ,
+.Xr machctl 1 ,
+.Xr org.freedesktop.machine1 5 ,
+.Xr machd 8
+`
 
 // An xmlInterface is one of an introspection.
 type xmlInterface struct {
