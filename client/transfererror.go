@@ -72,6 +72,10 @@ func resultError(result string, lines []logLine) error {
 		return nil
 	}
 	e := &TransferError{Result: result}
+	if result == "canceled" {
+		e.kind = machine1.ErrTransferCanceled
+		return e
+	}
 	for _, line := range lines {
 		text := strings.TrimSuffix(line.text, ".")
 		if line.priority <= priorityError && e.Reason == "" {
@@ -92,8 +96,6 @@ func resultError(result string, lines []logLine) error {
 func (e *TransferError) kindOf() error {
 	said := e.Reason + "\n" + strings.Join(e.Lines, "\n")
 	switch {
-	case e.Result == "canceled":
-		return machine1.ErrTransferCanceled
 	case strings.HasPrefix(e.Reason, "Image '") && strings.HasSuffix(e.Reason, "already exists"):
 		return unix.EEXIST
 	case strings.HasPrefix(e.Reason, "Image ") && strings.HasSuffix(e.Reason, "not found"):

@@ -179,7 +179,11 @@ func (a *app) transferError(err error) error {
 	if errors.Is(err, unix.EPIPE) && !a.stock {
 		return statusError(exitSignal + int(unix.SIGPIPE))
 	}
-	if errors.As(err, &failed) && len(failed.Lines) > 0 && !a.stock {
+	switch {
+	case !errors.As(err, &failed):
+	case a.stock && failed.Result == "failed" && failed.Reason != "":
+		return statusError(exitFailure) // what it said of itself is told
+	case len(failed.Lines) > 0:
 		err = &loggedError{err, failed.Lines}
 	}
 	if hint := transferHint(err, failed); hint != "" {
