@@ -47,7 +47,9 @@ func (a *app) copyTo(ctx context.Context, args []string) error {
 	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
 		return err
 	}
-	return a.client.CopyTo(ctx, name, a.copying(source, destination))
+	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
+		return a.client.CopyTo(ctx, name, a.copying(source, destination))
+	})
 }
 
 // copyFrom copies from a machine to the host.
@@ -63,7 +65,9 @@ func (a *app) copyFrom(ctx context.Context, args []string) error {
 	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
 		return err
 	}
-	return a.client.CopyFrom(ctx, name, a.copying(source, destination))
+	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
+		return a.client.CopyFrom(ctx, name, a.copying(source, destination))
+	})
 }
 
 func (a *app) copying(source, destination string) client.Copy {

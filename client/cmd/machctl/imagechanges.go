@@ -22,7 +22,9 @@ func (a *app) clone(ctx context.Context, args []string) error {
 	if err := a.actOnImages(ctx, args); err != nil {
 		return err
 	}
-	return a.client.CloneImage(ctx, args[0], args[1], a.readOnly)
+	return a.showing(ctx, "clone "+args[0], func(ctx context.Context) error {
+		return a.client.CloneImage(ctx, args[0], args[1], a.readOnly)
+	})
 }
 
 // rename gives an image another name.
@@ -86,7 +88,7 @@ func (a *app) remove(ctx context.Context, names []string) error {
 		return err
 	}
 	if a.withSettings || a.stock {
-		return each(names, func(name string) error { return a.client.RemoveImage(ctx, name) })
+		return each(names, func(name string) error { return a.removeImage(ctx, name, a.client.RemoveImage) })
 	}
 	keeps, err := a.client.IsMachd(ctx)
 	if err != nil {
@@ -105,18 +107,23 @@ func (a *app) removeKeeping(ctx context.Context, name string, keeps bool) error 
 	_, err := os.Lstat(settings)
 	switch there := err == nil; {
 	case !there && !keeps:
-		return a.client.RemoveImage(ctx, name)
+		return a.removeImage(ctx, name, a.client.RemoveImage)
 	case !keeps:
 		return &hintedError{
 			fmt.Errorf("cannot remove image %q: systemd-machined would remove %s with it", name, settings),
 			"--with-settings removes both",
 		}
 	}
-	err = a.client.RemoveImageKeepingSettings(ctx, name)
+	err = a.removeImage(ctx, name, a.client.RemoveImageKeepingSettings)
 	if _, left := os.Lstat(settings); err == nil && left == nil {
 		a.ui.notice("kept " + settings)
 	}
 	return err
+}
+
+// removeImage removes an image by one of the client's calls.
+func (a *app) removeImage(ctx context.Context, name string, remove func(ctx context.Context, name string) error) error {
+	return a.showing(ctx, "remove "+name, func(ctx context.Context) error { return remove(ctx, name) })
 }
 
 // clean removes hidden images, or all.
@@ -131,7 +138,11 @@ func (a *app) clean(ctx context.Context, _ []string) error {
 	} else if done, err := a.mayLose("Remove "+all(len(losses), "image")+"?", losses); done || err != nil {
 		return err
 	}
-	removed, err := a.client.CleanPool(ctx, a.all)
+	var removed []client.RemovedImage
+	err := a.showing(ctx, "clean", func(ctx context.Context) (err error) {
+		removed, err = a.client.CleanPool(ctx, a.all)
+		return err
+	})
 	if err != nil {
 		return err
 	}
