@@ -46,9 +46,17 @@ type Event struct {
 }
 
 // Watch yields the machines there are and then every change, without a gap
-// between the two and in order. A daemon that is restarted goes unnoticed but
-// for what changed meanwhile. The sequence ends with ctx; it ends with an
-// error when the bus is gone.
+// between the two and in order. A daemon that is restarted, or replaced by
+// another, goes unnoticed but for what changed meanwhile; of a machine that
+// ended then and came again under its name nothing is told. The sequence ends
+// with ctx or the loop, and leaves nothing behind; it ends with an error,
+// ErrDisconnected, when the bus is gone.
+//
+// No daemon tells of properties that change: those of a machine are the same
+// for all its life, but for its State. Changed is about its ports.
+//
+// Reference: org.freedesktop.machine1(5), MachineNew and MachineRemoved;
+// docs/api.md, MachineReady, MachineFailed and MachineChanged.
 func (c *Client) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		sub, err := c.subscribe(ctx, machine1.BusName,
