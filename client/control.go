@@ -32,8 +32,13 @@ func (c *Client) Kill(ctx context.Context, name, whom string, signal unix.Signal
 // PowerOff asks the machine's init to shut down and does not wait for it: see
 // WatchGone. An init that is not systemd may ignore that. It is a signal to the
 // leader, as that of machinectl poweroff.
+// What runs a virtual machine is told to press its power button, where it can be
+// told: a signal would end the machine as if it lost power.
 func (c *Client) PowerOff(ctx context.Context, name string) error {
-	if err := c.tell(ctx, "KillMachine", []any{name, WhomLeader, int32(signalPowerOff)}); err != nil {
+	err := c.orInstance(ctx, name, instancePowerOff, func() error {
+		return c.tell(ctx, "KillMachine", []any{name, WhomLeader, int32(signalPowerOff)})
+	})
+	if err != nil {
 		return fmt.Errorf("cannot stop %q: %w", name, err)
 	}
 	return nil
@@ -41,7 +46,10 @@ func (c *Client) PowerOff(ctx context.Context, name string) error {
 
 // Reboot asks the machine's init to shut down and start again.
 func (c *Client) Reboot(ctx context.Context, name string) error {
-	if err := c.tell(ctx, "KillMachine", []any{name, WhomLeader, int32(unix.SIGINT)}); err != nil {
+	err := c.orInstance(ctx, name, instanceReboot, func() error {
+		return c.tell(ctx, "KillMachine", []any{name, WhomLeader, int32(unix.SIGINT)})
+	})
+	if err != nil {
 		return fmt.Errorf("cannot reboot %q: %w", name, err)
 	}
 	return nil
@@ -52,7 +60,8 @@ func (c *Client) Reboot(ctx context.Context, name string) error {
 //
 // Reference: org.freedesktop.machine1(5), TerminateMachine.
 func (c *Client) Terminate(ctx context.Context, name string) error {
-	if err := c.tell(ctx, "TerminateMachine", []any{name}); err != nil {
+	err := c.orInstance(ctx, name, instanceTerminate, func() error { return c.tell(ctx, "TerminateMachine", []any{name}) })
+	if err != nil {
 		return fmt.Errorf("cannot terminate %q: %w", name, err)
 	}
 	return nil
