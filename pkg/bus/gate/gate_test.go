@@ -18,9 +18,19 @@ import (
 
 const serverName = "org.example.Server"
 
+type dialer func(ctx context.Context, address string, options ...dbus.ConnOption) (*dbus.Conn, error)
+
+// dialers are the two ways to have a gate.
+var dialers = map[string]dialer{"with descriptors": gate.Dial, "plain": gate.DialPlain}
+
 func dial(t testing.TB, b *dbustest.Bus) *dbus.Conn {
 	t.Helper()
-	conn, err := gate.Dial(t.Context(), b.Address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	return dialer(gate.Dial).dial(t, b)
+}
+
+func (d dialer) dial(t testing.TB, b *dbustest.Bus) *dbus.Conn {
+	t.Helper()
+	conn, err := d(t.Context(), b.Address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +77,17 @@ func serve(t testing.TB, b *dbustest.Bus) *dbus.Conn {
 
 func TestCallsAndSignalsPass(t *testing.T) {
 	t.Parallel()
+	for name, dialer := range dialers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			passCallsAndSignals(t, dialer)
+		})
+	}
+}
+
+func passCallsAndSignals(t *testing.T, dialer dialer) {
 	b := dbustest.New(t)
-	server, client := serve(t, b), dial(t, b)
+	server, client := serve(t, b), dialer.dial(t, b)
 	object := client.Object(serverName, "/")
 
 	for _, size := range []int{0, 1, 100, 64 << 10, 5 << 20} {
@@ -168,9 +187,15 @@ func echoPipe(object dbus.BusObject) error {
 
 // Each of these breaks godbus itself, or stays in it.
 func TestStrangersDoNotGetThrough(t *testing.T) {
+	for name, dialer := range dialers {
+		t.Run(name, func(t *testing.T) { keepStrangersOut(t, dialer) })
+	}
+}
+
+func keepStrangersOut(t *testing.T, dialer dialer) {
 	b := dbustest.New(t)
 	serve(t, b)
-	client, liar := dial(t, b), plain(t, b)
+	client, liar := dialer.dial(t, b), plain(t, b)
 	signals := make(chan *dbus.Signal, 100)
 	client.Signal(signals)
 	me := client.Names()[0]
@@ -235,11 +260,20 @@ func attack(kind dbus.Type, to string, body ...any) *dbus.Message {
 
 func TestBothEndsCloseTogether(t *testing.T) {
 	t.Parallel()
+	for name, dialer := range dialers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			closeTogether(t, dialer)
+		})
+	}
+}
+
+func closeTogether(t *testing.T, dialer dialer) {
 	b := dbustest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	watcher := plain(t, b)
-	ours, err := gate.Dial(ctx, b.Address)
+	ours, err := dialer(ctx, b.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +293,7 @@ func TestBothEndsCloseTogether(t *testing.T) {
 		}
 	}
 
-	other := dial(t, b)
+	other := dialer.dial(t, b)
 	b.Stop()
 	select {
 	case <-other.Context().Done():
@@ -270,13 +304,15 @@ func TestBothEndsCloseTogether(t *testing.T) {
 
 func TestAnAddressWithoutASocket(t *testing.T) {
 	t.Parallel()
-	if conn, err := gate.Dial(t.Context(), "unix:path=/nonexistent/bus"); err == nil {
-		conn.Close()
-		t.Error("connected to nothing")
-	}
-	if conn, err := gate.Dial(t.Context(), "tcp:host=127.0.0.1,port=1"); err == nil {
-		conn.Close()
-		t.Error("connected to no port")
+	for name, dialer := range dialers {
+		if conn, err := dialer(t.Context(), "unix:path=/nonexistent/bus"); err == nil {
+			conn.Close()
+			t.Error(name, "connected to nothing")
+		}
+		if conn, err := dialer(t.Context(), "tcp:host=127.0.0.1,port=1"); err == nil {
+			conn.Close()
+			t.Error(name, "connected to no port")
+		}
 	}
 }
 
