@@ -1,6 +1,8 @@
 package machine1test
 
 import (
+	"maps"
+
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/pkg/machd"
@@ -39,7 +41,7 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 	paths := func(msg dbus.Message, name, source, destination string, o options) *dbus.Error {
 		return w.onMachine(msg, name, source, destination, o)
 	}
-	return conn.ExportMethodTable(map[string]any{
+	table := map[string]any{
 		"BindMount":       paths,
 		"AddPorts":        w.addPorts,
 		"RemovePorts":     w.removePorts,
@@ -56,12 +58,15 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		"RestartMachine":  w.restartMachine,
 		"WaitMachine":     w.waitMachine,
 		"ListUsage":       w.listUsage,
+		"GetUsage":        w.getUsage,
 		"DescribeNetwork": w.describeNetwork,
 		"Unbind": func(msg dbus.Message, name, destination string, o options) *dbus.Error {
 			return w.onMachine(msg, name, destination, o)
 		},
 		"RemoveImage": func(msg dbus.Message, name string, o options) *dbus.Error { return w.onImage(msg, name, o) },
-	}, machine1.ObjectPath, machd.ManagerInterface)
+	}
+	maps.Copy(table, w.makeImages())
+	return conn.ExportMethodTable(table, machine1.ObjectPath, machd.ManagerInterface)
 }
 
 // introspect tells machd from systemd-machined, and no more.

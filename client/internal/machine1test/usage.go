@@ -23,16 +23,32 @@ func (w *World) listUsage(msg dbus.Message) (map[string]map[string]dbus.Variant,
 	defer w.mu.Unlock()
 	machines := map[string]map[string]dbus.Variant{}
 	for name := range w.machines {
-		answers := w.usage[name]
-		if len(answers) == 0 {
-			continue
-		}
-		machines[name] = answers[0].Variants()
-		if len(answers) > 1 {
-			w.usage[name] = answers[1:]
+		if numbers := w.nextUsage(name); numbers != nil {
+			machines[name] = numbers
 		}
 	}
 	return machines, nil
+}
+
+func (w *World) getUsage(msg dbus.Message, name string) (map[string]dbus.Variant, *dbus.Error) {
+	if err := w.onMachine(msg, name); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nextUsage(name), nil
+}
+
+// nextUsage is the next answer about a machine, nil if there is none.
+func (w *World) nextUsage(name string) map[string]dbus.Variant {
+	answers := w.usage[name]
+	if len(answers) == 0 {
+		return nil
+	}
+	if len(answers) > 1 {
+		w.usage[name] = answers[1:]
+	}
+	return answers[0].Variants()
 }
 
 // TellReady announces that a machine can be used.

@@ -248,13 +248,14 @@ func (w *world) addMachines(t *testing.T, log *slog.Logger) {
 
 func (w *world) serve(t *testing.T, address string, log *slog.Logger) {
 	t.Helper()
-	w.looks = &looks{Images: image.NewStore(image.Config{
+	store := image.NewStore(image.Config{
 		Dirs: []string{w.pool}, Pool: w.pool, LockDir: filepath.Join(t.TempDir(), "locks"), Host: true,
-	})}
+	})
+	w.looks = &looks{Images: store}
 	api := New(Config{
 		Machines: w.machines, Inside: w.inside, Operations: w.operations, LogLevel: new(slog.LevelVar),
 		Images:    w.looks,
-		Maker:     imagemaker.New(imagemaker.Config{Images: w.looks}),
+		Maker:     imagemaker.New(imagemaker.Config{Images: store}),
 		Launcher:  w.launch,
 		Overview:  &overview.Viewer{Machines: w.machines, Inside: w.inside},
 		Network:   w.network,

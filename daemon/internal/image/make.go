@@ -153,5 +153,8 @@ func moveOut(dir, pool *os.File, name string, readOnly bool) error {
 	return finishClone(pool, base, readOnly)
 }
 
+// SweepSoon has Run remove what killed processes have left unfinished in the pool.
+func (s *Store) SweepSoon() { s.sweepAfter(s.cfg.Pool) }
+
 // Sweep removes what killed processes have left unfinished in the pool.
 func (s *Store) Sweep(ctx context.Context) error { return sweep(ctx, s.cfg.Pool) }

@@ -95,7 +95,7 @@ func (s *Store) RestoreSnapshot(ctx context.Context, image, snapshot string) (be
 }
 
 // beforeTime is how their names tell when.
-const beforeTime = "20060102T150405Z"
+const beforeTime = "20060102T150405.000Z"
 
 // swap gives the image that is held the content of another one of the pool, and
 // that one the content of it, with what is beside them.

@@ -5,11 +5,12 @@ import (
 	"compress/bzip2"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -58,17 +59,36 @@ func (b *builder) take(ctx context.Context, w image.Workshop) error {
 
 // copyTree copies a directory. What is mounted below it is left out.
 func (b *builder) copyTree(ctx context.Context, w image.Workshop) error {
-	source, err := bind(fmt.Sprintf("/proc/self/fd/%d", b.given.Fd()), "source")
+	parent, name, err := parentOf(b.given)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot tell where the directory is: %w", err)
 	}
-	defer source.release()
-	dir, err := os.OpenFile(placeDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	defer parent.Close()
+	return w.CopyTree(ctx, parent, name)
+}
+
+// parentOf returns the directory that a directory is in, and its name there. It
+// may be of another mount namespace, where its path means something else.
+func parentOf(dir *os.File) (parent *os.File, name string, err error) {
+	fd, err := unix.Openat(int(dir.Fd()), "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	defer dir.Close()
-	return w.CopyTree(ctx, dir, path.Base(source.path))
+	parent = os.NewFile(uintptr(fd), "parent")
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	var is, found unix.Stat_t
+	name = filepath.Base(path)
+	if err == nil {
+		err = errors.Join(unix.Fstat(int(dir.Fd()), &is), unix.Fstatat(fd, name, &found, unix.AT_SYMLINK_NOFOLLOW))
+	}
+	if err == nil && (is.Dev != found.Dev || is.Ino != found.Ino) {
+		err = unix.ESTALE
+	}
+	if err != nil {
+		parent.Close()
+		return nil, "", err
+	}
+	return parent, name, nil
 }
 
 // download has systemd-importd's program fetch an archive or a disk image.

@@ -31,6 +31,7 @@ type Units interface {
 // Images tells which images there are; *image.Store does.
 type Images interface {
 	Get(ctx context.Context, name string) (image.Image, error)
+	SweepSoon()
 }
 
 // Config is what a Maker stands on.
@@ -218,6 +219,8 @@ func (m *Maker) end(ctx context.Context, name string, stop bool) {
 	if stop {
 		_, _ = m.cfg.Units.Stop(ctx, name, "replace")
 	}
+	// Whoever kills all that is in the unit has killed what cleans up as well.
+	defer m.cfg.Images.SweepSoon()
 	for ctx.Err() == nil {
 		state, err := m.cfg.Units.ActiveState(ctx, name)
 		if err != nil || state == "inactive" || state == "failed" {

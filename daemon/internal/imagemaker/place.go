@@ -22,15 +22,12 @@ type place struct {
 }
 
 // bindTree shows the tree that is being made at a path without any surprise.
-func bindTree(w image.Workshop) (*place, error) { return bind(w.TreePath(), "root") }
-
-// bind shows what is at source, also at placeDir by that name.
-func bind(source, name string) (*place, error) {
-	p := &place{path: filepath.Join(placeDir, name)}
+func bindTree(w image.Workshop) (*place, error) {
+	p := &place{path: filepath.Join(placeDir, "root")}
 	if err := os.MkdirAll(p.path, 0o700); err != nil {
 		return nil, err
 	}
-	if err := p.mount(source, "", "", unix.MS_BIND, ""); err != nil {
+	if err := p.mount(w.TreePath(), "", "", unix.MS_BIND, ""); err != nil {
 		return nil, err
 	}
 	return p, nil
