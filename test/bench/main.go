@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string) error {
 	callMachines := flags.Int("call-machines", 1000, "number of machines for single calls")
 	commands := flags.Int("commands", 50, "runs of a command in a machine by each way; 0: none")
 	launches := flags.Int("launches", 5, "starts and stops of a machine with each daemon, of which the median counts; 0: none")
+	copies := flags.Int("copies", 5, "copies, clones and removals by each way, of which the median counts; 0: none")
 	networks := flags.Int("networks", 5, "measurements of each way to a machine with a network, and to containers of podman and Incus where these are installed, of which the median counts; 0: none")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -63,6 +64,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	if *launches > 0 {
 		if err := measureLaunches(*launches); err != nil {
+			return err
+		}
+	}
+	if *copies > 0 {
+		if err := measureCopies(*copies); err != nil {
 			return err
 		}
 	}
