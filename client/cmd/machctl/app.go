@@ -41,6 +41,7 @@ type app struct {
 func run(args []string) int {
 	a := &app{options: &options{}, stock: filepath.Base(args[0]) == machinectl, words: args[1:]}
 	a.ui = newUI(os.Stdout, os.Stderr, a.options)
+	a.ui.stock = a.stock
 	if len(a.words) > 0 && a.words[0] == completeVerb {
 		a.complete(a.words[1:])
 		return 0

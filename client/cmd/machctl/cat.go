@@ -17,15 +17,35 @@ and what changes its unit. What is written where nobody acts on it is told. With
 
 // errNoSettings says that nothing is written about a machine.
 func errNoSettings(name string) error {
-	return &hintedError{
+	return stocked(&hintedError{
 		machine1.Errorf(machine1.ErrFileNotFound, "there are no settings for %q", name),
 		fmt.Sprintf(`"machctl edit %s" writes some; without, it is run as its unit says, which "systemctl cat %s" shows`, name, machine1.ServiceUnit(name)),
+	}, "No settings file found for machine '%s'.", name)
+}
+
+// errVMSettings says that there is nothing to look at or to change.
+var errVMSettings = machine1.Errorf(machine1.ErrNotSupported, "systemd-vmspawn reads no settings")
+
+// checkSettingsNames refuses names that no machine can have. The stock command
+// takes any name of a file.
+func (a *app) checkSettingsNames(names []string) error {
+	if !a.stock {
+		return checkNames(names, machine1.ValidMachineName)
 	}
+	return each(names, func(name string) error {
+		if strings.Contains(name, "/") {
+			return stocked(usagef("%q cannot be a machine's name", name), "Invalid settings file name '%s.nspawn'.", name)
+		}
+		return nil
+	})
 }
 
 // cat shows settings with where they come from.
 func (a *app) cat(ctx context.Context, names []string) error {
-	if err := checkNames(names, machine1.ValidMachineName); err != nil {
+	if a.launch.VM {
+		return stocked(errVMSettings, "Cat is only supported for --runner=nspawn")
+	}
+	if err := a.checkSettingsNames(names); err != nil {
 		return err
 	}
 	if err := a.connect(ctx); err != nil && !errors.Is(err, machine1.ErrDisconnected) {

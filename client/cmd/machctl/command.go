@@ -75,10 +75,10 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "machctl [OPTION…] VERB …",
 		Short: "List, show, start, stop and enter containers and virtual machines",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
+			if err := a.check(cmd); err != nil || len(args) == 0 {
+				return err
 			}
-			return unknownVerb(cmd, args[0])
+			return &stockError{unknownVerb(cmd, args[0]), stockVerbText(args[0])}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.version {
@@ -93,17 +93,31 @@ func (a *app) rootCommand() *cobra.Command {
 	}
 	cobra.EnableCommandSorting = false
 	a.addFlags(root.PersistentFlags())
-	root.SetFlagErrorFunc(wrongFlag)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &stockError{wrongFlag(cmd, err), stockFlagText(err)} })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.ui.page(a.helpText(cmd)) })
-	root.SetHelpCommand(a.helpCommand())
+	help := a.helpCommand()
+	root.SetHelpCommand(help)
 	root.AddGroup(groups...)
 	for _, row := range a.verbs() {
 		root.AddCommand(a.command(row))
 	}
 	root.AddCommand(a.relayCommand())
-	root.SetGlobalNormalizationFunc(abbreviations(root.PersistentFlags()))
-	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error { return a.check(cmd) }
+	a.abbreviate(root, help)
 	return root
+}
+
+// abbreviate lets options be abbreviated before the verb and behind it. That goes
+// through all options of a command, so only those are prepared that the command
+// line can be meant for.
+func (a *app) abbreviate(root, help *cobra.Command) {
+	whole := a.abbreviations(root.PersistentFlags())
+	root.Flags().SetNormalizeFunc(whole)
+	root.PersistentFlags().SetNormalizeFunc(whole)
+	for _, cmd := range append(root.Commands(), help) {
+		if slices.ContainsFunc(a.words, func(word string) bool { return word == cmd.Name() || cmd.HasAlias(word) }) {
+			cmd.SetGlobalNormalizationFunc(whole)
+		}
+	}
 }
 
 // command makes a command of a row.
@@ -116,11 +130,14 @@ func (a *app) command(row verbRow) *cobra.Command {
 		Aliases:     row.aliases,
 		Annotations: map[string]string{annotateOptions: row.options},
 		Args: func(cmd *cobra.Command, args []string) error {
+			err := a.check(cmd)
 			switch {
+			case err != nil:
+				return err
 			case len(args) < row.min:
-				return usagef("%s: too few arguments; it is machctl %s", cmd.Name(), cmd.Use)
+				return stocked(usagef("%s: too few arguments; it is machctl %s", cmd.Name(), cmd.Use), "Too few arguments.")
 			case row.max >= 0 && len(args) > row.max:
-				return usagef("%s: too many arguments: %q", cmd.Name(), args[row.max])
+				return stocked(usagef("%s: too many arguments: %q", cmd.Name(), args[row.max]), "Too many arguments.")
 			}
 			return nil
 		},

@@ -36,11 +36,14 @@ type edition struct {
 
 // edit lets an editor change settings, all in one run of it.
 func (a *app) edit(ctx context.Context, names []string) (err error) {
+	switch {
+	case !a.ui.isTerminal() && a.stock:
+		return stocked(errors.New("cannot edit settings: the output is not a terminal"), "Cannot edit machine settings if not on a tty.")
+	case a.launch.VM:
+		return stocked(errVMSettings, "Edit is only supported for --runner=nspawn")
+	}
 	if err := checkNames(names, machine1.ValidMachineName); err != nil {
 		return err
-	}
-	if !a.ui.isTerminal() && a.stock {
-		return errors.New("cannot edit settings: the output is not a terminal")
 	}
 	var editions []*edition
 	defer func() {

@@ -95,7 +95,12 @@ func (a *app) linkerFor(ctx context.Context, names []string, enables bool, own, 
 }
 
 func (a *app) link(ctx context.Context, names []string, link linker) error {
-	return each(names, func(name string) error {
+	if a.stock {
+		if err := a.haveImages(ctx, names); err != nil {
+			return err
+		}
+	}
+	return a.inOrder(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		made, err := link(a.client, ctx, name)
@@ -106,12 +111,27 @@ func (a *app) link(ctx context.Context, names []string, link linker) error {
 			return err
 		}
 		for _, l := range made {
-			if l.Made {
+			switch {
+			case a.stock && l.Made:
+				a.ui.say(fmt.Sprintf("Created symlink '%s' %s '%s'.", l.Path, a.ui.arrow(), l.To))
+			case a.stock:
+				a.ui.say(fmt.Sprintf("Removed '%s'.", l.Path))
+			case l.Made:
 				a.ui.notice(fmt.Sprintf("made %s, a link to %s", l.Path, l.To))
-			} else {
+			default:
 				a.ui.notice("removed " + l.Path)
 			}
 		}
 		return nil
+	})
+}
+
+// haveImages looks for all images before anything is changed.
+func (a *app) haveImages(ctx context.Context, names []string) error {
+	return a.inOrder(names, func(name string) error {
+		ctx, cancel := a.limit(ctx)
+		defer cancel()
+		_, err := a.client.ImageProperties(ctx, name)
+		return err
 	})
 }

@@ -13,6 +13,10 @@ import (
 
 // fail tells what went wrong and the way out, each once.
 func (a *app) fail(err error) {
+	if a.stock {
+		a.stockFail(err)
+		return
+	}
 	var hints []string
 	for _, e := range flatten(err) {
 		var status statusError

@@ -7,7 +7,6 @@ import (
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // bind shows a directory or file of the host in a machine.
@@ -76,7 +75,7 @@ func (a *app) copying(source, destination string) client.Copy {
 }
 
 func (a *app) actOn(ctx context.Context, name, action string) error {
-	if err := checkNames([]string{name}, machine1.ValidLookupName); err != nil {
+	if err := a.checkLookups(name); err != nil {
 		return err
 	}
 	return a.connectToAct(ctx, action)

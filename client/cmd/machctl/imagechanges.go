@@ -150,23 +150,23 @@ func (a *app) clean(ctx context.Context, _ []string) error {
 	for _, image := range removed {
 		if image.Freed == client.Unknown || total == client.Unknown {
 			total = client.Unknown
-			a.ui.say(fmt.Sprintf("Removed image '%s'.", image.Name))
+			a.ui.always(fmt.Sprintf("Removed image '%s'", image.Name))
 			continue
 		}
 		total += image.Freed
-		a.ui.say(fmt.Sprintf("Removed image '%s'. Freed exclusive disk space: %s", image.Name, size(image.Freed)))
+		a.ui.always(fmt.Sprintf("Removed image '%s'. Freed exclusive disk space: %s", image.Name, size(image.Freed)))
 	}
 	if total == client.Unknown {
-		a.ui.say(fmt.Sprintf("Removed %d images in total.", len(removed)))
+		a.ui.always(fmt.Sprintf("Removed %d images in total.", len(removed)))
 		return nil
 	}
-	a.ui.say(fmt.Sprintf("Removed %d images in total. Total freed exclusive disk space: %s.", len(removed), size(total)))
+	a.ui.always(fmt.Sprintf("Removed %d images in total. Total freed exclusive disk space: %s.", len(removed), size(total)))
 	return nil
 }
 
 func (a *app) actOnImages(ctx context.Context, names []string) error {
 	err := each(names, func(name string) error {
-		if machine1.ValidImageName(name) {
+		if a.stock || machine1.ValidImageName(name) {
 			return nil
 		}
 		return usagef("%q cannot be an image's name", name)
@@ -181,7 +181,7 @@ func (a *app) actOnImages(ctx context.Context, names []string) error {
 func parseBool(text string) (bool, error) {
 	value, err := nspawnfile.ParseBool(text)
 	if err != nil {
-		return false, usagef("%v", err)
+		return false, stocked(usagef("%v", err), "Failed to parse boolean argument: %s", text)
 	}
 	return value, nil
 }
@@ -201,5 +201,5 @@ func parseSize(text string) (uint64, error) {
 	if size := bytes * float64(unit); err == nil && size >= 0 && size < 1<<63 {
 		return uint64(size), nil
 	}
-	return 0, usagef("%q is no size: a number with K, M, G, T, P or E behind it, or none for no limit", text)
+	return 0, stocked(usagef("%q is no size: a number with K, M, G, T, P or E behind it, or none for no limit", text), "Failed to parse size: %s", text)
 }

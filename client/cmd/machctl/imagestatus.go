@@ -71,7 +71,7 @@ func (a *app) imageStatus(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return a.poolStatus(ctx)
 	}
-	reports, err := gather(names, func(name string) (*imageReport, error) {
+	reports, err := gather(a, names, func(name string) (*imageReport, error) {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		return a.imageReport(ctx, name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -95,6 +96,9 @@ func (a *app) encodeJSON(value any) (string, error) {
 	if err := encoder.Encode(value); err != nil {
 		return "", fmt.Errorf("cannot write JSON: %w", err)
 	}
+	if a.stockJSON() && a.prettyJSON() {
+		return keyOfLine.ReplaceAllString(b.String(), "$1 :"), nil
+	}
 	switch a.output {
 	case "json-seq":
 		return "\x1e" + b.String(), nil
@@ -120,3 +124,7 @@ func orNull(text string) *string {
 	}
 	return &text
 }
+
+// keyOfLine is the key that a line of pretty JSON begins with: systemd's commands
+// have a blank behind it.
+var keyOfLine = regexp.MustCompile(`(?m)^(\t*"(?:[^"\\]|\\.)*"):`)

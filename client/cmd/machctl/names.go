@@ -20,6 +20,15 @@ func checkNames(names []string, valid func(string) bool) error {
 	})
 }
 
+// checkLookups is checkNames for machines that are only looked up. The stock
+// command leaves that to the daemon.
+func (a *app) checkLookups(names ...string) error {
+	if a.stock {
+		return nil
+	}
+	return checkNames(names, machine1.ValidLookupName)
+}
+
 // nameError says what is wrong with a name that machine1.ValidMachineName
 // refuses.
 func nameError(name string) error {
@@ -27,7 +36,7 @@ func nameError(name string) error {
 	if better := nearestName(name); better != "" {
 		hint += fmt.Sprintf("; give the image one that can be a machine's, such as %q", better)
 	}
-	return &hintedError{fmt.Errorf("%q cannot be a machine's name: %s", name, nameFault(name)), hint}
+	return stocked(&hintedError{fmt.Errorf("%q cannot be a machine's name: %s", name, nameFault(name)), hint}, "Invalid machine name %s.", name)
 }
 
 func nameFault(name string) string {

@@ -146,27 +146,34 @@ func (o *options) scoped(command string) string {
 	return name + place + " " + rest
 }
 
-// abbreviations completes a name that only one option begins with.
-func abbreviations(f *pflag.FlagSet) func(*pflag.FlagSet, string) pflag.NormalizedName {
-	names := []string{"whom"}
-	f.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+// abbreviations completes a name that only one option begins with. Nearly every
+// name is a whole one, and is asked for many times.
+func (a *app) abbreviations(f *pflag.FlagSet) func(*pflag.FlagSet, string) pflag.NormalizedName {
+	meant := map[string]pflag.NormalizedName{"whom": "kill-whom"}
+	f.VisitAll(func(flag *pflag.Flag) { meant[flag.Name] = pflag.NormalizedName(flag.Name) })
 	return func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		var matches []string
-		for _, full := range names {
+		if whole, ok := meant[name]; ok {
+			return whole
+		}
+		if stock := stockMeant(name); a.stock && len(stock) > 0 {
+			// What its own are ambiguous for, none of ours decides.
+			if len(stock) > 1 {
+				return pflag.NormalizedName(name)
+			}
+			return pflag.NormalizedName(stock[0])
+		}
+		only := pflag.NormalizedName(name)
+		matches := 0
+		for full, option := range meant {
 			if strings.HasPrefix(full, name) {
-				matches = append(matches, full)
+				only = option
+				matches++
 			}
 		}
-		if slices.Contains(matches, name) {
-			matches = []string{name}
-		}
-		switch {
-		case len(matches) != 1:
+		if matches != 1 {
 			return pflag.NormalizedName(name)
-		case matches[0] == "whom":
-			return "kill-whom"
 		}
-		return pflag.NormalizedName(matches[0])
+		return only
 	}
 }
 
@@ -196,23 +203,55 @@ func setOf(names string) map[string]bool {
 
 // check refuses values that parse but mean nothing, before anything is done.
 func (a *app) check(cmd *cobra.Command) error {
+	if text := a.choices(); text != "" {
+		a.ui.print(text)
+		return statusError(0)
+	}
 	if err := a.ownOptionsOnly(cmd); err != nil {
 		return err
 	}
+	if f := cmd.Flags().Lookup("output"); f != nil && f.Changed && a.output == "" {
+		return stocked(usagef("--output: there is no format \"\""), "Unknown output ''.")
+	}
+	if a.stock && a.format != "" {
+		if _, err := compression(a.format, ""); err != nil {
+			return stocked(err, "Unknown format: %s", a.format)
+		}
+		if !strings.HasPrefix(cmd.Name(), "export-") {
+			a.format = ""
+		}
+	}
 	return a.options.check()
+}
+
+// choices returns what an option may be, if that is what is asked for.
+func (o *options) choices() string {
+	if text, ok := signalListing(o.signal); ok {
+		return text
+	}
+	switch {
+	case o.output == choicesWanted:
+		return strings.Join(outputs, "\n") + "\n"
+	case o.verify.value == choicesWanted:
+		return strings.Join(o.verify.choices, "\n") + "\n"
+	}
+	return ""
 }
 
 func (o *options) check() error {
 	if err := o.checkRemote(); err != nil {
 		return err
 	}
+	if _, err := parseSignal(o.signal); err != nil {
+		return stocked(err, "Failed to parse signal string \"%s\".", o.signal)
+	}
 	if o.output != "" && o.output != outputWide && !slices.Contains(outputs, o.output) {
-		return usagef("--output: there is no format %q%s", o.output, orOnly(o.output, outputs))
+		return stocked(usagef("--output: there is no format %q%s", o.output, orOnly(o.output, outputs)), "Unknown output '%s'.", o.output)
 	}
 	for i, assignment := range o.environment {
 		name, _, assigned := strings.Cut(assignment, "=")
 		if !validVariable(name) {
-			return usagef("--setenv: %q is no name of an environment variable", name)
+			return stocked(usagef("--setenv: %q is no name of an environment variable", name), "Cannot assign environment variable %s: Invalid argument", assignment)
 		}
 		if !assigned {
 			value, ok := os.LookupEnv(name)

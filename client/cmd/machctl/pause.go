@@ -64,7 +64,7 @@ func (a *app) resume(ctx context.Context, names []string) error {
 }
 
 func (a *app) pausing(ctx context.Context, names []string, own, stock func(*client.Client, context.Context, string) error) error {
-	if err := checkNames(names, machine1.ValidLookupName); err != nil {
+	if err := a.checkLookups(names...); err != nil {
 		return err
 	}
 	if err := a.connectToAct(ctx, actionManageUnits); err != nil {

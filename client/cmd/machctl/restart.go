@@ -48,7 +48,7 @@ func (a *app) toEnd(ctx context.Context, names []string, verb string) ([]string,
 		return nil, usagef("%s: too few arguments; it is machctl %s NAME…", verb, verb)
 	}
 	plain := slices.DeleteFunc(slices.Clone(names), isPattern)
-	if err := checkNames(plain, machine1.ValidLookupName); err != nil {
+	if err := a.checkLookups(plain...); err != nil {
 		return nil, err
 	}
 	if a.client == nil {

@@ -22,7 +22,8 @@ func (a *app) login(ctx context.Context, args []string) error {
 	}
 	switch {
 	case a.uid != "" || len(a.environment) > 0:
-		return usagef("login: --uid and --setenv are for shell: a login asks who you are")
+		return stocked(usagef("login: --uid and --setenv are for shell: a login asks who you are"),
+			"--setenv= and --uid= are not supported for 'login'. Use 'shell' instead.")
 	case !a.ui.isTerminal() && !a.stock:
 		return &hintedError{
 			usagef("login: the output is not a terminal, and a login prompt is for one"),
@@ -139,7 +140,7 @@ func (s session) close() {
 // attach opens a session and forwards it until it ends. The end of the machine
 // is watched from before the session begins.
 func (a *app) attach(ctx context.Context, name, action string, login bool, open func(context.Context) (session, error)) error {
-	if err := checkNames([]string{name}, machine1.ValidLookupName); err != nil {
+	if err := a.checkLookups(name); err != nil {
 		return err
 	}
 	if err := a.connectToAct(ctx, action); err != nil {

@@ -8,6 +8,19 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
+// inOrder is each; as the stock command we leave it at the first that fails.
+func (a *app) inOrder(names []string, do func(name string) error) error {
+	failed := false
+	return each(names, func(name string) error {
+		if failed && a.stock {
+			return nil
+		}
+		err := do(name)
+		failed = failed || err != nil
+		return err
+	})
+}
+
 // each runs do for every name in order, whatever becomes of the others, and
 // returns what went wrong.
 func each(names []string, do func(name string) error) error {
@@ -26,7 +39,17 @@ const atOnce = 64
 
 // gather asks about all names at the same time, and returns the answers there
 // are in the order of the names.
-func gather[T any](names []string, ask func(name string) (T, error)) ([]T, error) {
+func gather[T any](a *app, names []string, ask func(name string) (T, error)) (got []T, err error) {
+	if a.stock {
+		err := a.inOrder(names, func(name string) error {
+			answer, err := ask(name)
+			if err == nil {
+				got = append(got, answer)
+			}
+			return err
+		})
+		return got, err
+	}
 	answers := make([]*T, len(names))
 	asks := make([]func() error, len(names))
 	slots := make(chan struct{}, atOnce)
@@ -41,8 +64,7 @@ func gather[T any](names []string, ask func(name string) (T, error)) ([]T, error
 			return err
 		}
 	}
-	err := together(asks)
-	var got []T
+	err = together(asks)
 	for _, answer := range answers {
 		if answer != nil {
 			got = append(got, *answer)
@@ -53,6 +75,9 @@ func gather[T any](names []string, ask func(name string) (T, error)) ([]T, error
 
 // actOnEach does something to every name, as actTogether does.
 func (a *app) actOnEach(names []string, do func(name string) error) error {
+	if a.stock {
+		return a.inOrder(names, do)
+	}
 	acts := make([]func() error, len(names))
 	for i, name := range names {
 		acts[i] = func() error { return do(name) }

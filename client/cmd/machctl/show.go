@@ -37,7 +37,7 @@ func (a *app) show(ctx context.Context, names []string) error {
 
 // showEach shows the properties of what has names.
 func (a *app) showEach(names []string, properties func(name string) ([]machine1.Property, error)) error {
-	shown, err := gather(names, properties)
+	shown, err := gather(a, names, properties)
 	return join(err, a.printProperties(shown))
 }
 

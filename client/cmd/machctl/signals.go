@@ -64,10 +64,11 @@ func signalListing(word string) (text string, ok bool) {
 	default:
 		return "", false
 	}
+	if word == "help" {
+		b.WriteString("0\n")
+	}
 	for s := unix.Signal(1); s <= signalMax; s++ {
-		if name := signalName(s); name != "" {
-			fmt.Fprintf(&b, format, int(s), name)
-		}
+		fmt.Fprintf(&b, format, int(s), signalName(s))
 	}
 	return b.String(), true
 }
@@ -76,5 +77,8 @@ func signalName(s unix.Signal) string {
 	if s >= signalMin {
 		return fmt.Sprintf("RTMIN+%d", s-signalMin)
 	}
-	return strings.TrimPrefix(unix.SignalName(s), "SIG")
+	if name := unix.SignalName(s); name != "" {
+		return strings.TrimPrefix(name, "SIG")
+	}
+	return strconv.Itoa(int(s)) // the C library's own
 }

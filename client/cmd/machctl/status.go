@@ -37,7 +37,7 @@ func (a *app) status(ctx context.Context, names []string) error {
 }
 
 func (a *app) statusOf(ctx context.Context, names []string) (string, error) {
-	reports, err := gather(names, func(name string) (*report, error) {
+	reports, err := gather(a, names, func(name string) (*report, error) {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
 		return a.report(ctx, name)

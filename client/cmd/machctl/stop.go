@@ -153,7 +153,7 @@ func (a *app) clientCall(call func(*client.Client, context.Context, string) erro
 
 // tell does the same to several machines.
 func (a *app) tell(ctx context.Context, names []string, call machineCall) error {
-	if err := checkNames(names, machine1.ValidLookupName); err != nil {
+	if err := a.checkLookups(names...); err != nil {
 		return err
 	}
 	if a.client == nil {

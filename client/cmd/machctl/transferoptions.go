@@ -99,8 +99,11 @@ type choiceFlag struct {
 	choices []string
 }
 
+// choicesWanted has an option say what it may be.
+const choicesWanted = "help"
+
 func (c *choiceFlag) Set(text string) error {
-	if !slices.Contains(c.choices, text) {
+	if !slices.Contains(c.choices, text) && text != choicesWanted {
 		return fmt.Errorf("it is one of %s", strings.Join(c.choices, ", "))
 	}
 	c.value = text

@@ -29,6 +29,7 @@ type ui struct {
 	out, err *os.File
 	options  *options
 
+	stock    bool // in the words of machinectl, which has no notices
 	colour   bool
 	width    int // of the terminal, 0 if it is none
 	height   int // of the same
@@ -65,6 +66,14 @@ func utf8Locale() bool {
 	return false
 }
 
+// arrow stands between a link and what it leads to.
+func (u *ui) arrow() string {
+	if u.unicode {
+		return "→"
+	}
+	return "->"
+}
+
 // isTerminal reports whether results go to a terminal.
 func (u *ui) isTerminal() bool { return u.width > 0 }
 
@@ -82,14 +91,28 @@ func (u *ui) say(text string) {
 	}
 }
 
+// always is say for what is lost, which machinectl does not keep to itself.
+func (u *ui) always(text string) {
+	if u.stock || !u.options.quiet {
+		fmt.Fprintln(u.err, text)
+	}
+}
+
 // notice tells a person what is no failure.
-func (u *ui) notice(text string) { u.say("machctl: " + printable(text)) }
+func (u *ui) notice(text string) {
+	if !u.stock {
+		u.say("machctl: " + printable(text))
+	}
+}
 
 // problem tells what could not be done.
 func (u *ui) problem(text string) { fmt.Fprintln(u.err, "machctl: "+printable(text)) }
 
 // detail shows a line that belongs to the problem before it.
 func (u *ui) detail(line string) { fmt.Fprintln(u.err, "  "+printable(line)) }
+
+// line tells what could not be done in the words of another program.
+func (u *ui) line(text string) { fmt.Fprintln(u.err, printable(text)) }
 
 // hint tells a way out.
 func (u *ui) hint(text string) { fmt.Fprintln(u.err, "machctl: hint: "+text) }

@@ -98,6 +98,9 @@ func styled(text, style string, colour bool) string {
 func (t *Table) widths(rows [][]Cell, width int) []int {
 	need := make([]int, len(t.Headers))
 	total := len(need) - 1
+	for i := range need {
+		need[i] = 1 // of empty cells too, as in tables of systemd's commands
+	}
 	for _, row := range rows {
 		for i, cell := range row {
 			for line := range strings.SplitSeq(cell.Text, "\n") {
