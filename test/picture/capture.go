@@ -10,14 +10,14 @@ import (
 
 // The size of the terminal.
 const (
-	columns = 100
+	columns = 118
 	rows    = 44
 )
 
 // session is what is typed, a line after the other.
 var session = []string{
 	"machctl start c8-ns -n -p 8080:80 --memory=512M",
-	"machctl",
+	"machctl list -o wide",
 	"machctl status c8-ns -n 0",
 	"machctl exec c8-ns -- uname -n",
 	"machctl stop c8-ns",
