@@ -146,6 +146,7 @@ var calls = map[string]doer{
 		return err
 	},
 	ownManager + "ListUsage": asking((*client.Client).Usage),
+	ownManager + "GetUsage":  askingAbout((*client.Client).MachineUsage),
 	ownManager + "AddPorts": func(ctx context.Context, c *client.Client) error {
 		return c.AddPorts(ctx, "m", []string{"80"}, machd.PortOptions{})
 	},
@@ -202,6 +203,7 @@ var uncalled = map[string]string{
 	ownMachine + "Restart":         ownManager + "RestartMachine",
 	ownMachine + "Wait":            ownManager + "WaitMachine",
 	ownMachine + "Exec":            ownManager + "Exec",
+	ownMachine + "GetUsage":        ownManager + "GetUsage",
 	ownMachine + "AddPorts":        ownManager + "AddPorts",
 	ownMachine + "RemovePorts":     ownManager + "RemovePorts",
 	ownMachine + "DescribeNetwork": ownManager + "DescribeNetwork",

@@ -33,3 +33,14 @@ func (c *Client) Usage(ctx context.Context) ([]MachineUsage, error) {
 	slices.SortFunc(list, func(a, b MachineUsage) int { return strings.Compare(a.Name, b.Name) })
 	return list, nil
 }
+
+// MachineUsage returns what one machine takes of the host. It takes machd.
+//
+// Reference: docs/api.md, GetUsage.
+func (c *Client) MachineUsage(ctx context.Context, name string) (machd.Usage, error) {
+	var numbers map[string]dbus.Variant
+	if err := c.askMachd(ctx, "GetUsage", []any{name}, &numbers); err != nil {
+		return machd.Usage{}, fmt.Errorf("cannot tell what %q takes: %w", name, err)
+	}
+	return machd.UsageOf(numbers), nil
+}

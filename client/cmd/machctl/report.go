@@ -9,7 +9,6 @@ import (
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // A report is what status tells of a machine. What could not be learnt is zero.
@@ -39,7 +38,7 @@ func (a *app) report(ctx context.Context, name string) (*report, error) {
 	defer cancel()
 	questions := []func(){
 		func() {
-			r.detail = a.client.Overview(ctx, []machine1.ListedMachine{{Name: m.Name}}, patience)[0]
+			r.detail = a.detailOf(ctx, m.Name, patience)
 		},
 		func() { r.shift, _ = a.client.UIDShift(brief, m.Name) },
 	}
@@ -56,7 +55,7 @@ func (a *app) report(ctx context.Context, name string) (*report, error) {
 		questions = append(questions,
 			func() { r.network, _ = a.client.Network(brief, m.Name) },
 			func() { r.ports, _ = a.client.Ports(brief, m.Name) },
-			func() { r.usage = a.usageOf(brief, m.Name) })
+			func() { r.usage, _ = a.client.MachineUsage(brief, m.Name) })
 	}
 	var asked sync.WaitGroup
 	for _, ask := range questions {
@@ -66,14 +65,13 @@ func (a *app) report(ctx context.Context, name string) (*report, error) {
 	return r, nil
 }
 
-func (a *app) usageOf(ctx context.Context, name string) machd.Usage {
-	all, _ := a.client.Usage(ctx)
-	for _, u := range all {
-		if u.Name == name {
-			return u.Usage
-		}
+// detailOf is what the machine itself has to be asked for.
+func (a *app) detailOf(ctx context.Context, name string, patience time.Duration) client.ListedDetail {
+	found, err := a.client.Machines(ctx, client.OverviewQuery{Names: []string{name}, Patience: patience})
+	if err != nil || len(found) == 0 {
+		return client.ListedDetail{OSError: err, AddressError: err}
 	}
-	return machd.Usage{}
+	return found[0]
 }
 
 // object is r for programs.

@@ -25,7 +25,7 @@ var ownManagerInterface = vtable.Interface{
 // ownMachineInterface is the same for a machine's object.
 var ownMachineInterface = vtable.Interface{
 	Name:    machd.MachineInterface,
-	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows, networkMachineRows),
+	Methods: slices.Concat(ownFileMachineRows, launchMachineRows, stopMachineRows, execMachineRows, usageMachineRows, networkMachineRows),
 }
 
 var ownFileRows = []vtable.Method{

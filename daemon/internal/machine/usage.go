@@ -74,6 +74,19 @@ func (m *Manager) Usage(ctx context.Context) ([]Usage, error) {
 	return list, nil
 }
 
+// UsageOf returns what one machine takes.
+func UsageOf(m Machine) (machd.Usage, error) {
+	kernel, err := usage.System()
+	if err != nil {
+		return machd.Usage{}, err
+	}
+	cgroup, err := cgroupOf(m)
+	if err != nil {
+		return machd.Usage{}, fmt.Errorf("cannot tell what %s takes: %w", m.Name, err)
+	}
+	return kernel.Of(cgroup)
+}
+
 // cgroupOf returns the cgroup that is all of a machine, from the root of the
 // hierarchy: its unit's, the one below that which it has for itself, or just
 // its leader's if the unit is not its own.

@@ -3,7 +3,9 @@ package varlinkapi
 import (
 	"context"
 
+	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/varlink"
+	"github.com/machd/machd/pkg/machd"
 )
 
 var usageType = varlink.Struct("Usage",
@@ -21,6 +23,13 @@ var usageMethods = []varlink.Method[*API]{
 		Doc:  "Tells what each machine takes of the host; what the kernel does not count is left out",
 		Out:  varlink.Fields{{Name: "machines", Type: varlink.Array(usageType)}},
 		Func: listUsage,
+	},
+	{
+		Name: "GetUsage",
+		Doc:  "Tells the same of one machine",
+		In:   onMachine(),
+		Out:  varlink.Fields{{Name: "usage", Type: usageType}},
+		Func: getUsage,
 	},
 }
 
@@ -41,9 +50,28 @@ func listUsage(ctx context.Context, a *API, _ *varlink.Call) (any, error) {
 	}
 	machines := make([]usageRecord, len(list))
 	for i, u := range list {
-		machines[i] = usageRecord{u.Machine.Name, u.CPU, u.Memory, u.Tasks, u.IORead, u.IOWrite}
+		machines[i] = usageRecordOf(u.Machine.Name, u.Usage)
 	}
 	return struct {
 		Machines []usageRecord `json:"machines"`
 	}{machines}, nil
+}
+
+func usageRecordOf(name string, u machd.Usage) usageRecord {
+	return usageRecord{name, u.CPU, u.Memory, u.Tasks, u.IORead, u.IOWrite}
+}
+
+// getUsage is as open as listUsage.
+func getUsage(ctx context.Context, a *API, c *varlink.Call) (any, error) {
+	m, err := a.find(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	u, err := machine.UsageOf(m)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		Usage usageRecord `json:"usage"`
+	}{usageRecordOf(m.Name, u)}, nil
 }
