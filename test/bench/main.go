@@ -15,12 +15,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,16 +29,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-}
-
-// A cell is what one client needs to list what one daemon knows.
-type cell struct{ daemon, client string }
-
-var cells = []cell{
-	{stock, "machinectl"},
-	{stock, "machctl"},
-	{ours, "machinectl"},
-	{ours, "machctl"},
 }
 
 func run(ctx context.Context, args []string) error {
@@ -95,7 +82,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return fmt.Errorf("cannot use %q as a number of machines", word)
 		}
-		if err := measure(ctx, park, n, *runs); err != nil {
+		if err := measureQuestions(ctx, park, n, *runs); err != nil {
 			return err
 		}
 	}
@@ -115,61 +102,6 @@ func run(ctx context.Context, args []string) error {
 }
 
 func printHead(runs int) {
-	fmt.Printf("list of N machines, ms, median of %d; memory of the daemon, KiB\n\n", runs)
-	fmt.Printf("%8s", "machines")
-	for _, c := range cells {
-		fmt.Printf("  %28s", c.client+"+"+c.daemon)
-	}
-	fmt.Printf("  %7s  %22s\n", "ratio", "RSS machined/machd")
-}
-
-func measure(ctx context.Context, park *park, n, runs int) error {
-	if err := swapTo(stock); err != nil {
-		return err
-	}
-	if err := park.grow(ctx, n); err != nil {
-		return err
-	}
-	var medians []time.Duration
-	memory := map[string]int{}
-	for _, c := range cells {
-		if err := swapTo(c.daemon); err != nil {
-			return err
-		}
-		median, err := timeList(ctx, c.client, n, runs)
-		if err != nil {
-			return err
-		}
-		medians = append(medians, median)
-		if memory[c.daemon], err = residentKiB(); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("%8d", n)
-	for _, m := range medians {
-		fmt.Printf("  %28.1f", float64(m.Microseconds())/1000)
-	}
-	fmt.Printf("  %6.2fx  %10d/%d\n", float64(medians[0])/float64(medians[3]), memory[stock], memory[ours])
-	return nil
-}
-
-// timeList returns the median time of listing, and fails if a list lacks one
-// of the n machines.
-func timeList(ctx context.Context, program string, n, runs int) (time.Duration, error) {
-	var times []time.Duration
-	for range runs + 1 { // the first one warms up
-		start := time.Now()
-		out, err := exec.CommandContext(ctx, program, "list", "--no-legend", "--no-pager").Output()
-		took := time.Since(start)
-		if err != nil {
-			return 0, fmt.Errorf("cannot list with %s: %w", program, err)
-		}
-		if got := strings.Count(string(out), "\n"); got != n {
-			return 0, fmt.Errorf("%s lists %d machines, want %d", program, got, n)
-		}
-		times = append(times, took)
-	}
-	times = times[1:]
-	slices.Sort(times)
-	return times[len(times)/2], nil
+	fmt.Printf("\nquestions about N machines, median of %d, from start to end; to what the stock programs take\n\n", passes*runs)
+	fmt.Printf("%8s  %-8s  %-30s  %10s  %8s\n", "machines", "", "", "ms", "ratio")
 }
