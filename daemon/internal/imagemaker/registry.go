@@ -60,7 +60,7 @@ func parseReference(text string) (r reference, err error) {
 			return r, bad
 		}
 	}
-	if r.repository == "" || strings.ContainsAny(r.host, "?#@\\ ") {
+	if strings.HasSuffix(r.repository, "/") || strings.HasPrefix(r.host, ".") || strings.ContainsAny(r.host, "?#@\\ ") {
 		return r, bad
 	}
 	return r, nil
