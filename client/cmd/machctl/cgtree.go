@@ -6,9 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-runewidth"
-
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/client/internal/columns"
 )
 
 // minCommandWidth is how much of a command line is shown on any terminal.
@@ -84,7 +83,7 @@ func (n *cgroupNode) draw(b *strings.Builder, style treeStyle, prefix string) {
 	for i, p := range n.processes {
 		branch, _ := style.branches(i == len(n.processes)-1 && len(n.children) == 0)
 		pid := fmt.Sprintf("%*d", digits, p.PID)
-		command := style.fit(printable(p.Command), runewidth.StringWidth(prefix+branch+pid+" "))
+		command := style.fit(printable(p.Command), columns.Of(prefix+branch+pid+" "))
 		fmt.Fprintf(b, "%s%s%s%s %s\n", style.indent, prefix, branch, style.pid(pid), command)
 	}
 	names := slices.Sorted(maps.Keys(n.children))
@@ -100,5 +99,5 @@ func (s treeStyle) fit(text string, used int) string {
 	if s.width == 0 {
 		return text
 	}
-	return runewidth.Truncate(text, max(s.width-used, minCommandWidth), s.ellipsis)
+	return columns.Truncate(text, max(s.width-used, minCommandWidth), s.ellipsis)
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mattn/go-runewidth"
+	"github.com/machd/machd/client/internal/columns"
 )
 
 // Widths of a bar, in columns. What is narrower tells nothing, what is wider
@@ -41,17 +41,17 @@ const (
 // there is room, what is left, bytes, things, how fast it is, and a bar.
 func (b *Bar) layout(s State, width int) string {
 	facts := b.facts(s)
-	for len(facts) > 0 && min(runewidth.StringWidth(b.title), shortest)+fit(facts) > width {
+	for len(facts) > 0 && min(columns.Of(b.title), shortest)+fit(facts) > width {
 		facts = without(facts)
 	}
 	text, room := b.title, width-fit(facts)
 	switch {
 	case room <= 0:
 		text = ""
-	case runewidth.StringWidth(text) > room:
-		text = runewidth.Truncate(text, room, b.ellipsis())
+	case columns.Of(text) > room:
+		text = columns.Truncate(text, room, b.ellipsis())
 	}
-	room -= runewidth.StringWidth(text) + 1 + b.frame()
+	room -= columns.Of(text) + 1 + b.frame()
 	if s.fraction() >= 0 && room >= narrowest {
 		text += " " + b.bar(s.fraction(), min(room, widest))
 	}
@@ -70,7 +70,7 @@ type fact struct {
 
 func fit(facts []fact) (width int) {
 	for _, f := range facts {
-		width += 1 + runewidth.StringWidth(f.text)
+		width += 1 + columns.Of(f.text)
 	}
 	return width
 }

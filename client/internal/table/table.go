@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-runewidth"
+	"github.com/machd/machd/client/internal/columns"
 )
 
 // A Cell is one text, of several lines perhaps.
@@ -70,7 +70,7 @@ func (t *Table) drawRow(b *strings.Builder, row []Cell, widths []int, l Layout, 
 			if y < len(lines[x]) {
 				text = cut(lines[x][y], widths[x], l.Ellipsis)
 			}
-			padding := strings.Repeat(" ", widths[x]-runewidth.StringWidth(text))
+			padding := strings.Repeat(" ", widths[x]-columns.Of(text))
 			if x > 0 {
 				line.WriteByte(' ')
 			}
@@ -104,7 +104,7 @@ func (t *Table) widths(rows [][]Cell, width int) []int {
 	for _, row := range rows {
 		for i, cell := range row {
 			for line := range strings.SplitSeq(cell.Text, "\n") {
-				need[i] = max(need[i], runewidth.StringWidth(line))
+				need[i] = max(need[i], columns.Of(line))
 			}
 		}
 	}
@@ -190,11 +190,11 @@ func share(room, columns int) int {
 
 // cut returns text, shortened at its end to fit width.
 func cut(text string, width int, ellipsis string) string {
-	if runewidth.StringWidth(text) <= width {
+	if columns.Of(text) <= width {
 		return text
 	}
-	if width < runewidth.StringWidth(ellipsis) {
+	if width < columns.Of(ellipsis) {
 		return ellipsis[:min(width, len(ellipsis))]
 	}
-	return runewidth.Truncate(text, width, ellipsis)
+	return columns.Truncate(text, width, ellipsis)
 }
