@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -91,8 +92,10 @@ func TestMachdCreateSaysWhatIsMissing(t *testing.T) {
 type registry struct {
 	blobs  map[string][]byte
 	tags   map[string]string // digests of manifests
-	broken string            // a digest of which it sends something else
 	url    string
+
+	mu     sync.Mutex
+	broken string // a digest of which it sends something else
 }
 
 func (r *registry) add(content []byte) (digest string) {
@@ -102,6 +105,8 @@ func (r *registry) add(content []byte) (digest string) {
 }
 
 func (r *registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if q.URL.Path == "/token" {
 		fmt.Fprint(w, `{"token":"c8"}`)
 		return
@@ -175,6 +180,7 @@ func layer(t *testing.T, zipped bool, entries ...[2]string) []byte {
 func TestMachdCreatesOfARegistry(t *testing.T) {
 	imagesGoAfter(t, "oci")
 	r := &registry{blobs: map[string][]byte{}, tags: map[string]string{}}
+	r.mu.Lock()
 	server := httptest.NewServer(r)
 	defer server.Close()
 	r.url = server.URL
@@ -191,6 +197,8 @@ func TestMachdCreatesOfARegistry(t *testing.T) {
 	other["platform"] = map[string]string{"os": "plan9", "architecture": "vax"}
 	r.tags["1"] = r.add(encode(t, map[string]any{"manifests": []any{other, mine}}))
 
+	r.mu.Unlock()
+
 	ref := "oci:" + strings.TrimPrefix(server.URL, "http://") + "/some/app:1"
 	out, err := exec.Command("machctl", "create", "oci", "--from", ref).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "It is meant to run: /bin/app --serve") {
@@ -206,7 +214,9 @@ func TestMachdCreatesOfARegistry(t *testing.T) {
 		t.Errorf("a layer has written to the host: %v", left)
 	}
 
+	r.mu.Lock()
 	r.broken = second
+	r.mu.Unlock()
 	if o := observe(t, "machctl", "create", "oci2", "--from", ref); o.Code == 0 || !strings.Contains(o.Stderr, "is not what has the digest "+second) {
 		t.Errorf("with another layer than the manifest has: %+v", o)
 	}

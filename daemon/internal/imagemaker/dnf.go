@@ -59,10 +59,6 @@ func (b *builder) dnf(ctx context.Context, w image.Workshop) error {
 	if err != nil {
 		return err
 	}
-	config := filepath.Join(w.Dir.Name(), "dnf.conf")
-	if err := os.WriteFile(config, []byte(of.config(o)), 0o600); err != nil {
-		return err
-	}
 	if err := w.MakeTree(); err != nil {
 		return err
 	}
@@ -72,6 +68,10 @@ func (b *builder) dnf(ctx context.Context, w image.Workshop) error {
 	}
 	defer at.release()
 	if err := at.mountKernel(); err != nil {
+		return err
+	}
+	config := filepath.Join(placeDir, "dnf.conf")
+	if err := os.WriteFile(config, []byte(of.config(o)), 0o600); err != nil {
 		return err
 	}
 	err = b.execute(ctx, path, nil, append([]string{

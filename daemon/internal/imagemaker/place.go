@@ -24,7 +24,14 @@ type place struct {
 // bindTree shows the tree that is being made at a path without any surprise.
 func bindTree(w image.Workshop) (*place, error) {
 	p := &place{path: filepath.Join(placeDir, "root")}
-	if err := os.MkdirAll(p.path, 0o700); err != nil {
+	if err := os.MkdirAll(placeDir, 0o700); err != nil {
+		return nil, err
+	}
+	// What is put there is nobody else's, and goes with the process.
+	if err := unix.Mount("tmpfs", placeDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return nil, fmt.Errorf("cannot mount %s: %w", placeDir, err)
+	}
+	if err := os.Mkdir(p.path, 0o700); err != nil {
 		return nil, err
 	}
 	if err := p.mount(w.TreePath(), "", "", unix.MS_BIND, ""); err != nil {
