@@ -141,10 +141,14 @@ func (a *app) command(row verbRow) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.carryOut(cmd, args, row.run) },
+		RunE: func(cmd *cobra.Command, args []string) error { return row.run(cmd.Context(), args) },
 	}
 	if row.setup != nil {
 		row.setup(cmd)
+	}
+	here := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.carryOut(cmd, args, func() error { return here(cmd, args) })
 	}
 	return cmd
 }

@@ -211,19 +211,19 @@ var ways = map[string]way{
 }
 
 // carryOut runs a verb here, or has it run where the machines are.
-func (a *app) carryOut(cmd *cobra.Command, args []string, run func(context.Context, []string) error) error {
-	ctx, how := cmd.Context(), ways[cmd.Name()]
+func (a *app) carryOut(cmd *cobra.Command, args []string, here func() error) error {
+	how := ways[cmd.Name()]
 	switch {
 	case !a.elsewhere() || how == byBus:
-		return run(ctx, args)
+		return here()
 	case !a.host.given && how == there:
 		return a.refuseInMachine(cmd, args)
 	case !a.host.given:
-		return run(ctx, args)
+		return here()
 	case how == copies && !a.stock && !slices.Contains(args[1:], "-"):
 		return a.copyByHost(cmd, args)
 	case how == copies && a.stock:
-		return run(ctx, args)
+		return here()
 	case how == images:
 		return a.transferByHost(cmd, args)
 	}

@@ -58,7 +58,9 @@ func (a *app) wantsTerminal(verb string) bool {
 	switch {
 	case !a.ui.isTerminal(), a.structured(), ways[verb] == copies:
 		return false
-	case verb == "exec", verb == "run":
+	case verb == "run":
+		return a.tty || isTerminal(os.Stdin)
+	case verb == "exec":
 		return a.tty
 	}
 	return true
@@ -84,7 +86,12 @@ func (a *app) farWords(cmd *cobra.Command, verb string, args []string) []string 
 	})
 	// Values that were left out are those of here.
 	words = append(words, a.settings()...)
-	return append(append(words, verb, "--"), args...)
+	words = append(words, verb)
+	if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		dash = min(dash, len(args))
+		return append(append(append(words, args[:dash]...), "--"), args[dash:]...)
+	}
+	return append(words, args...)
 }
 
 // runRelayed runs a command on the other host with files of ours.
