@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/machd/machd/test/live"
 	"github.com/machd/machd/test/terminal"
 )
@@ -170,9 +172,13 @@ func TestMachdTransferIsSeenLeftAndCanceled(t *testing.T) {
 	_, err = term.Expect(`held .*\d+%`)
 	must(t, err)
 
-	want := fmt.Sprintf(`^ID PROGRESS TYPE     CLASS   LOCAL REMOTE *\n *%s +\d+%% pull-raw machine held  %s/held.raw\n\n1 transfers? listed.$`, id, m.URL)
+	want := fmt.Sprintf(`^ID +PROGRESS TYPE     CLASS   LOCAL REMOTE *\n *%s +\d+%% pull-raw machine held  %s/held.raw\n\n1 transfers? listed.$`, id, m.URL)
 	if got := run(t, "machctl", "list-transfers"); !regexp.MustCompile(want).MatchString(got) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	dir := t.TempDir()
+	if diff := cmp.Diff(playTransfer(t, "machinectl", "list-transfers", dir), playTransfer(t, "machctl", "list-transfers", dir)); diff != "" {
+		t.Errorf("lists differ (-machinectl +machctl):\n%s", diff)
 	}
 	want = fmt.Sprintf(`^\[{"id":%s,"progress":0\.\d+,"type":"pull-raw","class":"machine","local":"held","remote":"%s/held.raw"}\]$`, id, m.URL)
 	if got := run(t, "machctl", "list-transfers", "--json=short"); !regexp.MustCompile(want).MatchString(got) {

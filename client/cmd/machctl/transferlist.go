@@ -25,15 +25,25 @@ func (a *app) listTransfers(ctx context.Context, _ []string) error {
 	if err != nil {
 		return a.transferError(err)
 	}
-	return printList(a, transferList(), transfers)
+	return printList(a, a.transferList(transfers), transfers)
 }
 
-// transferList says what is told of a transfer.
+// transferList says what is told of transfers. The numbers of these are aligned
+// to the right, below a header that is not, as in the stock command's list.
 //
 // Reference: importctl.c, list_transfers.
-func transferList() listing[client.ListedTransfer] {
+func (a *app) transferList(transfers []client.ListedTransfer) listing[client.ListedTransfer] {
+	digits := 0
+	if !a.noLegend {
+		digits = len("ID")
+	}
+	for _, t := range transfers {
+		digits = max(digits, len(strconv.FormatUint(uint64(t.ID), 10)))
+	}
 	return listing[client.ListedTransfer]{what: "transfers", columns: []column[client.ListedTransfer]{
-		{key: "id", head: "ID", right: true, value: func(t client.ListedTransfer) any { return t.ID }},
+		{key: "id", head: "ID", value: func(t client.ListedTransfer) any { return t.ID }, cell: func(t client.ListedTransfer) table.Cell {
+			return table.Cell{Text: fmt.Sprintf("%*d", digits, t.ID)}
+		}},
 		{key: "progress", head: "PROGRESS", right: true, value: func(t client.ListedTransfer) any {
 			if t.Progress == client.NoProgress {
 				return nil

@@ -97,7 +97,7 @@ func (a *app) transferVerbs() []verbRow {
 		},
 		{
 			use: "list-transfers", short: "List the transfers that go on", run: a.listTransfers, group: groupTransfer,
-			options: "class m S C full " + listOptions, columns: func() []columnText { return describe(transferList()) },
+			options: "class m S C full " + listOptions, columns: func() []columnText { return describe(a.transferList(nil)) },
 			long: listTransfersHelp, setup: a.portable,
 			examples: []example{{"machctl list-transfers", ""}},
 		},
