@@ -45,6 +45,10 @@ func (c *Client) controlSocket(ctx context.Context, name string) (string, error)
 	defer conn.Close()
 	var found struct{ ControlAddress string }
 	_, err = conn.Call(ctx, "io.systemd.Machine.List", map[string]string{"name": name}, &found)
+	var refused *varlink.Error
+	if errors.As(err, &refused) && refused.Name == "org.varlink.service.InvalidParameter" {
+		return "", machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
+	}
 	return found.ControlAddress, varlinkError(err)
 }
 

@@ -28,7 +28,6 @@ const machinectl = "machinectl"
 type app struct {
 	*options
 	ui    *ui
-	stock bool     // called as machinectl
 	words []string // of the command line
 
 	client *client.Client
@@ -39,7 +38,7 @@ type app struct {
 
 // run runs the command and returns the exit code.
 func run(args []string) int {
-	a := &app{options: &options{}, stock: filepath.Base(args[0]) == machinectl, words: args[1:]}
+	a := &app{options: &options{stock: filepath.Base(args[0]) == machinectl}, words: behindDashes(args[1:])}
 	a.ui = newUI(os.Stdout, os.Stderr, a.options)
 	a.ui.stock = a.stock
 	if len(a.words) > 0 && a.words[0] == completeVerb {
@@ -121,4 +120,12 @@ func parseDuration(text string) (time.Duration, error) {
 		return time.Duration(seconds * float64(time.Second)), nil
 	}
 	return time.ParseDuration(text)
+}
+
+// behindDashes drops what ends options before there is a verb.
+func behindDashes(words []string) []string {
+	if len(words) > 0 && words[0] == "--" {
+		return words[1:]
+	}
+	return words
 }

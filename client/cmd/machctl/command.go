@@ -134,7 +134,7 @@ func (a *app) command(row verbRow) *cobra.Command {
 			switch {
 			case err != nil:
 				return err
-			case len(args) < row.min:
+			case len(args) < row.min, len(args) == 0 && a.stock && stockNeeds[cmd.Name()]:
 				return stocked(usagef("%s: too few arguments; it is machctl %s", cmd.Name(), cmd.Use), "Too few arguments.")
 			case row.max >= 0 && len(args) > row.max:
 				return stocked(usagef("%s: too many arguments: %q", cmd.Name(), args[row.max]), "Too many arguments.")

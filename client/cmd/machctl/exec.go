@@ -194,7 +194,7 @@ func (a *app) target(verb string, args []string) (user, name string, err error) 
 	}
 	if before, after, ok := strings.Cut(name, "@"); ok {
 		if before == "" {
-			return "", "", usagef("%s: there is no user before the @ in %q", verb, name)
+			return "", "", stocked(usagef("%s: there is no user before the @ in %q", verb, name), "Failed to parse machine specification: Invalid argument")
 		}
 		user, name = before, after
 	}

@@ -88,7 +88,7 @@ func (a *app) remove(ctx context.Context, names []string) error {
 		return err
 	}
 	if a.withSettings || a.stock {
-		return each(names, func(name string) error { return a.removeImage(ctx, name, a.client.RemoveImage) })
+		return a.inOrder(names, func(name string) error { return a.removeImage(ctx, name, a.client.RemoveImage) })
 	}
 	keeps, err := a.client.IsMachd(ctx)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -25,6 +26,7 @@ const unlimited = -1
 // options are the options of the command line. Every verb accepts all of them,
 // before and behind it, as scripts expect; not every verb minds them.
 type options struct {
+	stock         bool // called as machinectl
 	version       bool
 	user          bool
 	noPager       bool
@@ -242,6 +244,9 @@ func (o *options) check() error {
 	if err := o.checkRemote(); err != nil {
 		return err
 	}
+	if uint64(o.lines) > math.MaxUint32 {
+		return stocked(usagef("--lines: %d is too many", o.lines), "Failed to parse lines '%d'", o.lines)
+	}
 	if _, err := parseSignal(o.signal); err != nil {
 		return stocked(err, "Failed to parse signal string \"%s\".", o.signal)
 	}
@@ -255,13 +260,36 @@ func (o *options) check() error {
 		}
 		if !assigned {
 			value, ok := os.LookupEnv(name)
+			if !ok && o.stock {
+				continue // as machinectl does
+			}
 			if !ok {
 				return usagef("--setenv: %s is not set here, so give a value: %s=VALUE", name, name)
 			}
 			o.environment[i] = name + "=" + value
 		}
 	}
+	o.environment = lastOfEach(o.environment)
 	return nil
+}
+
+// lastOfEach keeps what was said last of each variable, and drops names without
+// a value.
+func lastOfEach(environment []string) (kept []string) {
+	values := map[string]string{}
+	for _, assignment := range environment {
+		if name, _, ok := strings.Cut(assignment, "="); ok {
+			values[name] = assignment
+		}
+	}
+	for _, assignment := range environment {
+		name, _, _ := strings.Cut(assignment, "=")
+		if last, ok := values[name]; ok {
+			kept = append(kept, last)
+			delete(values, name)
+		}
+	}
+	return kept
 }
 
 func validVariable(name string) bool {

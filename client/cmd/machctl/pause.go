@@ -77,19 +77,18 @@ func (a *app) pausing(ctx context.Context, names []string, own, stock func(*clie
 	return a.actOnEach(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
-		err := call(a.client, ctx, name)
-		if errors.Is(err, client.ErrNoControlSocket) {
-			return a.noControl(name, err)
-		}
-		return err
+		return a.noControl(name, call(a.client, ctx, name))
 	})
 }
 
-// noControl says in the words of the stock command that a machine has no control
-// socket.
+// noControl puts it in the words of the stock command that a machine is not known
+// or has no control socket.
 func (a *app) noControl(name string, err error) error {
-	if a.stock {
-		return machine1.Errorf(machine1.ErrNotSupported, "Machine '%s' does not expose a varlink control socket.", name)
+	switch {
+	case errors.Is(err, client.ErrNoControlSocket):
+		return stocked(err, "Machine '%s' does not expose a varlink control socket.", name)
+	case errors.Is(err, machine1.ErrNoSuchMachine):
+		return stocked(err, "Failed to look up machine '%s': io.systemd.Machine.NoSuchMachine", name)
 	}
 	return err
 }
@@ -128,11 +127,7 @@ func (a *app) onVolume(ctx context.Context, verb, name string, do func(context.C
 	}
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	err := do(ctx)
-	if errors.Is(err, client.ErrNoControlSocket) {
-		return a.noControl(name, err)
-	}
-	return err
+	return a.noControl(name, do(ctx))
 }
 
 // runnerOf is --runner and -V: what a machine is run by.

@@ -100,6 +100,9 @@ func (a *app) identityRows(b *block, m client.Machine) {
 	if m.Leader > 0 {
 		b.row("Leader", strconv.FormatUint(uint64(m.Leader), 10)+a.commandOf(m.Leader))
 	}
+	if m.Supervisor > 0 {
+		b.row("Superv.", strconv.FormatUint(uint64(m.Supervisor), 10)+a.commandOf(m.Supervisor))
+	}
 	if m.Service != "" {
 		b.row("Service", m.Service+"; class "+string(m.Class))
 	} else {

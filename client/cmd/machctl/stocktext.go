@@ -99,11 +99,21 @@ func (a *app) stockText(err error) string {
 	case remote != nil:
 		return before + remote.Error()
 	case errors.Is(err, machine1.ErrDisconnected) && a.client == nil:
-		return "Failed to connect to " + a.scope() + " scope bus via local transport: " + err.Error()
+		return "Failed to connect to " + a.scope() + " scope bus via " + a.transport() + " transport: " + err.Error()
 	case errors.Is(err, machine1.ErrTimeout):
 		return before + unix.ETIMEDOUT.Error()
 	}
 	return err.Error()
+}
+
+func (a *app) transport() string {
+	switch {
+	case a.host.given:
+		return "remote"
+	case a.machine.given:
+		return "machine"
+	}
+	return "local"
 }
 
 func (a *app) scope() string {
@@ -158,6 +168,10 @@ func stockFlagText(err error) string {
 
 func stockValueText(f *pflag.Flag, value string) string {
 	switch f.Name {
+	case "machine":
+		return "Failed to connect to system scope bus via machine transport: Invalid argument"
+	case "host":
+		return "Failed to connect to system scope bus via remote transport: Invalid argument"
 	case "lines":
 		return fmt.Sprintf("Failed to parse lines '%s'", value)
 	case "max-addresses":
@@ -187,3 +201,6 @@ func stockVerbText(verb string) string {
 	}
 	return fmt.Sprintf("Unknown command verb '%s', did you mean '%s'?", verb, best)
 }
+
+// stockNeeds are verbs that take a name, called as machinectl.
+var stockNeeds = setOf("stop restart kill")
