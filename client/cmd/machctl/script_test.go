@@ -13,11 +13,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/machd/machd/client/internal/machine1test"
+	"github.com/machd/machd/client/internal/sshtest"
 	"github.com/machd/machd/pkg/machine1"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"machctl": main, machinectl: main})
+	commands := sshtest.Commands()
+	commands["machctl"], commands[machinectl] = main, main
+	testscript.Main(m, commands)
 }
 
 // TestScripts runs what machctl promises: each script is a session of somebody
