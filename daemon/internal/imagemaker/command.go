@@ -88,7 +88,11 @@ func (b *builder) execute(ctx context.Context, path string, stdin *os.File, args
 		b.say(lines.Text())
 	}
 	if err := cmd.Wait(); err != nil {
-		return machine1.Errorf(machine1.ErrJobFailed, "%s failed: %v", filepath.Base(path), err)
+		name := filepath.Base(path)
+		if path == program {
+			name = "unpacking"
+		}
+		return machine1.Errorf(machine1.ErrJobFailed, "%s failed: %v", name, err)
 	}
 	return nil
 }
