@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A conn is a netlink socket for one conversation. Opening one costs a few
+// A conn is a netlink socket for one conversation at a time. Opening one costs a few
 // microseconds, less than what sharing one would in locks and in draining the
 // rest of a dump that somebody gave up.
 type conn struct {
 	fd     int
 	seq    uint32
+	spent  bool // something was asked whose answer has not been read to its end
 	buffer *[receiveSize]byte
 }
 
@@ -188,8 +189,9 @@ var (
 )
 
 // ask sends r and calls each for every message of the answer. After an error
-// of each the rest is not read and c is of no further use.
-func (c *conn) ask(r request, each func(message) error) error {
+// the rest is not read and c is of no further use.
+func (c *conn) ask(r request, each func(message) error) (err error) {
+	defer func() { c.spent = c.spent || err != nil && !errors.Is(err, errInterrupted) }()
 	c.seq++
 	if err := unix.Sendto(c.fd, r.bytes(c.seq), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err

@@ -37,7 +37,26 @@ type LinkAddress struct {
 // Reference: local-addresses.c, local_addresses; machine.c,
 // machine_get_addresses. Putting the link to the host first is ours.
 func LinkAddresses(ctx context.Context, leader *proc.PIDFD, name string) ([]LinkAddress, error) {
-	list, err := linkAddresses(ctx, leader)
+	var r Reader
+	defer r.Close()
+	return r.LinkAddresses(ctx, leader, name)
+}
+
+// A Reader asks about one machine after the other, over one socket. The zero
+// value is ready; it is not for several goroutines at the same time.
+type Reader struct{ conn *conn }
+
+// Close releases what the Reader holds. It can be used on.
+func (r *Reader) Close() {
+	if r.conn != nil {
+		r.conn.Close()
+		r.conn = nil
+	}
+}
+
+// LinkAddresses is the function of that name.
+func (r *Reader) LinkAddresses(ctx context.Context, leader *proc.PIDFD, name string) ([]LinkAddress, error) {
+	list, err := r.linkAddresses(ctx, leader)
 	if errors.Is(err, ErrShared) {
 		return nil, machine1.Errorf(machine1.ErrNoPrivateNetworking,
 			"Machine %s does not use private networking", name)
@@ -68,12 +87,21 @@ func Addresses(ctx context.Context, leader *proc.PIDFD, name string) ([]machine1
 // ErrShared says that a process is in our own network namespace.
 var ErrShared = errors.New("the namespace is the host's")
 
-func linkAddresses(ctx context.Context, leader *proc.PIDFD) ([]LinkAddress, error) {
-	c, err := dial()
-	if err != nil {
-		return nil, err
+func (r *Reader) linkAddresses(ctx context.Context, leader *proc.PIDFD) (list []LinkAddress, err error) {
+	if r.conn == nil {
+		if r.conn, err = dial(); err != nil {
+			return nil, err
+		}
 	}
-	defer c.Close()
+	defer func() {
+		if r.conn.spent {
+			r.Close()
+		}
+	}()
+	return r.conn.linkAddresses(ctx, leader)
+}
+
+func (c *conn) linkAddresses(ctx context.Context, leader *proc.PIDFD) (list []LinkAddress, err error) {
 	ns := ours
 	if leader != nil {
 		if ns, err = c.namespaceOf(leader); err != nil {

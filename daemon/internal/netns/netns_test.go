@@ -334,6 +334,25 @@ func TestTooManyAddressesAreCut(t *testing.T) {
 	if err != nil || len(list) != 4096 {
 		t.Errorf("got %d addresses, %v; want 4096", len(list), err)
 	}
+
+	// The rest of them is nothing to the next machine.
+	other, shared := startNetwork(t), startProcess(t, syscall.CLONE_NEWUTS)
+	other.add(t, inner("a"), "10.8.0.2/24")
+	var r netns.Reader
+	defer r.Close()
+	for range 3 {
+		many, err := r.LinkAddresses(t.Context(), n.leader, "m")
+		if err != nil || len(many) != 4096 {
+			t.Errorf("in a row: got %d addresses, %v; want 4096", len(many), err)
+		}
+		if _, err := r.LinkAddresses(t.Context(), shared.leader, "s"); !errors.Is(err, machine1.ErrNoPrivateNetworking) {
+			t.Errorf("in a row: got %v of a shared network", err)
+		}
+		one, err := r.LinkAddresses(t.Context(), other.leader, "o")
+		if err != nil || len(one) != 1 || one[0].Addr.String() != "10.8.0.2" {
+			t.Errorf("in a row: got %v, %v; want 10.8.0.2", one, err)
+		}
+	}
 }
 
 // Not parallel: it counts descriptors.

@@ -73,8 +73,10 @@ func (v *Viewer) Of(ctx context.Context, names []string, o machd.OverviewOptions
 	var workers sync.WaitGroup
 	for range min(atOnce, len(rows)) {
 		workers.Go(func() {
+			var addresses netns.Reader
+			defer addresses.Close()
 			for i := next.take(); i < len(rows) && ctx.Err() == nil; i = next.take() {
-				v.lookInto(ctx, &rows[i], leaders[i], patience, denied)
+				v.lookInto(ctx, &addresses, &rows[i], leaders[i], patience, denied)
 			}
 		})
 	}
@@ -112,14 +114,14 @@ func pidOf(p *proc.PIDFD) uint32 {
 }
 
 // lookInto adds what the machine itself has to be asked for.
-func (v *Viewer) lookInto(ctx context.Context, row *machd.MachineOverview, leader *proc.PIDFD, patience time.Duration, denied error) {
+func (v *Viewer) lookInto(ctx context.Context, r *netns.Reader, row *machd.MachineOverview, leader *proc.PIDFD, patience time.Duration, denied error) {
 	if err := canLookInto(row, leader); err != nil {
 		row.OSError, row.AddressError = nameOf(err), nameOf(err)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	addresses, err := netns.LinkAddresses(ctx, leader, row.Name)
+	addresses, err := r.LinkAddresses(ctx, leader, row.Name)
 	row.Addresses, row.AddressError = texts(addresses), nameOf(err)
 	if denied != nil {
 		row.OSError = nameOf(denied)
