@@ -83,7 +83,7 @@ func (l *line) reach() bool {
 	if l.elsewhere() {
 		return false
 	}
-	return l.app.connect(l.ctx) == nil
+	return l.app.open(l.ctx) == nil // files in machines come as descriptors
 }
 
 func (l *line) elsewhere() bool {

@@ -13,7 +13,8 @@ const (
 )
 
 func newTestApp(stock bool) *app {
-	a := &app{options: &options{}, stock: stock}
+	a := &app{options: &options{}}
+	a.stock = stock
 	a.ui = newUI(nil, nil, a.options)
 	return a
 }
@@ -58,7 +59,9 @@ func TestHelpIsNoWiderThanAScreen(t *testing.T) {
 // A verb that comes later has all that help, completion and the manual need.
 func TestVerbsAreDescribed(t *testing.T) {
 	t.Parallel()
-	for _, row := range newTestApp(false).verbs() {
+	a := newTestApp(false)
+	root := a.rootCommand()
+	for _, row := range a.verbs() {
 		name := row.name()
 		switch {
 		case row.short == "" || strings.HasSuffix(row.short, "."):
@@ -67,6 +70,11 @@ func TestVerbsAreDescribed(t *testing.T) {
 			t.Errorf("%s: there is neither a text nor an example", name)
 		case row.max != 0 && len(row.words) == 0:
 			t.Errorf("%s: nobody says what its arguments are", name)
+		}
+		for option := range strings.FieldsSeq(row.options) {
+			if root.PersistentFlags().Lookup(option) == nil {
+				t.Errorf("%s: there is no option --%s", name, option)
+			}
 		}
 		for _, e := range row.examples {
 			if !strings.Contains(e.line, "machctl "+name) {
