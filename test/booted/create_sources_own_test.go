@@ -218,7 +218,7 @@ func TestMachdCreatesOfARegistry(t *testing.T) {
 	if o := observe(t, "machctl", "create", "oci2", "--from", ref); o.Code == 0 || !strings.Contains(o.Stderr, "is not what has the digest "+second) {
 		t.Errorf("with another layer than the manifest has: %+v", o)
 	}
-	if o := observe(t, "machctl", "create", "oci2", "--from", strings.Replace(ref, ":1", ":2", 1)); o.Code == 0 || !strings.Contains(o.Stderr, "404") {
+	if o := observe(t, "machctl", "create", "oci2", "--from", strings.TrimSuffix(ref, ":1")+":2"); o.Code == 0 || !strings.Contains(o.Stderr, "404") {
 		t.Errorf("that is not there: %+v", o)
 	}
 	wantNoTrace(t, "oci2")

@@ -42,7 +42,7 @@ func (w *World) makeImages() map[string]any {
 // createImage says two lines and makes an image.
 func (w *World) createImage(msg dbus.Message, name, source string, log, input []machd.Descriptor, o map[string]dbus.Variant) (uint64, string, *dbus.Error) {
 	if password, ok := o["root_password"]; ok { // with salt of its own
-		o["root_password"] = dbus.MakeVariant(strings.SplitAfter(password.Value().(string), "$")[1] + "…")
+		o["root_password"] = dbus.MakeVariant(strings.SplitAfter(password.Value().(string), "$")[2] + "…")
 	}
 	var files []string
 	for _, d := range input {

@@ -89,9 +89,29 @@ func (b *builder) debootstrap(ctx context.Context, w image.Workshop) error {
 	defer at.release()
 	args := append(check, "--variant=minbase", "--include="+strings.Join(packages, ","), suite, at.path, mirror)
 	if err := b.execute(ctx, path, nil, args...); err != nil {
+		b.sayLog(w)
 		return err
 	}
 	return tidy(ctx, w)
+}
+
+// sayLog says the end of debootstrap's log, which has what the programs have said
+// that it ran.
+func (b *builder) sayLog(w image.Workshop) {
+	root, err := w.Tree()
+	if err != nil || root == nil {
+		return
+	}
+	defer root.Close()
+	const longest = 16 << 20 // bytes
+	text, err := rootfs.ReadFile(root, "debootstrap/debootstrap.log", longest)
+	if err != nil {
+		return
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for _, line := range lines[max(0, len(lines)-keptLines):] {
+		b.say(line)
+	}
 }
 
 // leftovers are what installers leave in a tree that is the host's, or of no
