@@ -114,10 +114,10 @@ func TestOnlyAnInteractiveClientLetsTheUserBeAsked(t *testing.T) {
 	interactive := dial(t, w, client.Interactive())
 	plain.Kill(t.Context(), ".host", client.WhomAll, 1)
 	interactive.Kill(t.Context(), ".host", client.WhomAll, 2)
-	interactive.Overview(t.Context(), []machine1.ListedMachine{{Name: ".host"}}, time.Minute)
+	interactive.Machines(t.Context(), client.OverviewQuery{Names: []string{".host"}, Patience: time.Minute})
 	want := map[string]bool{
 		"KillMachine .host all 1": true, "KillMachine .host all 2 interactive": true,
-		"GetMachineOSRelease .host": true, "GetMachineAddresses .host": true,
+		"ListMachines": true, "GetMachineOSRelease .host": true, "GetMachineAddresses .host": true,
 	}
 	got := map[string]bool{}
 	for _, call := range w.Calls() {
@@ -136,12 +136,12 @@ func TestAnOverviewOfAThousandMachines(t *testing.T) {
 		m.Name = fmt.Sprintf("m%03d", i)
 		w.Add(m)
 	}
-	machines, err := c.List(t.Context())
+	start := time.Now()
+	machines, err := c.Machines(t.Context(), client.OverviewQuery{Patience: time.Minute})
 	if err != nil || len(machines) != 1001 {
 		t.Fatalf("%d machines, %v", len(machines), err)
 	}
-	start := time.Now()
-	for _, d := range c.Overview(t.Context(), machines, time.Minute) {
+	for _, d := range machines {
 		if d.OSError != nil || d.AddressError != nil || d.OSRelease["ID"] != "centos" || len(d.Addresses) == 0 {
 			t.Fatalf("%s: %+v", d.Name, d)
 		}
@@ -154,13 +154,15 @@ func TestAHungMachineCostsItsOwnValuesOnly(t *testing.T) {
 	w, c := connect(t)
 	w.Add(machine1test.C8NS())
 	w.Hang("GetMachineOSRelease c8-ns")
-	machines := []machine1.ListedMachine{{Name: "c8-ns"}, {Name: ".host"}}
-	d := c.Overview(t.Context(), machines, 3*time.Second)
-	if !errors.Is(d[0].OSError, machine1.ErrTimeout) || len(d[0].Addresses) != 2 {
-		t.Errorf("the hung machine: %+v", d[0])
+	d, err := c.Machines(t.Context(), client.OverviewQuery{Patience: 3 * time.Second})
+	if err != nil || len(d) != 2 || d[1].Name != "c8-ns" {
+		t.Fatalf("%+v, %v", d, err)
 	}
-	if d[1].OSError != nil || d[1].AddressError != nil {
-		t.Errorf("the other machine: %+v", d[1])
+	if !errors.Is(d[1].OSError, machine1.ErrTimeout) || len(d[1].Addresses) != 2 {
+		t.Errorf("the hung machine: %+v", d[1])
+	}
+	if d[0].OSError != nil || d[0].AddressError != nil {
+		t.Errorf("the other machine: %+v", d[0])
 	}
 }
 
@@ -169,9 +171,17 @@ func TestADaemonThatAnswersNothingIsGivenUp(t *testing.T) {
 	w, c := connect(t)
 	w.Hang("GetMachineOSRelease")
 	w.Hang("GetMachineAddresses")
-	machines := make([]machine1.ListedMachine, 1000)
+	for i := range 1000 {
+		m := machine1test.C8NS()
+		m.Name = fmt.Sprintf("m%03d", i)
+		w.Add(m)
+	}
 	start := time.Now()
-	for _, d := range c.Overview(t.Context(), machines, time.Second/5) {
+	machines, err := c.Machines(t.Context(), client.OverviewQuery{Patience: time.Second / 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range machines {
 		if !errors.Is(d.OSError, machine1.ErrTimeout) || !errors.Is(d.AddressError, machine1.ErrTimeout) {
 			t.Fatalf("%+v", d)
 		}

@@ -85,7 +85,7 @@ func ExampleClient_Machine() {
 	// true cannot find "nope": No machine 'nope' known
 }
 
-func ExampleClient_Overview() {
+func ExampleClient_Machines() {
 	defer exampleBus()()
 	ctx := context.Background()
 	c, err := client.Connect(ctx)
@@ -94,11 +94,11 @@ func ExampleClient_Overview() {
 	}
 	defer c.Close()
 
-	machines, err := c.List(ctx)
+	machines, err := c.Machines(ctx, client.OverviewQuery{Patience: 3 * time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, m := range c.Overview(ctx, machines, 3*time.Second) {
+	for _, m := range machines {
 		fmt.Println(m.Name, m.OSRelease["ID"], m.Addresses[0])
 	}
 	// Output:

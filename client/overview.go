@@ -106,12 +106,6 @@ func detailOf(r *machd.MachineOverview) ListedDetail {
 	return d
 }
 
-// Overview returns machines with what each of them must be asked for, as
-// Machines does for a daemon that is not machd.
-func (c *Client) Overview(ctx context.Context, machines []machine1.ListedMachine, patience time.Duration) []ListedDetail {
-	return c.askAll(ctx, machines, OverviewQuery{Patience: patience})
-}
-
 // idOf reads a machine ID, which is zero if it is none.
 func idOf(text string) (id [16]byte) {
 	if len(text) == hex.EncodedLen(len(id)) {

@@ -21,7 +21,7 @@ const inFlight = 64
 
 // machinesOneByOne is Machines for a daemon that has to be asked about each.
 func (c *Client) machinesOneByOne(ctx context.Context, q OverviewQuery) ([]ListedDetail, error) {
-	machines, err := c.List(ctx)
+	machines, err := c.Silent().List(ctx)
 	if err != nil {
 		return nil, err
 	}
