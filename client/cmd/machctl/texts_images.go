@@ -11,11 +11,14 @@ name.`
 	readOnlyHelp = `Without yes or no, it is made read-only.`
 
 	removeHelp = `A machine that runs from the image keeps it from being removed. Settings in
-/etc/systemd/nspawn are kept unless --with-settings is given.`
+/etc/systemd/nspawn are kept unless --with-settings is given, and snapshots are.
+At a terminal you are asked first, unless -y is given; scripts are not. --dry-run
+says what would go.`
 
 	setLimitHelp = `BYTES may end in K, M, G, T, P or E; none takes a limit away. The images must be
 on btrfs.`
 
 	cleanHelp = `Hidden images are those whose names begin with a dot, such as downloads that were
-kept. With --all, every image goes.`
+kept; snapshots stay. With --all, every image goes. At a terminal you are asked
+first, unless -y is given; scripts are not. --dry-run says what would go.`
 )
