@@ -88,6 +88,40 @@ func TestMachdTellsHowFarItIs(t *testing.T) {
 	}
 }
 
+// TestMachdTellsHowFarItIsOnVarlink in records of a stream, the last of which says
+// that it is done.
+func TestMachdTellsHowFarItIsOnVarlink(t *testing.T) {
+	files := hugeImage(t)
+	w := watch(t)
+	const machine = "copy-told-varlink"
+	startCopyMachine(t, w, machine)
+	for _, call := range []struct{ method, parameters string }{
+		{machd1.MachineImageVarlink + ".Clone", `{"name":"big","newName":"big2"}`},
+		{machd1.MachineImageVarlink + ".Remove", `{"name":"big2"}`},
+		{machd1.MachineVarlink + ".CopyTo", fmt.Sprintf(`{"name":%q,"source":%q,"destination":"/root/there"}`, machine, guests+"/big")},
+		{machd1.MachineVarlink + ".CopyFrom", fmt.Sprintf(`{"name":%q,"source":"/root/big","destination":%q}`, machine, t.TempDir()+"/back")},
+	} {
+		conn := dialVarlink(t, "root")
+		conn.send(t, withMore(varlinkMessage(call.method, call.parameters)))
+		records, done := 0, float64(0)
+		for {
+			r, err := conn.next()
+			if err != nil || r.Error != "" {
+				t.Fatalf("%s: %v %s", call.method, err, r.Error)
+			}
+			if !r.Continues {
+				break
+			}
+			records++
+			done, _ = r.Parameters["files"].(float64)
+		}
+		if records == 0 || uint64(done) < files {
+			t.Errorf("%s: %d records, the last one of %.0f files; want %d", call.method, records, done, files)
+		}
+		conn.Close()
+	}
+}
+
 // TestMachdIsCalledOff by who does not wait any more, a program or a person: of
 // copies nothing is left, and what was about to be removed does not come back.
 func TestMachdIsCalledOff(t *testing.T) {

@@ -60,6 +60,15 @@ func Of(ctx context.Context) *Meter {
 	return m
 }
 
+// With returns a context in which m counts, for what does not end with the context
+// that m is of. It is ctx if there is no m.
+func With(ctx context.Context, m *Meter) context.Context {
+	if m == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, key{}, m)
+}
+
 // Watch returns a context with a meter, and has tell called now and then, with
 // whether there is anything new since it was told last. An error of tell ends the
 // context, with that cause: nobody waits for the outcome any more. It may take
@@ -67,7 +76,7 @@ func Of(ctx context.Context) *Meter {
 // tell is called a last time if there is something new.
 func Watch(ctx context.Context, tell func(r Report, changed bool) error) (_ context.Context, stop func()) {
 	m := new(Meter)
-	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, key{}, m))
+	ctx, cancel := context.WithCancelCause(With(ctx, m))
 	over, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

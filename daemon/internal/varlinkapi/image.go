@@ -8,6 +8,7 @@ import (
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/operation"
+	"github.com/machd/machd/daemon/internal/progress"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -168,7 +169,7 @@ func removeImage(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 
 func (a *API) removeImage(ctx context.Context, c *varlink.Call, rule access.Rule, details map[string]string, keep image.Settings) error {
 	return a.change(ctx, c, rule, details, func(ctx context.Context, i image.Image) error {
-		return a.Images.Remove(varlink.Detach(ctx), i, keep)
+		return a.Images.Remove(progress.With(varlink.Detach(ctx), progress.Of(ctx)), i, keep)
 	})
 }
 

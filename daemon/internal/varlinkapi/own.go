@@ -80,6 +80,8 @@ var ownMachineMethods = []varlink.Method[*API]{
 		Name:   "CopyFrom",
 		Doc:    "Copies a file or directory of a machine to the host",
 		In:     onMachine(source, destination, replace, ownership),
+		Out:    progressOut,
+		More:   varlink.Streams,
 		Access: machd.ActionCopy,
 		Func:   ownCopyFrom,
 	},
@@ -87,6 +89,8 @@ var ownMachineMethods = []varlink.Method[*API]{
 		Name:   "CopyTo",
 		Doc:    "Copies a file or directory of the host to a machine",
 		In:     onMachine(source, destination, replace, ownership),
+		Out:    progressOut,
+		More:   varlink.Streams,
 		Access: machd.ActionCopy,
 		Func:   ownCopyTo,
 	},
@@ -108,8 +112,20 @@ var ownImageMethods = []varlink.Method[*API]{
 			imageName, interactive,
 			{Name: "settings", Doc: "Remove the settings files below /etc too", Type: varlink.Bool, Nullable: true},
 		},
+		Out: progressOut, More: varlink.Streams,
 		Access: machd.ActionManageImages,
 		Func:   ownRemoveImage,
+	},
+	{
+		Name: "Clone",
+		Doc:  "Copies an image, which nobody sees before it is whole",
+		In: varlink.Fields{
+			imageName, interactive, newName,
+			{Name: "readOnly", Doc: "Of the copy", Type: varlink.Bool, Nullable: true},
+		},
+		Out: progressOut, More: varlink.Streams,
+		Access: machine1.ActionManageImages,
+		Func:   ownCloneImage,
 	},
 }
 
@@ -143,11 +159,15 @@ func ownUnbind(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 }
 
 func ownCopyFrom(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	return nil, a.copy(ctx, c, access.OwnCopyFrom, a.Inside.CopyFrom, ownershipOf(c))
+	return following(ctx, c, func(ctx context.Context) error {
+		return a.copy(ctx, c, access.OwnCopyFrom, a.Inside.CopyFrom, ownershipOf(c))
+	})
 }
 
 func ownCopyTo(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	return nil, a.copy(ctx, c, access.OwnCopyTo, a.Inside.CopyTo, ownershipOf(c))
+	return following(ctx, c, func(ctx context.Context) error {
+		return a.copy(ctx, c, access.OwnCopyTo, a.Inside.CopyTo, ownershipOf(c))
+	})
 }
 
 func ownershipOf(c *varlink.Call) inside.Ownership {
@@ -163,5 +183,14 @@ func ownRemoveImage(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if c.In.Bool("settings") {
 		keep, removed = image.RemoveSettings, "1"
 	}
-	return nil, a.removeImage(ctx, c, access.OwnRemoveImage, map[string]string{"settings": removed}, keep)
+	return following(ctx, c, func(ctx context.Context) error {
+		return a.removeImage(ctx, c, access.OwnRemoveImage, map[string]string{"settings": removed}, keep)
+	})
+}
+
+func ownCloneImage(ctx context.Context, a *API, c *varlink.Call) (any, error) {
+	return following(ctx, c, func(ctx context.Context) error {
+		_, err := cloneImage(ctx, a, c)
+		return err
+	})
 }
