@@ -17,13 +17,15 @@ var exitTexts = []exitText{
 	{"0", "Done.", anyVerb},
 	{"1", "It failed for a reason that is not below, or several names failed for different ones.", anyVerb},
 	{"2", "The command line is wrong; nothing was done.", anyVerb},
-	{"3", "There is no such machine or image.", namesSomething},
+	{"3", "There is no such machine, image or transfer.", namesSomething},
 	{"4", "You may not do that, or were not asked for a password.", anyVerb},
 	{"5", "It took too long. It may still happen.", anyVerb},
 	{"6", "There is a machine, an image or a file of that name already.", makesSomething},
 	{"7", "The bus, machd or systemd cannot be reached.", anyVerb},
 	{"128+N", "A login session was ended by signal N, other than SIGINT and SIGTERM, which end it with 0; 141 (SIGPIPE) " +
 		"if nobody took its output.", func(row verbRow) bool { return row.name() == "login" }},
+	{"128+N", "Signal N ended the wait for a transfer, which goes on; 141 (SIGPIPE) if nobody took an export.",
+		func(row verbRow) bool { return row.group == groupTransfer && makesSomething(row) }},
 }
 
 // commandExitTexts are those of verbs that exit as a command does.
@@ -41,7 +43,7 @@ func exitsAsCommand(row verbRow) bool { return runsCommands[row.name()] }
 func namesSomething(row verbRow) bool {
 	return slices.ContainsFunc(row.words, func(k wordKind) bool {
 		switch k {
-		case wordMachine, wordHost, wordUserAt, wordImage, wordStart:
+		case wordMachine, wordHost, wordUserAt, wordImage, wordStart, wordTransfer:
 			return true
 		}
 		return false
