@@ -28,6 +28,9 @@ func parseSignal(text string) (unix.Signal, error) {
 	if s := unix.SignalNum("SIG" + name); s != 0 {
 		return s, nil
 	}
+	if near := didYouMean("SIG"+name, signalNames()); near != "" {
+		return 0, usagef("--signal: there is no signal %q%s", text, near)
+	}
 	return 0, usagef("--signal: there is no signal %q, see --signal=help", text)
 }
 
