@@ -15,7 +15,7 @@ const (
 	// largeBuffer is for files that the kernel cannot copy by itself, bytes.
 	largeBuffer = 1 << 20
 	// rangeStep is how much the kernel copies before ctx is asked, bytes.
-	rangeStep = 8 << 20
+	rangeStep = 32 << 20
 	// maxUnsized bounds a file that claims to be empty and is not: a file
 	// that a kernel or a FUSE server makes up as it is read. Bytes.
 	maxUnsized = 64 << 20
