@@ -80,7 +80,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noLegend, "no-legend", false, "Show neither header nor footer")
 	f.BoolVar(&o.noPager, "no-pager", false, "Do not show long output through a pager")
 	f.StringVarP(&o.output, "output", "o", "", "Show more columns with wide, or log lines or a list in another `FORMAT`")
-	f.Var(&o.jsonOption, "json", "Print JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
+	f.VarP(&o.jsonOption, "json", "j", "Print JSON: pretty, short or off as `HOW`; alone, pretty on a terminal")
 	f.Lookup("json").NoOptDefVal = "auto"
 	o.addChooseFlags(f)
 	f.BoolVar(&o.watching, "watch", false, "Print again when something changes, until ^C")

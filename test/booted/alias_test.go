@@ -1,0 +1,134 @@
+package booted
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A played line is how one went: what it wrote, its exit status, what there was
+// afterwards.
+type playedLine struct {
+	Code           int
+	Stdout, Stderr string
+	After          string
+}
+
+// TestMachdHasTheStockCommandsOutputs has the same lines carried out by machinectl
+// and by machctl called so, with either daemon. What differs is in a list.
+func TestMachdHasTheStockCommandsOutputs(t *testing.T) {
+	commands := map[string]string{}
+	for name, path := range map[string]string{"machinectl": "machinectl", "machctl": "machctl"} {
+		var err error
+		commands[name], err = exec.LookPath(path)
+		must(t, err)
+	}
+	must(t, os.MkdirAll("/etc/systemd/nspawn", 0o755))
+	startAlone(t, aliasGuest)
+	w := watch(t)
+	registerVM(t, w, aliasVM, "", "")
+	all := append(append(append(append([]aliasLine{}, looking...), inLocales...), wrong...), changing()...)
+	for _, daemon := range []struct {
+		name string
+		use  func(*testing.T)
+	}{{stock, useStock}, {machd, useMachd}} {
+		daemon.use(t)
+		for _, line := range all {
+			t.Run(daemon.name+"/"+strings.Join(append(line.env, line.line), " "), func(t *testing.T) {
+				want := line.play(t, commands["machinectl"])
+				got := line.play(t, commands["machctl"])
+				compareLine(t, line.line, daemon.name, want, got)
+			})
+		}
+	}
+}
+
+// startAlone boots a guest whose network nobody changes, and whose files are
+// those of root here.
+func startAlone(t *testing.T, name string) {
+	t.Helper()
+	installGuest(t, name)
+	must(t, os.WriteFile(filepath.Join(settings, name+".nspawn"), []byte("[Exec]\nNotifyReady=yes\nPrivateUsers=no\n[X-Machd]\nNetwork=no\n"), 0o644))
+	run(t, "machinectl", "start", name)
+}
+
+// play carries out a line by the command at path, which is told that it is
+// called machinectl.
+func (l aliasLine) play(t *testing.T, path string) playedLine {
+	t.Helper()
+	if l.prepare != nil {
+		l.prepare(t)
+		defer removeAliases(t)
+	}
+	args := strings.Fields(strings.NewReplacer("GUEST", aliasGuest, "VM", aliasVM, "IMAGE", aliasImage).Replace(l.line))
+	for i := range args {
+		if args[i] == "''" {
+			args[i] = ""
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Args = append([]string{"machinectl"}, args...)
+	cmd.Dir = "/"
+	cmd.Env = append(append(os.Environ(), "SYSTEMD_PAGER="), l.env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.WaitDelay = time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", l.line, err)
+	}
+	p := playedLine{Code: cmd.ProcessState.ExitCode(), Stdout: normal(stdout.String()), Stderr: normal(stderr.String())}
+	if l.look != nil {
+		p.After = l.look(t)
+	}
+	return p
+}
+
+// removeAliases takes away what lines have made.
+func removeAliases(t *testing.T) {
+	t.Helper()
+	for _, pattern := range []string{
+		guests + "/alias-image*", guests + "/.alias*", "/etc/systemd/nspawn/alias-image*", "/etc/systemd/system/machines.target.wants/*alias*",
+		"/tmp/alias-*", filepath.Join(guests, aliasGuest, "root/alias"), filepath.Join(guests, aliasGuest, "tmp/alias-*"),
+	} {
+		found, _ := filepath.Glob(pattern)
+		for _, file := range found {
+			observe(t, "chattr", "-i", file)
+			must(t, os.RemoveAll(file))
+		}
+	}
+}
+
+// compareLine compares what the two have done, unless they are known to differ.
+func compareLine(t *testing.T, line, daemon string, want, got playedLine) {
+	t.Helper()
+	for _, d := range aliasDifferences {
+		if !d.about(line, daemon) {
+			continue
+		}
+		switch {
+		case cmp.Equal(want, got) && d.perhaps:
+		case cmp.Equal(want, got):
+			t.Errorf("is listed as different, and is the same: %s", d.why)
+		case !d.code && !d.perhaps && want.Code != got.Code:
+			t.Errorf("exit status %d, stock %d\n%s%s", got.Code, want.Code, got.Stdout, got.Stderr)
+		case want.After != got.After:
+			t.Errorf("afterwards (-stock +ours):\n%s", cmp.Diff(want.After, got.After))
+		}
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-stock +ours):\n%s", diff)
+	}
+}
