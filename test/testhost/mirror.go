@@ -20,11 +20,9 @@ func mirrorHook(suite string) string {
 mkdir -p "$1/opt/debian/pool" "$1/opt/debian/dists/%[1]s/main/binary-amd64"
 cd "$1/opt/debian/pool"
 chroot "$1" dpkg-query -W -f '${Package}\n' | sort -u >../installed
-{
-  chroot "$1" dpkg-query -W -f '${Priority} ${Package}\n' | sed -n 's/^required //p'
-  APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
-    --no-replaces --no-enhances %[2]s | grep '^[a-z0-9]' | cut -d: -f1
-} | sort -u | comm -12 - ../installed >../names
+APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks \
+  --no-replaces --no-enhances %[2]s $(chroot "$1" dpkg-query -W -f '${Priority} ${Package}\n' | sed -n 's/^required //p') |
+  grep '^[a-z0-9]' | cut -d: -f1 | sort -u | comm -12 - ../installed >../names
 APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q download $({ cat ../names; printf '%%s\n' %[2]s; } | sort -u)
 cd ..
 rm installed names
