@@ -25,7 +25,7 @@ func (a *app) imageVerbs() []verbRow {
 		{
 			use: "read-only NAME [yes|no]", short: "Make an image read-only, or writable", min: 1, max: 2, run: a.setReadOnly,
 			group: groupImages, options: acting, words: words{wordImage, wordBool}, long: readOnlyHelp,
-			examples: []example{{"machctl read-only c8-ns no", "writable again"}},
+			examples: []example{{"machctl read-only c8-test no", "writable again"}},
 		},
 		{
 			use: "remove NAME…", short: "Remove an image", min: 1, max: -1, run: a.remove, group: groupImages,
