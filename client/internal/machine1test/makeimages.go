@@ -15,7 +15,17 @@ import (
 func (w *World) makeImages() map[string]any {
 	type options = map[string]dbus.Variant
 	return map[string]any{
-		"CreateImage":      w.createImage,
+		"CreateImage": w.createImage,
+		"CloneImage": func(msg dbus.Message, name, newName string, o options) *dbus.Error {
+			readOnly, _ := o["read_only"].Value().(bool)
+			return w.cloneImage(msg, name, newName, readOnly)
+		},
+		"CleanPool": func(msg dbus.Message, mode string, _ options) ([]struct {
+			Name  string
+			Usage uint64
+		}, *dbus.Error) {
+			return w.cleanPool(msg, mode)
+		},
 		"MeasureImage":     func(msg dbus.Message, name string) (uint64, *dbus.Error) { return 3 << 20, w.onImage(msg, name) },
 		"SetImagePassword": w.setImagePassword,
 		"ListSnapshots":    w.listSnapshots,
