@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -60,15 +57,9 @@ func (a *app) mayLose(question string, losses []loss) (done bool, err error) {
 		return false, nil
 	}
 	for _, l := range losses {
-		fmt.Fprintln(a.ui.err, lossLine(l))
+		a.ui.line(lossLine(l))
 	}
-	fmt.Fprintf(a.ui.err, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil {
-		fmt.Fprintln(a.ui.err)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
+	if a.ui.ask(question) {
 		return false, nil
 	}
 	return true, errKept
@@ -87,5 +78,5 @@ func lossLine(l loss) string {
 	if l.note != "" {
 		text += ": " + l.note
 	}
-	return printable(text)
+	return text
 }

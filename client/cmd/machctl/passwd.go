@@ -165,7 +165,7 @@ func readSecret(terminal *os.File, prompt string) (string, error) {
 		close(done)
 		signal.Stop(signals)
 		restore()
-		fmt.Fprintln(terminal)
+		_, _ = terminal.WriteString("\n")
 	}()
 	go func() {
 		select {
@@ -179,7 +179,9 @@ func readSecret(terminal *os.File, prompt string) (string, error) {
 	if err := unix.IoctlSetTermios(int(terminal.Fd()), unix.TCSETSF, &hidden); err != nil {
 		return "", fmt.Errorf("cannot ask for the password: %w", err)
 	}
-	fmt.Fprint(terminal, prompt)
+	if _, err := terminal.WriteString(prompt); err != nil {
+		return "", fmt.Errorf("cannot ask for the password: %w", err)
+	}
 	line, err := bufio.NewReader(terminal).ReadString('\n')
 	if err != nil {
 		return "", errors.New("no password was given; nothing was changed")

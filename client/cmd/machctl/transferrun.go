@@ -150,7 +150,7 @@ func (a *app) tellLine(bar *progress.Bar, e client.TransferEvent) {
 		return
 	}
 	if bar == nil {
-		fmt.Fprintln(a.ui.err, line)
+		a.ui.line(line)
 		return
 	}
 	bar.Log(line)

@@ -9,6 +9,7 @@ package main
 // a daemon sent is shown without its control characters.
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"strings"
@@ -113,6 +114,17 @@ func (u *ui) detail(line string) { fmt.Fprintln(u.err, "  "+printable(line)) }
 
 // line tells what could not be done in the words of another program.
 func (u *ui) line(text string) { fmt.Fprintln(u.err, printable(text)) }
+
+// ask asks a question that "y" or "yes" is the answer to.
+func (u *ui) ask(question string) bool {
+	fmt.Fprint(u.err, printable(question)+" [y/N] ")
+	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(u.err)
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
+}
 
 // hint tells a way out.
 func (u *ui) hint(text string) { fmt.Fprintln(u.err, "machctl: hint: "+text) }

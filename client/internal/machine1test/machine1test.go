@@ -6,6 +6,7 @@ package machine1test
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -181,6 +182,9 @@ func (w *World) AwaitCall(prefix string) {
 	}
 }
 
+// A descriptor is not the same number each time.
+var descriptor = regexp.MustCompile(`@h \d+`)
+
 // enter records a call and decides whether it fails or never returns.
 func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
 	member, _ := msg.Headers[dbus.FieldMember].Value().(string)
@@ -196,6 +200,7 @@ func (w *World) enter(msg dbus.Message, args ...any) *dbus.Error {
 	if msg.Flags&dbus.FlagAllowInteractiveAuthorization != 0 {
 		line += " interactive"
 	}
+	line = descriptor.ReplaceAllString(line, "@h")
 
 	w.mu.Lock()
 	if w.stock && iface == machd.ManagerInterface && w.failures[member] == nil {
