@@ -17,6 +17,15 @@ func describe[T any](l listing[T]) []columnText {
 	return texts
 }
 
+// describeStatus returns the keys of what status tells programs.
+func describeStatus() []columnText {
+	var texts []columnText
+	for _, key := range (&report{}).object().keys() {
+		texts = append(texts, columnText{"status", key, inObject})
+	}
+	return texts
+}
+
 // text says what a column is.
 func (c columnText) text() string {
 	if text, ok := columnTexts[c.list+"."+c.key]; ok {
@@ -98,6 +107,18 @@ var columnTexts = map[string]string{
 	"progress": "from 0 to 1, a number",
 	"remote":   "where it comes from or goes to",
 
+	"cpu_seconds": "time of processors that it took, a number",
+	"io_read":     "bytes from block devices, a number",
+	"io_written":  "bytes to them, a number",
+	"network":     "link, guest_link, kind, zone, bridge, mac, gateways, by and dns, null without a network of its own",
+	"os_name":     "PRETTY_NAME of that system",
+	"problems":    "what is wrong with its network, an array",
+	"processes":   "an array of pid, command and cgroup",
+	"subgroup":    "control group below the unit's",
+	"supervisor":  "process ID of what runs it from outside, a number",
+	"uid_shift":   "user ID of the host that is its root, a number",
+
+	"status.ports":           "as port list has them, an array",
 	"transfers.class":        "machine, portable, sysext or confext",
 	"transfers.id":           "a number",
 	"transfers.type":         "pull-tar, import-raw and the like",

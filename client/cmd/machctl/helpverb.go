@@ -30,8 +30,13 @@ func (a *app) verbHelp(cmd *cobra.Command, row verbRow) string {
 		}
 	}
 	if row.columns != nil {
-		b.WriteString("\nColumns for --columns, --sort, --filter and --format, keys of --json:\n")
-		for _, c := range row.columns() {
+		columns := row.columns()
+		if columns[0].shown == inObject {
+			b.WriteString("\nKeys of --json and --format:\n")
+		} else {
+			b.WriteString("\nColumns for --columns, --sort, --filter and --format, keys of --json:\n")
+		}
+		for _, c := range columns {
 			b.WriteString(entry(c.key, c.text(), 22))
 		}
 	}

@@ -34,7 +34,9 @@ func TestManual(t *testing.T) {
 // those that are there.
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	wantFile(t, keysFile, newTestApp(false).keysDocument())
+	a := newTestApp(false)
+	_ = a.rootCommand() // gives options their values
+	wantFile(t, keysFile, a.keysDocument())
 }
 
 func wantFile(t *testing.T, path, got string) {
@@ -176,8 +178,16 @@ func (a *app) keysDocument() string {
 	var b strings.Builder
 	b.WriteString(keysIntro)
 	for _, l := range a.lists() {
-		fmt.Fprintf(&b, "\n## %s\n\n| key | | in the table |\n|---|---|---|\n", l.verbs)
+		head := "| key | | in the table |\n|---|---|---|\n"
+		if l.columns[0].shown == inObject {
+			head = "| key | |\n|---|---|\n"
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n%s", l.verbs, head)
 		for _, c := range l.columns {
+			if c.shown == inObject {
+				fmt.Fprintf(&b, "| `%s` | %s |\n", c.key, c.text())
+				continue
+			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", c.key, c.text(), []string{"always", "with `-o wide`", "when asked"}[c.shown])
 		}
 	}

@@ -16,7 +16,7 @@ func (a *app) lookVerbs() []verbRow {
 		},
 		{
 			use: "status NAME…", short: "Show what a machine is and does", min: 1, max: -1, run: a.status, group: groupLook,
-			options: "all full lines timeout watch " + objectOptions, words: words{wordHost}, long: statusHelp,
+			options: "all full lines timeout watch " + objectOptions, words: words{wordHost}, columns: describeStatus, long: statusHelp,
 			examples: []example{
 				{"machctl status c8-ns", "what it is, since when, where, and what is wrong"},
 				{"machctl status c8-ns --watch", "redrawn when it changes"},
