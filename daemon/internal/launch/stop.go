@@ -22,6 +22,7 @@ type stopUnits interface {
 	Kill(ctx context.Context, name, whom string, signal int32) error
 	ActiveState(ctx context.Context, name string) (string, error)
 	Ending(ctx context.Context, name string) (unit.Ending, error)
+	Thaw(ctx context.Context, name string) error
 }
 
 const (
@@ -115,6 +116,12 @@ func (l *Launcher) ending(ctx context.Context, m machine.Machine, o machd.StopOp
 	}
 	if e.unit.RefusesStop && !o.Force {
 		return nil, machine.ErrProtected(m.Name)
+	}
+	if e.unit.Frozen {
+		// What is paused hears no signal, and PID 1 refuses to stop it.
+		if err := l.cfg.Units.Thaw(ctx, m.Unit); err != nil {
+			return nil, fmt.Errorf("cannot have '%s', which is paused, go on so that it ends: %w", m.Name, err)
+		}
 	}
 	return e, nil
 }

@@ -20,7 +20,14 @@ import (
 
 func (p *pid1) Ending(ctx context.Context, name string) (unit.Ending, error) {
 	r, err := p.LastRun(ctx, name)
-	return unit.Ending{State: r.State, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept")}, err
+	return unit.Ending{State: r.State, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept"), Frozen: strings.HasPrefix(name, "paused")}, err
+}
+
+func (p *pid1) Thaw(_ context.Context, name string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = append(p.asked, "thaw "+name)
+	return nil
 }
 
 // Which unit is ended with a machine, and which is none of its business.
@@ -65,6 +72,21 @@ func TestCarrierOfAMachine(t *testing.T) {
 	}
 	if _, err := w.ending(t.Context(), kept, machd.StopOptions{Force: true}); err != nil {
 		t.Errorf("a protected one by force: %v", err)
+	}
+}
+
+// A machine that is paused has to go on to hear that it shall end.
+func TestWhatIsPausedIsThawed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, unitName := range []string{"paused.service", "runs.service"} {
+		w.pid1.set(unitName, unit.Run{State: "active"})
+		if _, err := w.ending(t.Context(), machine.Machine{Name: "m", Unit: unitName}, machd.StopOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := []string{"thaw paused.service"}; !slices.Equal(w.pid1.asked, want) {
+		t.Errorf("PID 1 was asked for %q, want %q", w.pid1.asked, want)
 	}
 }
 

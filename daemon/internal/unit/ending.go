@@ -11,6 +11,7 @@ type Ending struct {
 	State       string // active, activating, deactivating, inactive, failed, …
 	HasJob      bool   // PID 1 is about to do something with it
 	RefusesStop bool   // PID 1 does not stop or restart it when asked to
+	Frozen      bool   // its processes do not run until it is thawed
 	ComesBack   bool   // PID 1 starts it again when it ends, however it does
 	MainPID     uint32 // of a service, 0 if it has none
 }
@@ -22,7 +23,9 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 	if err := m.call(ctx, "GetUnit", []any{name}, &path); err != nil {
 		return Ending{}, noSuchUnit(err)
 	}
-	list := []property{{unitInterface, "ActiveState"}, {unitInterface, "RefuseManualStop"}, {unitInterface, "Job"}}
+	list := []property{
+		{unitInterface, "ActiveState"}, {unitInterface, "RefuseManualStop"}, {unitInterface, "Job"}, {unitInterface, "FreezerState"},
+	}
 	isService := typeInterface(name) == serviceInterface
 	if isService {
 		list = append(list, property{serviceInterface, "Restart"}, property{serviceInterface, "MainPID"})
@@ -34,10 +37,12 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 	e.State, _ = v[0].(string)
 	e.RefusesStop, _ = v[1].(bool)
 	e.HasJob = hasJob(v[2])
+	freezer, _ := v[3].(string)
+	e.Frozen = freezer != "" && freezer != "running"
 	if isService {
-		restart, _ := v[3].(string)
+		restart, _ := v[4].(string)
 		e.ComesBack = restart == "always" || restart == "on-success"
-		e.MainPID, _ = v[4].(uint32)
+		e.MainPID, _ = v[5].(uint32)
 	}
 	return e, nil
 }

@@ -34,6 +34,12 @@ func (m *Manager) ResetFailed(ctx context.Context, name string) error {
 	return noSuchUnit(m.call(ctx, "ResetFailedUnit", []any{name}))
 }
 
+// Thaw lets a unit go on that was frozen. The error is machine1.ErrNoSuchUnit if
+// PID 1 does not know it.
+func (m *Manager) Thaw(ctx context.Context, name string) error {
+	return noSuchUnit(m.call(ctx, "ThawUnit", []any{name}))
+}
+
 // A Run is one run of a service, the last one or the one that goes on.
 type Run struct {
 	State      string // active, activating, deactivating, inactive, failed, …
