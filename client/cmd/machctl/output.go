@@ -24,10 +24,10 @@ const (
 type shown int
 
 const (
-	always shown = iota
-	wide         // with --output=wide
-	asked        // when --columns names it
-	inObject     // never: it is a key of one thing, which has no table
+	always   shown = iota
+	wide           // with --output=wide
+	asked          // when --columns names it
+	inObject       // never: it is a key of one thing, which has no table
 )
 
 // A column is one thing that a list says of each T.
