@@ -53,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"port":     scriptPort,
 			"finding":  scriptFinding,
 			"calls":    scriptCalls,
+			"overview": func(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).TellOverviews() },
 			"exits":    scriptExits,
 			"importd":  scriptImportd,
 			"await":    scriptAwait,

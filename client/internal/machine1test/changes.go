@@ -59,6 +59,7 @@ func (w *World) exportMachd(conn *dbus.Conn) error {
 		"WaitMachine":     w.waitMachine,
 		"ListUsage":       w.listUsage,
 		"GetUsage":        w.getUsage,
+		"ListOverview":    w.listOverview,
 		"DescribeNetwork": w.describeNetwork,
 		"Unbind": func(msg dbus.Message, name, destination string, o options) *dbus.Error {
 			return w.onMachine(msg, name, destination, o)

@@ -42,6 +42,7 @@ type World struct {
 	called      *sync.Cond // on mu, when calls has grown
 	failures    map[string]*dbus.Error
 	hung        map[string]bool
+	overviews   bool // machd answers ListOverview
 	stock       bool // machined is systemd's, which has nothing of machd's own
 	machined    *dbus.Conn
 	systemd     *dbus.Conn
