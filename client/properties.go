@@ -54,7 +54,19 @@ var (
 // MachineProperties returns every property of a machine, as sent and in the
 // server's order.
 func (c *Client) MachineProperties(ctx context.Context, name string) ([]machine1.Property, error) {
-	return c.propertiesOf(ctx, "GetMachine", name, machineOrder)
+	// Where the object will be is known, so both questions go at the same time,
+	// and that is believed which is about the object that there is.
+	path := machine1.MachinePath(name)
+	var all map[string]dbus.Variant
+	guessed := c.askLater(ctx, bus.Target{Name: machine1.BusName, Path: path}, propertiesGetAll, "", &all)
+	found, err := c.find(ctx, "GetMachine", name)
+	if err != nil {
+		return nil, err
+	}
+	if err := guessed(); err == nil && found == path {
+		return inOrder(all, machineOrder), nil
+	}
+	return c.propertiesAt(ctx, found, name, machineOrder)
 }
 
 // ImageProperties returns every property of an image, as sent and in the
@@ -73,10 +85,21 @@ func (c *Client) ManagerProperties(ctx context.Context) ([]machine1.Property, er
 }
 
 func (c *Client) propertiesOf(ctx context.Context, lookup, name string, order []string) ([]machine1.Property, error) {
-	var path dbus.ObjectPath
-	if err := c.ask(ctx, lookup, []any{name}, &path); err != nil {
-		return nil, fmt.Errorf("cannot find %q: %w", name, err)
+	path, err := c.find(ctx, lookup, name)
+	if err != nil {
+		return nil, err
 	}
+	return c.propertiesAt(ctx, path, name, order)
+}
+
+func (c *Client) find(ctx context.Context, lookup, name string) (path dbus.ObjectPath, err error) {
+	if err := c.ask(ctx, lookup, []any{name}, &path); err != nil {
+		return "", fmt.Errorf("cannot find %q: %w", name, err)
+	}
+	return path, nil
+}
+
+func (c *Client) propertiesAt(ctx context.Context, path dbus.ObjectPath, name string, order []string) ([]machine1.Property, error) {
 	properties, err := c.getAll(ctx, path, order)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get the properties of %q: %w", name, err)

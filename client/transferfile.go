@@ -27,6 +27,7 @@ type stream struct {
 	carried      atomic.Uint64
 	done         chan struct{} // closed when nothing is carried any more
 	err          error         // why not all was; valid then
+	unread       chan error    // why the file cannot be read, before the daemon hears of it
 }
 
 // whole is a file that the daemon takes as it is, and of which nobody counts bytes.
@@ -130,7 +131,7 @@ func (s *stream) carry(cut func()) {
 		return
 	}
 	s.theirs.Close()
-	s.done = make(chan struct{})
+	s.done, s.unread = make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(s.done)
 		defer s.ours.Close()
@@ -143,6 +144,7 @@ func (s *stream) carry(cut func()) {
 			return // the other end has had enough, and says why itself
 		}
 		if s.err = err; err != nil && !s.writing {
+			s.unread <- err
 			cut()
 		}
 	}()
@@ -158,8 +160,8 @@ func (s *stream) finish() error {
 		// Whoever writes may go on for ever to a daemon that has ended.
 		s.ours.Close()
 		select {
-		case <-s.done:
-			return s.err
+		case err := <-s.unread:
+			return err
 		default:
 			return nil
 		}

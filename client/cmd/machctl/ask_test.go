@@ -78,6 +78,7 @@ func TestPasswordPrompt(t *testing.T) {
 		tm.await("The same again: ")
 		tm.typed(again + "\n")
 		same := again == "c8 secret"
+		tm.await(want)
 		if same {
 			tm.exits(0)
 		} else {

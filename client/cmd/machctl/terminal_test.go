@@ -122,12 +122,28 @@ func (tm *terminal) exits(want int) {
 	if err != nil && !errors.As(err, &exit) {
 		tm.t.Fatal(err)
 	}
+	tm.drain()
 	if got := tm.cmd.ProcessState.ExitCode(); got != want {
 		tm.t.Errorf("exit code %d, want %d (%v); screen %q", got, want, tm.cmd.ProcessState, tm.text())
 	}
 	if got := tm.modes(); got != tm.before {
 		tm.t.Errorf("the terminal's modes are\n%+v, before\n%+v", got, tm.before)
 	}
+}
+
+// drain waits until all that was written is on the screen.
+func (tm *terminal) drain() {
+	tm.t.Helper()
+	const mark = "\x00all\x00"
+	if _, err := io.WriteString(tm.slave, mark); err != nil {
+		tm.t.Fatal(err)
+	}
+	tm.await(mark)
+	tm.mu.Lock()
+	defer tm.mu.Unlock()
+	rest := strings.ReplaceAll(tm.screen.String(), mark, "")
+	tm.screen.Reset()
+	tm.screen.WriteString(rest)
 }
 
 func (tm *terminal) modes() unix.Termios {
