@@ -62,7 +62,8 @@ type example struct {
 // families are the tables of verbs.
 func (a *app) families() [][]verbRow {
 	return [][]verbRow{
-		a.lookVerbs(), a.runVerbs(), a.enterVerbs(), a.vmVerbs(), a.fileVerbs(), a.settingsVerbs(), a.imageLookVerbs(), a.imageVerbs(), a.transferVerbs(),
+		a.lookVerbs(), a.runVerbs(), a.enterVerbs(), a.fileVerbs(), a.vmVerbs(), a.settingsVerbs(),
+		a.createVerbs(), a.imageVerbs(), a.imageLookVerbs(), a.transferVerbs(),
 	}
 }
 

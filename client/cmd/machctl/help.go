@@ -107,8 +107,8 @@ func (a *app) rootHelp() string {
 	b.WriteString(`
   --json  --format=TEMPLATE  --columns=…  --sort=…  --filter=…  -o wide
                  how lists are shown, and what of them
-  --user  -q  --no-pager  --no-ask-password
-                 whose machines, and how much is said and asked
+  -H [USER@]HOST  -M MACHINE  --user
+                 whose machines: of another host, in a machine, or your own
 
   machctl help VERB        what it does, examples, options, exit codes
   machctl help ` + strings.Join(a.topicNames(), " | ") + `

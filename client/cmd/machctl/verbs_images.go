@@ -2,7 +2,7 @@ package main
 
 // imageVerbs work on images, whether machines run from them or not.
 func (a *app) imageVerbs() []verbRow {
-	rows := []verbRow{
+	return []verbRow{
 		{
 			use: "list-images", short: "List the images that machines can start from", run: a.listImages, group: groupImages,
 			options: "all full " + listOptions, columns: func() []columnText { return describe(imageList()) },
@@ -45,5 +45,4 @@ func (a *app) imageVerbs() []verbRow {
 			examples: []example{{"machctl clean", "downloads and half-made images that were left"}},
 		},
 	}
-	return append(rows, a.createVerbs()...)
 }
