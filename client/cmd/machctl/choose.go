@@ -27,6 +27,12 @@ func (o *chooseOptions) addChooseFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.filters, "filter", nil, "Show only where `COLUMN=PATTERN`, !=, < or >; may be repeated")
 }
 
+// asUsual reports whether a list shows no more than the stock command's.
+func (o *options) asUsual() bool {
+	return !o.jsonOption.on() && o.output != outputWide && o.format == "" &&
+		len(o.columns) == 0 && len(o.sort) == 0 && len(o.filters) == 0
+}
+
 // find returns the column called key.
 func (l listing[T]) find(option, key string) (column[T], error) {
 	for _, c := range l.columns {

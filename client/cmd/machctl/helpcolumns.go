@@ -65,6 +65,7 @@ var columnTexts = map[string]string{
 	"leader":              "process ID of its first process, a number",
 	"level":               "how bad it is: note, warning or fault",
 	"line":                "number of the line",
+	"limit":               "bytes that it may take, a number",
 	"link":                "the host's end of its network link",
 	"machine":             "name of the machine",
 	"memory":              "bytes, a number",
@@ -119,6 +120,7 @@ var columnTexts = map[string]string{
 	"uid_shift":   "user ID of the host that is its root, a number",
 
 	"status.ports":           "as port list has them, an array",
+	"images.machines":        "machines that run from it, an array",
 	"transfers.class":        "machine, portable, sysext or confext",
 	"transfers.id":           "a number",
 	"transfers.type":         "pull-tar, import-raw and the like",

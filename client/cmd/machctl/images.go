@@ -27,12 +27,60 @@ func (a *app) listImages(ctx context.Context, _ []string) error {
 	if !a.all {
 		images = slices.DeleteFunc(images, func(i client.Image) bool { return strings.HasPrefix(i.Name, ".") })
 	}
-	return printList(a, imageList(), images)
+	rows := make([]imageRow, len(images))
+	for i, image := range images {
+		rows[i].Image = image
+	}
+	if !a.asUsual() {
+		a.findDetails(ctx, rows)
+		a.findUsers(ctx, rows)
+	}
+	return printList(a, imageList(), rows)
+}
+
+// findDetails asks about each image for what no list tells. One that is gone
+// meanwhile stays as it was listed.
+func (a *app) findDetails(ctx context.Context, rows []imageRow) {
+	names := make([]string, len(rows))
+	at := map[string]*imageRow{}
+	for i := range rows {
+		names[i] = rows[i].Name
+		at[rows[i].Name] = &rows[i]
+	}
+	found, _ := gather(a, names, func(name string) (client.Image, error) { return a.client.Image(ctx, name) })
+	for _, image := range found {
+		at[image.Name].Image = image
+	}
+}
+
+// An imageRow is an image and the machines that run from it, nil if nobody has
+// asked or nobody tells.
+type imageRow struct {
+	client.Image
+	machines []string
+}
+
+// findUsers says of each image which machines run from it: from its directory,
+// or, as a disk's machines tell no directory, under its name.
+func (a *app) findUsers(ctx context.Context, rows []imageRow) {
+	machines, err := a.client.Machines(ctx, client.OverviewQuery{Patience: a.timeout.or(listTimeout), Properties: true})
+	if err != nil {
+		return
+	}
+	for i := range rows {
+		row := &rows[i]
+		row.machines = []string{}
+		for _, m := range machines {
+			if m.RootDirectory == row.Path || m.RootDirectory == "" && m.Name == row.Name {
+				row.machines = append(row.machines, m.Name)
+			}
+		}
+	}
 }
 
 // imageList is what list-images tells. The table is the stock command's.
-func imageList() listing[client.Image] {
-	type image = client.Image
+func imageList() listing[imageRow] {
+	type image = imageRow
 	return listing[image]{
 		what:      "images",
 		stockJSON: func(rows []image) any { return imagesJSON(rows) },
@@ -43,12 +91,21 @@ func imageList() listing[client.Image] {
 			{key: "usage", head: "USAGE", value: func(i image) any { return knownBytes(i.Usage) }, cell: usageCell, right: true},
 			{key: "created", head: "CREATED", value: func(i image) any { return i.Created }},
 			{key: "modified", head: "MODIFIED", value: func(i image) any { return i.Modified }},
+			{key: "limit", head: "LIMIT", value: func(i image) any { return knownBytes(i.Limit) }, right: true, shown: asked},
+			{key: "machines", head: "MACHINES", value: usersOf, shown: wide},
 			{key: "path", head: "PATH", value: func(i image) any { return i.Path }, shown: wide},
 		},
 	}
 }
 
-func readOnlyCell(i client.Image) table.Cell {
+func usersOf(i imageRow) any {
+	if i.machines == nil {
+		return nil
+	}
+	return i.machines
+}
+
+func readOnlyCell(i imageRow) table.Cell {
 	if i.ReadOnly {
 		return table.Cell{Text: "yes", Style: styleRed}
 	}
@@ -56,7 +113,7 @@ func readOnlyCell(i client.Image) table.Cell {
 }
 
 // usageCell is blank for what is unknown, as the stock command has it.
-func usageCell(i client.Image) table.Cell {
+func usageCell(i imageRow) table.Cell {
 	if i.Usage == client.Unknown {
 		return table.Cell{}
 	}
@@ -82,7 +139,7 @@ type imageJSON struct {
 	Modified int64   `json:"modified"`
 }
 
-func imagesJSON(images []client.Image) []imageJSON {
+func imagesJSON(images []imageRow) []imageJSON {
 	rows := []imageJSON{}
 	for _, i := range images {
 		row := imageJSON{Name: i.Name, Type: i.Type, ReadOnly: i.ReadOnly, Created: micros(i.Created), Modified: micros(i.Modified)}

@@ -46,9 +46,7 @@ func (a *app) list(ctx context.Context, _ []string) error {
 func (a *app) machines(ctx context.Context) ([]client.ListedDetail, error) {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	usual := !a.jsonOption.on() && a.output != outputWide && a.format == "" &&
-		len(a.columns) == 0 && len(a.sort) == 0 && len(a.filters) == 0
-	all, err := a.client.Machines(ctx, client.OverviewQuery{Patience: a.timeout.or(listTimeout), Properties: !usual})
+	all, err := a.client.Machines(ctx, client.OverviewQuery{Patience: a.timeout.or(listTimeout), Properties: !a.asUsual()})
 	if err != nil || a.all {
 		return all, err
 	}
