@@ -214,9 +214,11 @@ func (p *patient) returnsLoopback() bool {
 	}
 	defer k.Close()
 	const localTable = 255
-	routes, err := k.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{
-		LinkIndex: host.Index, Table: localTable, Dst: &net.IPNet{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
-	}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
+	routes, err := undisturbed(func() ([]netlink.Route, error) {
+		return k.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{
+			LinkIndex: host.Index, Table: localTable, Dst: &net.IPNet{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
+		}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
+	})
 	return err != nil || len(routes) > 0
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -167,10 +168,10 @@ func readLinks(s *Space) (*links, error) {
 	}
 	defer h.Close()
 	l := &links{addrs: map[int][]address{}}
-	if l.all, err = h.LinkList(); err != nil {
+	if l.all, err = undisturbed(h.LinkList); err != nil {
 		return nil, err
 	}
-	addrs, err := h.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := undisturbed(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
@@ -179,8 +180,25 @@ func readLinks(s *Space) (*links, error) {
 			l.addrs[a.LinkIndex] = append(l.addrs[a.LinkIndex], address{p, a.Flags&unix.IFA_F_DADFAILED != 0})
 		}
 	}
-	l.routes, err = h.RouteList(nil, netlink.FAMILY_ALL)
+	l.routes, err = undisturbed(func() ([]netlink.Route, error) { return h.RouteList(nil, netlink.FAMILY_ALL) })
 	return l, err
+}
+
+// maxDisturbed is how often a list is read that changes while it is read.
+const maxDisturbed = 10
+
+// undisturbed reads a list of the kernel's again if something changed meanwhile.
+// Where that never ends, the list is as good as it gets.
+func undisturbed[T any](read func() ([]T, error)) ([]T, error) {
+	for attempt := 1; ; attempt++ {
+		list, err := read()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return list, err
+		}
+		if attempt == maxDisturbed {
+			return list, nil
+		}
+	}
 }
 
 // named returns the link called name, nil if there is none.
