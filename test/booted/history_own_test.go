@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	machd1 "github.com/machd/machd/pkg/machd"
 )
@@ -15,7 +16,7 @@ import (
 type pastMachine struct {
 	Machine, Class, Service, Unit, Result string
 	UID                                   *uint32
-	From, To                              *int64
+	From, To                              *time.Time
 	Code                                  string
 	Status                                *int
 	Terminated                            bool
@@ -108,7 +109,7 @@ func TestMachdHistorySaysHowContainersEnded(t *testing.T) {
 			}
 			last := wantHistory(t, tt.name, tt.want)
 			if last.Unit != unit || last.Service != "systemd-nspawn" || last.Class != "container" || last.UID == nil || *last.UID != 0 ||
-				last.From == nil || last.To == nil || *last.To < *last.From {
+				last.From == nil || last.To == nil || last.To.Before(*last.From) {
 				t.Errorf("%+v", last)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/machd/machd/test/live"
 )
@@ -51,7 +52,7 @@ func TestMachdTellsWhoRanOutOfMemory(t *testing.T) {
 	live.Eventually(t, "its end is known", func() error {
 		var past []struct {
 			Result string
-			To     *int64
+			To     *time.Time
 		}
 		text := live.Run(t, "machctl", "history", name, "-o", "json")
 		live.Must(t, json.Unmarshal([]byte(text), &past))
