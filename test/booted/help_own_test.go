@@ -77,7 +77,9 @@ func TestMachdExamplesOfTheHelpWork(t *testing.T) {
 	copyImage(t, "c8-ns", "web")
 	t.Cleanup(func() {
 		observe(t, "machctl", "terminate", "ex-ns")
-		observe(t, "machctl", "remove", "-q", "ex-test", "ex-new")
+		for _, made := range []string{"ex-test", "ex-new", "copy", "web", "db", "tools", "old", "disk"} {
+			observe(t, "machctl", "remove", "-q", made)
+		}
 		observe(t, "rm", "-f", "/etc/systemd/nspawn/ex-ns.nspawn")
 	})
 	home := t.TempDir()
