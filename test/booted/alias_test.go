@@ -43,12 +43,32 @@ func TestMachdHasTheStockCommandsOutputs(t *testing.T) {
 		daemon.use(t)
 		for _, line := range all {
 			t.Run(daemon.name+"/"+strings.Join(append(line.env, line.line), " "), func(t *testing.T) {
-				want := line.play(t, commands["machinectl"])
-				got := line.play(t, commands["machctl"])
+				want, got := line.playBoth(t, commands)
 				compareLine(t, line.line, daemon.name, want, got)
 			})
 		}
 	}
+}
+
+// playBoth carries out a line by both commands. Processes of a guest come and go:
+// where only looking has shown something else, what counts is what the stock
+// command shows before and after.
+func (l aliasLine) playBoth(t *testing.T, commands map[string]string) (want, got playedLine) {
+	t.Helper()
+	const tries = 5
+	want = l.play(t, commands["machinectl"])
+	for range tries {
+		got = l.play(t, commands["machctl"])
+		if want == got || l.prepare != nil || l.look != nil {
+			break
+		}
+		again := l.play(t, commands["machinectl"])
+		if again == want {
+			break
+		}
+		want = again
+	}
+	return want, got
 }
 
 // startAlone boots a guest whose network nobody changes, and whose files are

@@ -63,6 +63,7 @@ func TestVarlinkChangesImages(t *testing.T) {
 
 // Cleaning tells of each image that it removes.
 func TestNewVarlinkCleansThePool(t *testing.T) {
+	run(t, "machinectl", "clean") // what others have left
 	hidden := []string{".vl-one", ".vl-two"}
 	for _, name := range hidden {
 		run(t, "cp", "-a", filepath.Join(guests, "tiny"), filepath.Join(guests, name))
