@@ -70,6 +70,9 @@ func (a *app) families() [][]verbRow {
 // verbs are all of them, in the order of the help.
 func (a *app) verbs() []verbRow { return slices.Concat(append(a.families(), a.helpVerbs())...) }
 
+// The tables have an order of their own.
+func init() { cobra.EnableCommandSorting = false }
+
 // rootCommand is machctl itself, with all verbs.
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -92,7 +95,6 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	cobra.EnableCommandSorting = false
 	a.addFlags(root.PersistentFlags())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &stockError{wrongFlag(cmd, err), stockFlagText(err)} })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { a.ui.page(a.helpText(cmd)) })
