@@ -108,8 +108,9 @@ StrictHostKeyChecking accept-new
 func wantNoSSH(t *testing.T) {
 	t.Helper()
 	eventually(t, "no connection is left", func() error {
-		if got := observe(t, "pgrep", "-a", "-x", "ssh|systemd-stdio-b"); got.Code != 1 {
-			return fmt.Errorf("%s", got.Stdout)
+		if got := observe(t, "pgrep", "-x", "ssh|systemd-stdio-b"); got.Code != 1 {
+			return fmt.Errorf("%s", observe(t, "ps", "-o", "pid,ppid,pgid,stat,wchan,pending,blocked,ignored,caught,args", "-p",
+				strings.Join(strings.Fields(got.Stdout), ",")).Stdout)
 		}
 		return nil
 	})

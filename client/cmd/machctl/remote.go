@@ -112,7 +112,9 @@ func (a *app) dialHost(ctx context.Context, options []client.Option) (*client.Cl
 	if personIsHere() {
 		options = append(options, client.Patience(personTimeout))
 	}
-	c, err := client.ConnectHost(ctx, a.host.Host, options...)
+	c, err := interruptible(ctx, func(ctx context.Context) (*client.Client, error) {
+		return client.ConnectHost(ctx, a.host.Host, options...)
+	})
 	if err == nil {
 		return c, nil
 	}
