@@ -182,6 +182,7 @@ func deliberately(message string) (why string) {
 
 // Whoever speaks Varlink cannot tell the one from the other.
 func TestMachd262VarlinkCannotBeToldFromStock(t *testing.T) {
+	removeHidden(t)
 	s := newVarlinkScene(t)
 	descriptions, sockets, answers := describeAll(t), lookAtSockets(t), s.askAll(t)
 	clear(s.conns)

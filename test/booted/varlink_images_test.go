@@ -62,8 +62,20 @@ func TestVarlinkChangesImages(t *testing.T) {
 }
 
 // Cleaning tells of each image that it removes.
+// removeHidden removes the hidden images that other tests have left: downloads
+// that are kept, and what was there before a snapshot was restored.
+func removeHidden(t *testing.T) {
+	t.Helper()
+	hidden, err := filepath.Glob(filepath.Join(guests, ".[^#]*"))
+	must(t, err)
+	for _, image := range hidden {
+		observe(t, "chattr", "-i", image)
+		must(t, os.RemoveAll(image))
+	}
+}
+
 func TestNewVarlinkCleansThePool(t *testing.T) {
-	run(t, "machinectl", "clean") // what others have left
+	removeHidden(t)
 	hidden := []string{".vl-one", ".vl-two"}
 	for _, name := range hidden {
 		run(t, "cp", "-a", filepath.Join(guests, "tiny"), filepath.Join(guests, name))
