@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/machd/machd/client/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/varlink"
 )
 
 // Methods that whatever runs a virtual machine offers at the machine's control

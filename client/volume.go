@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/machd/machd/client/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/pkg/nspawnfile"
+	"github.com/machd/machd/pkg/varlink"
 )
 
 // A Volume is storage that a provider has, for a virtual machine that runs.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	client "github.com/machd/machd/pkg/varlink"
 )
 
 // echo is a service whose methods do one thing each.
@@ -357,21 +359,32 @@ func TestDescriptorsGoOut(t *testing.T) {
 	p.want(answerA)
 }
 
-func TestCallMethod(t *testing.T) {
+// Calls of our own client are served, refused and given up as those of others.
+func TestClient(t *testing.T) {
 	t.Parallel()
 	f := start(t)
+	call := func(ctx context.Context, method string, in, out any) error {
+		c, err := client.Dial(ctx, f.path)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Call(ctx, method, in, out)
+		return err
+	}
 	var out struct{ Text string }
 	long := strings.Repeat("x", 100000)
-	if err := CallMethod(t.Context(), f.path, "org.example.Echo.Say", map[string]string{"text": long}, &out); err != nil || out.Text != long {
+	if err := call(t.Context(), "org.example.Echo.Say", map[string]string{"text": long}, &out); err != nil || out.Text != long {
 		t.Errorf("got %d bytes, %v", len(out.Text), err)
 	}
-	err := CallMethod(t.Context(), f.path, "org.example.Echo.Say", nil, nil)
-	if !errors.Is(err, InvalidParameter("")) {
+	err := call(t.Context(), "org.example.Echo.Say", nil, nil)
+	var refused *client.Error
+	if !errors.As(err, &refused) || refused.Name != "org.varlink.service.InvalidParameter" {
 		t.Errorf("got %v, want InvalidParameter", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-f.echo.called; cancel() }()
-	if err := CallMethod(ctx, f.path, "org.example.Echo.Slow", nil, nil); !errors.Is(err, context.Canceled) {
+	if err := call(ctx, "org.example.Echo.Slow", nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want that the caller cancelled", err)
 	}
 	<-f.echo.cancelled

@@ -122,6 +122,7 @@ func (c *Conn) receive() (answer []byte, received []*os.File, err error) {
 	chunk, rights := make([]byte, 16<<10), make([]byte, unix.CmsgSpace(4*maxDescriptors))
 	for {
 		n, control, _, _, err := c.c.ReadMsgUnix(chunk, rights)
+		n, control = max(n, 0), max(control, 0) // -1 if nothing came
 		received = append(received, taken(rights[:control])...)
 		answer = append(answer, chunk[:n]...)
 		end := bytes.IndexByte(answer, 0)
