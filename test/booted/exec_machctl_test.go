@@ -154,27 +154,33 @@ func TestMachdExecEndsWithMachctl(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			guest.start(t, name)
-			before := execLeft(t, name)
-			seconds := fmt.Sprint(271800 + i) // nobody else sleeps as long
-			for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
-				cmd := exec.Command("machctl", "exec", name, "--", "sh", "-c", "setsid sleep "+seconds+" & exec sleep "+seconds)
-				must(t, cmd.Start())
-				eventually(t, "the command runs", wantSleepers(seconds, 2))
-				must(t, cmd.Process.Signal(signal))
-				_ = cmd.Wait()
-				if signal != syscall.SIGKILL && cmd.ProcessState.ExitCode() != 128+int(signal) {
-					t.Errorf("%v: %v, want exit status %d", signal, cmd.ProcessState, 128+int(signal))
-				}
-				eventually(t, "the command has ended after "+signal.String(), wantSleepers(seconds, 0))
-			}
-			eventually(t, "nothing is left", func() error {
-				if after := execLeft(t, name); after != before {
-					return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
-				}
-				return nil
-			})
+			wantEndsWithMachctl(t, name, fmt.Sprint(271800+i))
 		})
 	}
+}
+
+// wantEndsWithMachctl has machctl, with the options there are, run in the machine
+// what sleeps for so many seconds, which nobody else does, and end by signals.
+func wantEndsWithMachctl(t *testing.T, name, seconds string, options ...string) {
+	t.Helper()
+	before := execLeft(t, name)
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		cmd := exec.Command("machctl", append(options, "exec", name, "--", "sh", "-c", "setsid sleep "+seconds+" & exec sleep "+seconds)...)
+		must(t, cmd.Start())
+		eventually(t, "the command runs", wantSleepers(seconds, 2))
+		must(t, cmd.Process.Signal(signal))
+		_ = cmd.Wait()
+		if signal != syscall.SIGKILL && cmd.ProcessState.ExitCode() != 128+int(signal) {
+			t.Errorf("%v: %v, want exit status %d", signal, cmd.ProcessState, 128+int(signal))
+		}
+		eventually(t, "the command has ended after "+signal.String(), wantSleepers(seconds, 0))
+	}
+	eventually(t, "nothing is left", func() error {
+		if after := execLeft(t, name); after != before {
+			return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
+		}
+		return nil
+	})
 }
 
 // Where no command can be run, machctl says why, soon, and exits with 125.

@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -141,24 +139,7 @@ func TestMachdRemoteExecEndsWithMachctl(t *testing.T) {
 	const name, seconds = "remote-ends", "271900"
 	startFarHost(t)
 	startGuest(t, name)
-	before := execLeft(t, name)
-	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
-		cmd := exec.Command("machctl", "-H", farHost, "exec", name, "--", "sh", "-c", "setsid sleep "+seconds+" & exec sleep "+seconds)
-		must(t, cmd.Start())
-		eventually(t, "the command runs", wantSleepers(seconds, 2))
-		must(t, cmd.Process.Signal(signal))
-		_ = cmd.Wait()
-		if signal != syscall.SIGKILL && cmd.ProcessState.ExitCode() != 128+int(signal) {
-			t.Errorf("%v: %v, want exit status %d", signal, cmd.ProcessState, 128+int(signal))
-		}
-		eventually(t, "the command has ended after "+signal.String(), wantSleepers(seconds, 0))
-	}
-	eventually(t, "nothing is left", func() error {
-		if after := execLeft(t, name); after != before {
-			return fmt.Errorf("before:\n%s\nafter:\n%s", before, after)
-		}
-		return nil
-	})
+	wantEndsWithMachctl(t, name, seconds, "-H", farHost)
 	// A command that does not care takes its input and minds no signal but its own.
 	out := run(t, "sh", "-c", `machctl -H far exec "$0" -- sh -c 'trap "echo usr1; exit 3" USR1; echo ready >&2; while :; do sleep 0.1; done' 2>"$1" </dev/zero &
 		until grep -q ready "$1"; do sleep 0.1; done; kill -USR1 $!; wait $!; echo $?`, name, filepath.Join(t.TempDir(), "ready"))
