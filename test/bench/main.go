@@ -44,24 +44,14 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *commands > 0 {
-		if err := measureCommands(*commands); err != nil {
-			return err
-		}
-	}
-	if *launches > 0 {
-		if err := measureLaunches(*launches); err != nil {
-			return err
-		}
-	}
-	if *copies > 0 {
-		if err := measureCopies(*copies); err != nil {
-			return err
-		}
-	}
-	if *networks > 0 {
-		if err := measureNetwork(*networks); err != nil {
-			return err
+	for _, part := range []struct {
+		times   int
+		measure func(int) error
+	}{{*commands, measureCommands}, {*launches, measureLaunches}, {*copies, measureCopies}, {*networks, measureNetwork}} {
+		if part.times > 0 {
+			if err := part.measure(part.times); err != nil {
+				return err
+			}
 		}
 	}
 	park := &park{}

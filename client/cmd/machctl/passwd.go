@@ -172,7 +172,7 @@ func readSecret(terminal *os.File, prompt string) (string, error) {
 		case s := <-signals:
 			restore()
 			signal.Stop(signals)
-			_ = unix.Kill(os.Getpid(), s.(unix.Signal))
+			endBy(s.(unix.Signal))
 		case <-done:
 		}
 	}()
