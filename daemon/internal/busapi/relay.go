@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,8 @@ var errUnread = errors.New("nobody reads the log any more")
 // relay returns what writes lines to a descriptor that a caller has given, and a
 // context that ends when nobody reads them. It never hangs for longer than that
 // context: the descriptor is left as it is, blocking or not, since others have it
-// as well. stop is to be called at the end.
+// as well. stop is to be called before the descriptor is closed: no line is
+// written after it.
 func relay(ctx context.Context, to *os.File) (_ context.Context, line func(string), stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	fd, done := int(to.Fd()), make(chan struct{})
@@ -31,7 +33,12 @@ func relay(ctx context.Context, to *os.File) (_ context.Context, line func(strin
 			}
 		}
 	}()
+	// Whoever writes has it: the number of the descriptor is another's as soon as
+	// it is closed.
+	var writing sync.Mutex
 	line = func(text string) {
+		writing.Lock()
+		defer writing.Unlock()
 		for ctx.Err() == nil {
 			if wait(fd, unix.POLLOUT)&unix.POLLOUT == 0 {
 				continue
@@ -41,7 +48,12 @@ func relay(ctx context.Context, to *os.File) (_ context.Context, line func(strin
 			return
 		}
 	}
-	return ctx, line, func() { cancel(nil); <-done }
+	return ctx, line, func() {
+		cancel(nil)
+		<-done
+		writing.Lock()
+		defer writing.Unlock()
+	}
 }
 
 // wait waits a moment for something to become of a descriptor.
