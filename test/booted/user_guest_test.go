@@ -14,7 +14,8 @@ import (
 )
 
 // startGuest boots a copy of c8-ns in a user namespace that the user made, as
-// its root, and registers it when its bus is there.
+// its root, and registers it when its bus is there. The copy has the machine ID of
+// c8-ns, whose journal may be linked from the host's.
 func (o own) startGuest(name string) {
 	o.t.Helper()
 	home := "/srv/" + name // /var/lib/machines is closed to users
@@ -38,7 +39,7 @@ chown %[1]d:%[1]d . cgroup.procs cgroup.threads cgroup.subtree_control
 cd /
 exec nsenter --target=%[2]s --user --setuid=0 --setgid=0 unshare --mount sh -ec '
 mount -t tmpfs tmpfs /run/systemd/nspawn
-exec systemd-nspawn -q --register=no --keep-unit --private-network -M %[3]s -D %[4]s -b'`, ownBase, maker, name, root))
+exec systemd-nspawn -q --register=no --keep-unit --private-network --link-journal=no -M %[3]s -D %[4]s -b'`, ownBase, maker, name, root))
 	o.t.Cleanup(func() { observe(o.t, "systemctl", "kill", "--signal=KILL", unit) })
 	o.register(name, o.bootedBelow(unit))
 }
