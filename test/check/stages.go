@@ -109,7 +109,7 @@ func (t *tally) stream(ctx context.Context, label, name string, args ...string) 
 	before := t.failed
 	err = errors.Join(t.read(out, label), discard(out), cmd.Wait())
 	if err != nil && t.failed == before {
-		t.fail(label + name + " " + strings.Join(args, " "))
+		t.fail(label+name+" "+strings.Join(args, " "), err.Error())
 	}
 	return err
 }

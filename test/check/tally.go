@@ -31,8 +31,26 @@ type tally struct {
 	passed, failed int
 	skipped        map[test]string // and what they said
 	fuzz           map[test]bool
-	failures       []string
+	failures       []failure
 	timeUp         bool // a fuzz target failed for no other reason
+}
+
+// A failure is a test that failed, and what it said.
+type failure struct{ name, output string }
+
+// shownLines is how much of what a failed test said is said again at the end.
+// Its own words come last, after what programs in it wrote.
+const shownLines = 30
+
+func (f failure) String() string {
+	lines := strings.Split(strings.TrimRight(f.output, "\n"), "\n")
+	if more := len(lines) - shownLines; more > 0 {
+		lines = append([]string{fmt.Sprintf("[%d lines above]", more)}, lines[more:]...)
+	}
+	if f.output == "" {
+		return f.name
+	}
+	return f.name + "\n\t" + strings.Join(lines, "\n\t")
 }
 
 func newTally() *tally {
@@ -49,16 +67,16 @@ func (t *tally) add(other *tally) {
 // one counts a stage that is one test, and returns its error.
 func (t *tally) one(name string, err error) error {
 	if err != nil {
-		t.fail(name)
+		t.fail(name, err.Error())
 		return err
 	}
 	t.passed++
 	return nil
 }
 
-func (t *tally) fail(name string) {
+func (t *tally) fail(name, output string) {
 	t.failed++
-	t.failures = append(t.failures, name)
+	t.failures = append(t.failures, failure{name, output})
 }
 
 // read counts the events of one run of go test or testhost test, and prints
@@ -120,7 +138,7 @@ func (t *tally) endTest(e event, label, output string, failedIn map[string]int) 
 		}
 	case "fail":
 		failedIn[e.Package]++
-		t.fail(label + e.Package + " " + e.Test)
+		t.fail(label+e.Package+" "+e.Test, output)
 		t.timeUp = t.timeUp || timeIsUp(output)
 		fmt.Print(output)
 	case "skip":
@@ -152,7 +170,7 @@ func (t *tally) endPackage(e event, label, output string, failedTests int) {
 	case "fail":
 		fmt.Printf("%sFAIL %s%s\n", output, label, e.Package)
 		if failedTests == 0 {
-			t.fail(label + e.Package)
+			t.fail(label+e.Package, output)
 		}
 	}
 }
@@ -161,8 +179,8 @@ func (t *tally) endPackage(e event, label, output string, failedTests int) {
 // is a failure where nobody reads along.
 func (t *tally) close() int {
 	fmt.Println()
-	for _, name := range t.failures {
-		fmt.Println("failed:", name)
+	for _, f := range t.failures {
+		fmt.Println("failed:", f)
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(t.skipped), byName) {
 		fmt.Printf("skipped: %s %s\n\t%s\n", id.pkg, id.name, strings.ReplaceAll(t.skipped[id], "\n", "\n\t"))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -77,5 +78,31 @@ func TestTimeIsUp(t *testing.T) {
 		if got := timeIsUp(said); got != want {
 			t.Errorf("got %t for\n%s", got, said)
 		}
+	}
+}
+
+// What failed is said once more at the end, for whoever reads no more than that.
+func TestFailuresSayWhatTheySaid(t *testing.T) {
+	t.Parallel()
+	got := newTally()
+	var events strings.Builder
+	for i := range shownLines + 5 {
+		fmt.Fprintf(&events, `{"Action":"output","Package":"a","Test":"T","Output":"line %d\n"}`+"\n", i)
+	}
+	events.WriteString(`{"Action":"fail","Package":"a","Test":"T"}` + "\n")
+	if err := got.read(strings.NewReader(events.String()), "x "); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.failures) != 1 {
+		t.Fatalf("failures %v", got.failures)
+	}
+	text := got.failures[0].String()
+	for _, want := range []string{"x a T\n\t[5 lines above]\n\tline 5\n", "\n\tline 34"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "line 4\n") {
+		t.Errorf("it says more than its end:\n%s", text)
 	}
 }
