@@ -17,8 +17,8 @@ import (
 // SIGRTMIN+4 of the C library, whose SIGRTMIN is 34.
 const signalPowerOff = unix.Signal(38)
 
-// powerOff asks the machine's init to shut down. An init that does not handle
-// the signal would lose it, and another program would end by it at once, so it
+// powerOff asks the machine's init to shut down, that of a virtual machine by its
+// firmware. An init that does not handle the signal would lose it, and another program would end by it at once, so it
 // goes only where it is waited for.
 func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last bool) {
 	if e.unit.ComesBack && n == 0 {
@@ -28,6 +28,11 @@ func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last
 	now, there := e.now()
 	if !there {
 		return repeatAfter, e.m.Leader == nil && !e.isEnding(ctx)
+	}
+	if socket := controlSocket(now); socket != "" {
+		err := pressPowerButton(ctx, socket)
+		e.note("press the power button", err)
+		return repeatAfter, err != nil
 	}
 	heard, err := now.Leader.Heard()
 	switch {

@@ -277,6 +277,12 @@ func (w *world) register(t *testing.T, name string) {
 // registerRunning is register of a machine whose leader runs this.
 func (w *world) registerRunning(t *testing.T, name string, argv ...string) {
 	t.Helper()
+	w.registerAs(t, machine.Registration{Name: name, Class: machine1.ClassContainer, Service: "systemd-nspawn"}, argv...)
+}
+
+// registerAs lists a machine whose leader runs this.
+func (w *world) registerAs(t *testing.T, r machine.Registration, argv ...string) {
+	t.Helper()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -289,7 +295,7 @@ func (w *world) registerRunning(t *testing.T, name string, argv ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := machine.Registration{Name: name, Class: machine1.ClassContainer, Leader: leader, Service: "systemd-nspawn"}
+	r.Leader = leader
 	if _, err := w.machines.Create(t.Context(), r, nil, true); err != nil {
 		t.Fatal(err)
 	}

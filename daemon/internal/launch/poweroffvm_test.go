@@ -1,0 +1,98 @@
+package launch
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/unit"
+	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
+)
+
+// A virtual machine that has a power button is ended by that, and what a
+// socket that somebody with fewer rights named is good for is not looked at.
+func TestStopPressesThePowerButton(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		class machine1.Class
+		uid   int
+		how   string
+	}{
+		"a virtual machine of ours":       {machine1.ClassVM, os.Geteuid(), machd.StopPowerOff},
+		"a virtual machine of somebody's": {machine1.ClassVM, os.Geteuid() + 1, machd.StopUnit},
+		"a container":                     {machine1.ClassContainer, os.Geteuid(), machd.StopUnit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			socket := filepath.Join(t.TempDir(), "control")
+			pressed := serveControl(t, socket)
+			w.registerAs(t, machine.Registration{
+				Name: "vm", Class: c.class, Service: "systemd-vmspawn", ControlAddress: socket, UID: uint32(c.uid),
+			}, "sleep", "1000")
+			m, _ := w.machines.View().Get("vm")
+			w.pid1.set(m.Unit, unit.Run{State: "active"})
+			go func() {
+				stopped := time.NewTimer(300 * time.Millisecond)
+				defer stopped.Stop()
+				select {
+				case <-pressed:
+				case <-stopped.C:
+				}
+				_ = w.machines.Unregister(context.Background(), "vm")
+				w.pid1.set(m.Unit, unit.Run{State: "inactive"})
+				w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: m.Unit})
+			}()
+			how, err := w.Stop(t.Context(), m, machd.StopOptions{Timeout: 5 * time.Second})
+			if err != nil || how != c.how {
+				t.Errorf("it ended by %q, %v, want %q", how, err, c.how)
+			}
+		})
+	}
+}
+
+// serveControl serves the control socket of a virtual machine that runs, and
+// tells when its power button is pressed.
+func serveControl(t *testing.T, path string) (pressed chan struct{}) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	pressed = make(chan struct{}, 100)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for r := bufio.NewReader(c); ; {
+					text, err := r.ReadBytes(0)
+					if err != nil {
+						return
+					}
+					var call struct{ Method string }
+					answer := `{"error":"io.systemd.MachineInstance.NotSupported"}`
+					if json.Unmarshal(text[:len(text)-1], &call) == nil && call.Method == "io.systemd.MachineInstance.PowerOff" {
+						answer = `{}`
+						pressed <- struct{}{}
+					}
+					if _, err := c.Write(append([]byte(answer), 0)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return pressed
+}
