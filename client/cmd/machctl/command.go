@@ -73,11 +73,14 @@ func (a *app) verbs() []verbRow { return slices.Concat(append(a.families(), a.he
 // The tables have an order of their own.
 func init() { cobra.EnableCommandSorting = false }
 
+// aboutUs is what machctl is for, in a line.
+const aboutUs = "List, show, start, stop and enter containers and virtual machines"
+
 // rootCommand is machctl itself, with all verbs.
 func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "machctl [OPTION…] VERB …",
-		Short: "List, show, start, stop and enter containers and virtual machines",
+		Short: aboutUs,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := a.check(cmd); err != nil || len(args) == 0 {
 				return err
@@ -85,10 +88,6 @@ func (a *app) rootCommand() *cobra.Command {
 			return &stockError{unknownVerb(cmd, args[0]), stockVerbText(args[0])}
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.version {
-				a.ui.print(versionText())
-				return nil
-			}
 			return a.list(cmd.Context(), nil)
 		},
 		SilenceErrors:     true,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -35,6 +36,7 @@ func (a *app) helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [VERB | TOPIC]",
 		Short: "Tell more about a verb, or a topic",
+		Args:  func(cmd *cobra.Command, _ []string) error { return a.check(cmd) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				a.ui.page(a.helpText(cmd.Root()))
@@ -235,11 +237,13 @@ func hanging(before, text string) string {
 var version string
 
 func versionText() string {
-	if version != "" {
-		return "machctl " + version + "\n"
+	return "machctl " + cmp.Or(programVersion(), "(unknown version)") + "\n"
+}
+
+// programVersion is "" if nobody knows it.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); version == "" && ok {
+		return info.Main.Version
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return "machctl " + info.Main.Version + "\n"
-	}
-	return "machctl (unknown version)\n"
+	return version
 }

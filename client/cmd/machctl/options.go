@@ -28,6 +28,7 @@ const unlimited = -1
 type options struct {
 	stock         bool // called as machinectl
 	version       bool
+	introspectCLI bool
 	user          bool
 	noPager       bool
 	noLegend      bool
@@ -71,6 +72,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.BoolP("help", "h", false, "Show help")
 	f.BoolVar(&o.version, "version", false, "Show the version")
+	f.BoolVar(&o.introspectCLI, "introspect-cli", false, "Print all verbs and options as JSON")
 	f.BoolVar(&o.user, "user", false, "Speak of the user's own machines")
 	f.BoolFunc("system", "Speak of the system's machines, the default", func(string) error { o.user = false; return nil })
 	o.addRemoteFlags(f)
@@ -193,7 +195,7 @@ var stockOptions = setOf("no-pager no-legend no-ask-password host machine system
 	"uid setenv read-only mkdir lines max-addresses output force now runner vmspawn quiet verify")
 
 // everyVerb are options of ours that every verb knows.
-var everyVerb = setOf("help version json")
+var everyVerb = setOf("help version introspect-cli json")
 
 func setOf(names string) map[string]bool {
 	set := map[string]bool{}
@@ -205,7 +207,10 @@ func setOf(names string) map[string]bool {
 
 // check refuses values that parse but mean nothing, before anything is done.
 func (a *app) check(cmd *cobra.Command) error {
-	if text := a.choices(); text != "" {
+	switch text, err := a.toldInstead(cmd); {
+	case err != nil:
+		return err
+	case text != "":
 		a.ui.print(text)
 		return statusError(0)
 	}
@@ -224,6 +229,17 @@ func (a *app) check(cmd *cobra.Command) error {
 		}
 	}
 	return a.options.check()
+}
+
+// toldInstead returns what some options ask for, whatever the verb is.
+func (a *app) toldInstead(cmd *cobra.Command) (string, error) {
+	switch {
+	case a.version:
+		return versionText(), nil
+	case a.introspectCLI:
+		return a.introspection(cmd.Root().PersistentFlags())
+	}
+	return a.choices(), nil
 }
 
 // choices returns what an option may be, if that is what is asked for.

@@ -127,6 +127,9 @@ func (a *app) scope() string {
 const stockLongOptions = "help version host machine system user value property all full kill-whom signal uid setenv read-only mkdir lines " +
 	"max-addresses output force now runner verify format no-pager no-legend no-ask-password quiet introspect-cli"
 
+// stockShortOptions are the short ones.
+const stockShortOptions = "hHMpPalsEnoVq"
+
 // stockMeant returns the options of the stock command that begin so.
 func stockMeant(name string) (meant []string) {
 	for option := range strings.FieldsSeq(stockLongOptions) {
