@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -50,7 +51,7 @@ func run(args []string) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	verb, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	if err == nil || errors.Is(err, errAnswered) {
 		err = a.ui.failed
 	}
 	a.agent.Stop()

@@ -205,6 +205,9 @@ func setOf(names string) map[string]bool {
 	return set
 }
 
+// errAnswered ends a command line whose options have said all that is wanted.
+var errAnswered = errors.New("it is answered")
+
 // check refuses values that parse but mean nothing, before anything is done.
 func (a *app) check(cmd *cobra.Command) error {
 	switch text, err := a.toldInstead(cmd); {
@@ -212,7 +215,7 @@ func (a *app) check(cmd *cobra.Command) error {
 		return err
 	case text != "":
 		a.ui.print(text)
-		return statusError(0)
+		return errAnswered
 	}
 	if err := a.ownOptionsOnly(cmd); err != nil {
 		return err

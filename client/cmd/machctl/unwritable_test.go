@@ -15,7 +15,8 @@ import (
 // printing are command lines that print, each in its own way.
 var printing = []string{
 	"list", "list --json", "list -o json", "list --format {{.name}}", "show c8-ns", "status c8-ns -n 0", "status c8-ns --json",
-	"list-images", "port list", "top --delay=10ms -n 1", "help", "help list", "help exit-codes", "--version", "completion bash",
+	"list-images", "port list", "top --delay=10ms -n 1", "help", "help list", "help exit-codes", "--version", "--introspect-cli",
+	"list --signal=list", "completion bash",
 }
 
 func TestAResultThatCannotBeWrittenIsAFailure(t *testing.T) {
