@@ -75,7 +75,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 	if done || err != nil {
 		return err
 	}
-	a.ui.notice(fmt.Sprintf("made %s of %s (%s in %s)", name, a.launch.From, size(created.Usage), span(time.Since(begun).Round(time.Second))))
+	a.ui.notice(fmt.Sprintf("made %s of %s (%s in %s)", name, a.launch.From, size(created.Usage), span(time.Since(begun).Round(time.Millisecond))))
 	if created.Note != "" {
 		a.ui.notice(created.Note)
 	}
