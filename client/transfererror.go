@@ -49,15 +49,15 @@ type logLine struct {
 const worthKeeping = 20
 
 // remember adds a line to those that may tell why a transfer fails: what is
-// more than news, and whatever tar says, which has no priority of its own. That
-// a file was not found that is optional tells nothing.
+// more than news, and whatever tar and gpg say, which have no priority of their
+// own. That a file was not found that is optional tells nothing.
 //
 // Reference: pull-common.c, pull-raw.c: the word is looked for.
 func remember(lines []logLine, line logLine) []logLine {
 	if n := len(lines); n > 0 && strings.HasSuffix(line.text, "proceeding without.") && strings.HasPrefix(lines[n-1].text, "HTTP request") {
 		return lines[:n-1]
 	}
-	if line.priority > priorityNotice && !strings.HasPrefix(line.text, "tar: ") {
+	if line.priority > priorityNotice && !strings.HasPrefix(line.text, "tar: ") && !strings.HasPrefix(line.text, "gpg: ") {
 		return lines
 	}
 	if len(lines) == worthKeeping {

@@ -70,7 +70,7 @@ func TestMachdSnapshotsShareContent(t *testing.T) {
 // subvolume is what the kernel tells of the subvolume whose top this is.
 func subvolume(t *testing.T, path, what string) string {
 	t.Helper()
-	told := regexp.MustCompile(`(?m)^\s+`+what+`:\s+(\S+)$`).FindStringSubmatch(run(t, "btrfs", "subvolume", "show", path))
+	told := regexp.MustCompile(`(?m)^\s+` + what + `:\s+(\S+)$`).FindStringSubmatch(run(t, "btrfs", "subvolume", "show", path))
 	if told == nil {
 		t.Fatalf("%s has no %s", path, what)
 	}

@@ -67,7 +67,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 		return err
 	})
 	if err != nil {
-		return createError(name, err)
+		return a.createError(name, err)
 	}
 	done, err := a.printObjects([]object{{
 		{"name", name}, {"source", a.launch.From}, {"usage", created.Usage}, {"note", noneIfEmpty(created.Note)},
@@ -103,16 +103,33 @@ func (a *app) withLog(title string, do func(line func(string)) error) error {
 	})
 }
 
-// createError adds the way out.
-func createError(name string, err error) error {
+// createError adds the way out. The end of the log, which the daemon's error has,
+// is not told a second time.
+func (a *app) createError(name string, err error) error {
+	if !a.quiet {
+		err = shownError{err}
+	}
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		return &hintedError{err, fmt.Sprintf(`"machctl remove %s" removes it`, name)}
 	case errors.Is(err, machine1.ErrInvalidArgs):
 		return &hintedError{err, `"machctl help create" shows what images can be made of`}
 	}
+	if hint := checkHint(err.Error(), !a.elsewhere()); hint != "" {
+		return &hintedError{err, hint}
+	}
 	return err
 }
+
+// A shownError is one whose lines, but for the first, have been shown.
+type shownError struct{ error }
+
+func (e shownError) Error() string {
+	first, _, _ := strings.Cut(e.error.Error(), "\n")
+	return first
+}
+
+func (e shownError) Unwrap() error { return e.error }
 
 // openImageSource understands --from. What is a path is opened here: the daemon reads
 // what its caller may read.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -186,13 +187,14 @@ func (a *app) transferError(err error) error {
 	case len(failed.Lines) > 0:
 		err = &loggedError{err, failed.Lines}
 	}
-	if hint := transferHint(err, failed); hint != "" {
+	if hint := transferHint(err, failed, !a.elsewhere()); hint != "" {
 		return &hintedError{err, hint}
 	}
 	return err
 }
 
-func transferHint(err error, failed *client.TransferError) string {
+// transferHint returns the way out. here says that the daemon is on this host.
+func transferHint(err error, failed *client.TransferError, here bool) string {
 	switch {
 	case errors.Is(err, machine1.ErrServiceUnknown):
 		return `systemd-importd does this: "apt install systemd-container" or "dnf install systemd-container" brings it`
@@ -206,15 +208,35 @@ func transferHint(err error, failed *client.TransferError) string {
 		return ""
 	}
 	said := failed.Reason + " " + strings.Join(failed.Lines, " ")
+	if hint := checkHint(said, here); hint != "" {
+		return hint
+	}
 	switch {
-	case strings.Contains(said, "cannot verify"), strings.Contains(said, "ignature"):
-		return "--verify=checksum trusts the server's SHA256SUMS without a signature, --verify=no trusts the server"
 	case strings.HasPrefix(said, "Unknown format"):
 		return "--format=xz is known to every systemd, zstd since 258"
-	case strings.Contains(said, "hecksum"):
-		return "--verify=no trusts the server without a checksum"
 	case strings.Contains(said, "final image name") && strings.Contains(said, "File exists"):
 		return `a download of that URL is kept as a hidden image: "machctl remove" with its name, or "machctl clean", removes it`
+	}
+	return ""
+}
+
+// checkHint returns the way out where a download was not found to be what somebody
+// has published, by what was said of it.
+//
+// Reference: pull-common.c, pull-job.c: their words are looked for.
+func checkHint(said string, here bool) string {
+	switch {
+	case strings.Contains(said, "retrieve signature file"):
+		return "nobody has signed it: --verify=checksum trusts the server's SHA256SUMS without a signature"
+	case strings.Contains(said, "retrieve SHA256 checksum"):
+		return "the server has no checksum of it, SHA256SUMS or a file of its name with .sha256: --verify=no takes what comes"
+	case strings.Contains(said, "Signature verification failed"):
+		if _, err := exec.LookPath("gpg"); err != nil && here {
+			return `gpg checks signatures, which this host does not have: "apt install gpg" or "dnf install gnupg2" brings it`
+		}
+		return `"gpg --export KEY >>/etc/systemd/import-pubring.gpg", as root, has the host trust who signs with KEY; --verify=checksum does without`
+	case strings.Contains(said, "did not check out"):
+		return "it is not what the server's SHA256SUMS lists: damaged, changed, or newer than the list; --verify=no takes it nevertheless"
 	}
 	return ""
 }

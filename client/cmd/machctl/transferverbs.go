@@ -10,8 +10,9 @@ const (
 	pullHelp = `systemd-importd downloads what is at URL (http, https or file) and makes the
 image NAME of it; without NAME, it is called like the file. What is downloaded
 is checked by a file of checksums beside it, SHA256SUMS or URL.sha256, and that
-by its signature; --verify=checksum does without the signature, --verify=no
-without both. A copy as it came is kept as a hidden image, unless
+by its signature, whose key comes with systemd or is in
+/etc/systemd/import-pubring.gpg; --verify=checksum does without the signature,
+--verify=no without both. A copy as it came is kept as a hidden image, unless
 --keep-download=no, or -N, is given.
 
 ^C leaves the transfer to itself: it goes on, list-transfers shows it, and

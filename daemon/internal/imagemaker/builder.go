@@ -24,6 +24,7 @@ type builder struct {
 	images *image.Store
 	given  *os.File // what the source is made of, or nil
 	note   string
+	said   string // the last line of a log that tells something
 
 	mu   sync.Mutex // over what is written to conn
 	conn *net.UnixConn
@@ -161,11 +162,19 @@ func whenFull(w image.Workshop, err error) error {
 	return err
 }
 
+// goodbye is what systemd-importd's programs say last, whatever has happened.
+//
+// Reference: pull.c, import.c.
+const goodbye = "Exiting."
+
 // say tells who waits, and the journal, a line.
 func (b *builder) say(text string) {
 	text = logline.Clean(text)
 	if text == "" {
 		return
+	}
+	if text != goodbye {
+		b.said = text
 	}
 	fmt.Fprintln(os.Stderr, text)
 	b.report(report{Line: text})

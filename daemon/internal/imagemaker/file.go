@@ -24,6 +24,7 @@ import (
 // well.
 var (
 	importTool = tool{"/usr/lib/systemd/systemd-import", "systemd-container", "making an image of an archive or disk image", ""}
+	gpgTool    = tool{"gpg", "gpg", "checking a signature", "have none checked, by option verify"}
 	pullTool   = tool{"/usr/lib/systemd/systemd-pull", "systemd-container", "downloading an image", ""}
 )
 
@@ -97,9 +98,14 @@ func (b *builder) download(ctx context.Context, w image.Workshop) error {
 		"--image-root=" + w.Dir.Name(), "--verify=" + string(b.wish.Options.Verify), "--settings=no", "--roothash=no",
 		"--roothash-signature=no", "--verity=no", "--keep-download=no",
 	}
+	if b.wish.Options.Verify == machd.VerifySignature {
+		if _, err := gpgTool.find(); err != nil {
+			return err
+		}
+	}
 	err := b.run(ctx, pullTool, nil, append(args, kindOfURL(b.wish.Source.Name), b.wish.Source.Name, w.Name())...)
-	if err != nil && b.wish.Options.Verify == machd.VerifySignature {
-		return fmt.Errorf("%w; of what nobody has signed that this host trusts, option verify has the checksum alone compared (checksum), or nothing (no)", err)
+	if err != nil && ctx.Err() == nil {
+		return machine1.Errorf(machine1.ErrJobFailed, "cannot download %s: %s", b.wish.Source.Name, strings.TrimSuffix(b.said, "."))
 	}
 	return err
 }
