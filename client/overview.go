@@ -29,7 +29,7 @@ type ListedDetail struct {
 	// The rest is zero where it is not known. systemd-machined has to be asked
 	// for it: see OverviewQuery.Properties.
 	ID                [16]byte
-	State             machine1.State
+	State             machine1.State // machd.StatePaused as well
 	Unit, Subgroup    string
 	Leader            uint32 // PID on the host
 	Supervisor        uint32
@@ -64,7 +64,7 @@ func (c *Client) Machines(ctx context.Context, q OverviewQuery) ([]ListedDetail,
 		q.Patience = defaultPatience
 	}
 	var rows []machd.MachineOverview
-	options := machd.OverviewOptions{Patience: q.Patience}.Variants()
+	options := machd.OverviewOptions{Patience: q.Patience, Paused: q.Properties}.Variants()
 	err := throughRestart(ctx, func() error {
 		return c.Silent().call(ctx, machined, machd.ManagerInterface+".ListOverview", []any{slices.Concat([]string{}, q.Names), options}, &rows)
 	})

@@ -42,7 +42,7 @@ func (c *Client) ResumeStock(ctx context.Context, name string) error {
 
 // ErrNoControlSocket says that nothing listens for what is to be done with a
 // machine. It is a kind of ErrNotSupported.
-var ErrNoControlSocket = fmt.Errorf("it has no control socket, as virtual machines of systemd-vmspawn 261 and later do: %w", machine1.ErrNotSupported)
+var ErrNoControlSocket = machine1.Errorf(machine1.ErrNotSupported, "it has no control socket, as virtual machines of systemd-vmspawn 261 and later do")
 
 func (c *Client) instanceOnly(ctx context.Context, name, method string) error {
 	done, err := c.instance(ctx, name, method)

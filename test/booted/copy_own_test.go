@@ -47,6 +47,24 @@ func TestMachdCopiesKeepOwnersAsEachSideSeesThem(t *testing.T) {
 	})
 }
 
+// What is not there is named, and whose it is.
+func TestMachdCopiesNameWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	const name = "copy-absent"
+	startByHand(t, watch(t), name)
+	for says, words := range map[string][]string{
+		"cannot copy /no/such: there is no directory /no on the host":         {"copy-to", name, "/no/such", "/root/x"},
+		"cannot copy /no-such: there is no /no-such on the host":              {"copy-to", name, "/no-such", "/root/x"},
+		"cannot copy /etc/hostname: there is no directory /no in the machine": {"copy-to", name, "/etc/hostname", "/no/such"},
+		"cannot copy /no-such: there is no /no-such in the machine":           {"copy-from", name, "/no-such", "/tmp/x"},
+		"cannot copy /etc/os-release: there is no directory /no on the host":  {"copy-from", name, "/etc/os-release", "/no/such"},
+	} {
+		if o := observe(t, append([]string{"machctl"}, words...)...); o.Code != 1 || o.Stderr != "machctl: "+says+"\n" {
+			t.Errorf("%q: exit status %d, want 1 and %q:\n%s", words, o.Code, says, o.Stderr)
+		}
+	}
+}
+
 // A user of the host whom the machine cannot have is told, with the file, and
 // nothing is left of the copy.
 func TestMachdCopiesNameTheOwnerWhoCannotBeHad(t *testing.T) {

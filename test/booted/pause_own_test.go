@@ -23,7 +23,21 @@ func TestMachdPause(t *testing.T) {
 	if got := frozen(); got != "frozen" {
 		t.Errorf("the unit of a paused machine is %s", got)
 	}
-	run(t, "machctl", "list") // asks nothing of it that it would have to answer
+	// None of it asks for anything that the machine would have to answer.
+	for _, words := range [][]string{{"list", "--format={{.state}}", "--filter=name=" + name}, {"status", "--format={{.state}}", name}} {
+		if got := run(t, append([]string{"machctl"}, words...)...); got != "paused" {
+			t.Errorf("its state in %s is %q", words[0], got)
+		}
+	}
+	goOn := "machctl resume " + name
+	if got := run(t, "machctl", "status", name); !strings.Contains(got, goOn) {
+		t.Errorf("its status does not say how it goes on:\n%s", got)
+	}
+	for _, words := range [][]string{{"exec", name, "true"}, {"shell", name, "/bin/true"}, {"reboot", name}} {
+		if o := observe(t, append([]string{"machctl"}, words...)...); o.Code == 0 || !strings.Contains(o.Stderr, goOn) {
+			t.Errorf("%s in a paused machine: %+v", words[0], o)
+		}
+	}
 	run(t, "machctl", "resume", name)
 	if got := run(t, "machctl", "exec", name, "echo", "on it goes"); strings.TrimSpace(got) != "on it goes" {
 		t.Errorf("a machine that was resumed says %q", got)

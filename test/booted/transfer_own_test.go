@@ -49,7 +49,7 @@ func TestMachdTransferImports(t *testing.T) {
 	}
 	garbage := write(t, dir+"/garbage.tar", bytes.Repeat([]byte("garbage "), 1<<17))
 	wantTransfer(t, 1, "machctl: cannot import "+garbage+": ", "import-tar", "--force", garbage, "ti-tar")
-	wantTransfer(t, 1, "open "+dir+"/nope.tar: no such file or directory", "import-tar", dir+"/nope.tar")
+	wantTransfer(t, 1, "machctl: cannot import "+dir+"/nope.tar: no such file or directory", "import-tar", dir+"/nope.tar")
 	wantTransfer(t, 1, "is a directory", "import-raw", dir)
 	wantTransfer(t, 2, "so give a NAME", "import-tar", "-")
 }
@@ -106,7 +106,7 @@ func TestMachdTransferExportsAndBack(t *testing.T) {
 	}
 	wantTransfer(t, 1, "write /dev/full: no space left on device", "export-raw", "te-raw", "/dev/full")
 	wantTransfer(t, 1, "Is a directory", "export-raw", "te", dir+"/te.raw")
-	wantTransfer(t, 1, "open "+dir+"/no/te.tar: no such file or directory", "export-tar", "te", dir+"/no/te.tar")
+	wantTransfer(t, 1, "machctl: cannot export to "+dir+"/no/te.tar: no such file or directory", "export-tar", "te", dir+"/no/te.tar")
 	reader := exec.Command("sh", "-c", "{ machctl -q export-raw te-raw; echo $? >"+dir+"/code; } | head -c 1 >/dev/null")
 	must(t, reader.Run())
 	if code, err := os.ReadFile(dir + "/code"); err != nil || string(code) != "141\n" {

@@ -39,6 +39,11 @@ func (a *app) edit(ctx context.Context, names []string) (err error) {
 	switch {
 	case !a.ui.isTerminal() && a.stock:
 		return stocked(errors.New("cannot edit settings: the output is not a terminal"), "Cannot edit machine settings if not on a tty.")
+	case !a.ui.isTerminal() && len(namedEditor()) == 0:
+		return &hintedError{
+			errors.New("cannot edit settings: the output is not a terminal, and no editor is named that needs none"),
+			`$EDITOR names one, "machctl set" changes one thing, and "machctl cat" shows what there is`,
+		}
 	case a.launch.VM:
 		return stocked(errVMSettings, "Edit is only supported for --runner=nspawn")
 	}
@@ -121,11 +126,19 @@ func runEditor(ctx context.Context, files []string) error {
 	return nil
 }
 
-func findEditor() ([]string, error) {
+// namedEditor is the editor that the environment names, none if it names none.
+func namedEditor() []string {
 	for _, name := range []string{"SYSTEMD_EDITOR", "EDITOR", "VISUAL"} {
 		if words := strings.Fields(os.Getenv(name)); len(words) > 0 {
-			return words, nil
+			return words
 		}
+	}
+	return nil
+}
+
+func findEditor() ([]string, error) {
+	if words := namedEditor(); len(words) > 0 {
+		return words, nil
 	}
 	for _, name := range editors {
 		if path, err := exec.LookPath(name); err == nil {

@@ -6,6 +6,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"text/template"
 	"time"
@@ -227,17 +228,28 @@ func joinAny(separator string, list any) string {
 	return strings.Join(words, separator)
 }
 
+var (
+	templatePlace = regexp.MustCompile(`^template: [^ ]+: (executing "[^"]*" )?`)
+	templateKey   = regexp.MustCompile(`.*map has no entry for key (".*")$`)
+)
+
+// templateFault is what the error of a template says, but for its place in a file.
+func templateFault(err error) string {
+	text := templatePlace.ReplaceAllString(err.Error(), "")
+	return templateKey.ReplaceAllString(text, "there is no $1")
+}
+
 // formatted executes the template of --format for each object, a line each.
 func (a *app) formatted(objects []object) (string, error) {
 	format := strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(a.format)
 	t, err := template.New("--format").Option("missingkey=error").Funcs(formatFunctions).Parse(format)
 	if err != nil {
-		return "", usagef("%s", strings.TrimPrefix(err.Error(), "template: "))
+		return "", usagef("--format: %q is no template: %s", format, templateFault(err))
 	}
 	var b strings.Builder
 	for _, o := range objects {
 		if err := t.Execute(&b, o.values()); err != nil {
-			return "", usagef("%s; there are %s", strings.TrimPrefix(err.Error(), "template: "), strings.Join(o.keys(), ", "))
+			return "", usagef("--format: %s; there are %s", templateFault(err), strings.Join(o.keys(), ", "))
 		}
 		b.WriteByte('\n')
 	}

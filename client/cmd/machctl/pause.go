@@ -42,8 +42,8 @@ func (a *app) vmVerbs() []verbRow {
 
 const (
 	pauseHelp = `A virtual machine of systemd-vmspawn 261 or later stops its processors. Of a
-container all processes are frozen, with its unit, so nobody can enter it, and it
-cannot be stopped, until "machctl resume". Called as machinectl, only virtual
+container all processes are frozen, with its unit, so nobody can enter it until
+"machctl resume"; "machctl stop" has it go on first. Called as machinectl, only virtual
 machines are paused.`
 
 	bindVolumeHelp = `PROVIDER is a service of this host that has storage, a socket in
@@ -127,7 +127,11 @@ func (a *app) onVolume(ctx context.Context, verb, name string, do func(context.C
 	}
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	return a.noControl(name, do(ctx))
+	err := a.noControl(name, do(ctx))
+	if errors.Is(err, client.ErrNoControlSocket) && !a.stock {
+		return &hintedError{err, fmt.Sprintf(`"machctl bind %s PATH" shows a running container a directory or file of the host`, name)}
+	}
+	return err
 }
 
 // runnerOf is --runner and -V: what a machine is run by.

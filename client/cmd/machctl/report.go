@@ -62,12 +62,15 @@ func (a *app) report(ctx context.Context, name string) (*report, error) {
 		asked.Go(ask)
 	}
 	asked.Wait()
+	if r.detail.State == machd.StatePaused {
+		r.State = machd.StatePaused
+	}
 	return r, nil
 }
 
 // detailOf is what the machine itself has to be asked for.
 func (a *app) detailOf(ctx context.Context, name string, patience time.Duration) client.ListedDetail {
-	found, err := a.client.Machines(ctx, client.OverviewQuery{Names: []string{name}, Patience: patience})
+	found, err := a.client.Machines(ctx, client.OverviewQuery{Names: []string{name}, Patience: patience, Properties: !a.stock})
 	if err != nil || len(found) == 0 {
 		return client.ListedDetail{OSError: err, AddressError: err}
 	}

@@ -76,6 +76,9 @@ func (a *app) statusText(r *report) string {
 		b.WriteString("(" + id + ")")
 	}
 	b.WriteString("\n")
+	if r.State == machd.StatePaused {
+		b.row("State", fmt.Sprintf("paused; \"machctl resume %s\" has it go on", r.Name))
+	}
 	a.identityRows(b, r.Machine)
 	insideRows(b, r)
 	if !a.stock {

@@ -113,9 +113,15 @@ func (a *app) terminate(ctx context.Context, names []string) error {
 	return a.end(ctx, names, ending{call: a.clientCall((*client.Client).Terminate), overdue: "has not ended"})
 }
 
-// reboot does not wait: what comes back is a new machine.
+// reboot does not wait: what comes back is a new machine. One that is paused
+// would hear of it later.
 func (a *app) reboot(ctx context.Context, names []string) error {
-	return a.tell(ctx, names, a.clientCall((*client.Client).Reboot))
+	return a.tell(ctx, names, func(ctx context.Context, name string) error {
+		if !a.stock && a.detailOf(ctx, name, a.timeout.or(listTimeout)).State == machd.StatePaused {
+			return &hintedError{fmt.Errorf("cannot reboot %q: it is paused", name), fmt.Sprintf(`"machctl resume %s" has it go on`, name)}
+		}
+		return a.client.Reboot(ctx, name)
+	})
 }
 
 // kill sends a signal.
@@ -131,6 +137,9 @@ func (a *app) kill(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	if err := a.checkWhom(); err != nil {
+		return err
+	}
 	return a.tell(ctx, names, func(ctx context.Context, name string) error {
 		return a.client.Kill(ctx, name, a.whomOrAll(), signal)
 	})
@@ -141,6 +150,14 @@ func (a *app) whomOrAll() string {
 		return client.WhomAll
 	}
 	return a.whom
+}
+
+// checkWhom leaves other words to the daemon where the stock command does.
+func (a *app) checkWhom() error {
+	if whom := a.whomOrAll(); !a.stock && whom != client.WhomAll && whom != client.WhomLeader && whom != client.WhomSupervisor {
+		return usagef("--kill-whom: there is no %q, only %s, %s and %s", whom, client.WhomAll, client.WhomLeader, client.WhomSupervisor)
+	}
+	return nil
 }
 
 // A machineCall does something to one machine.

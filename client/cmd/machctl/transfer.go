@@ -124,7 +124,7 @@ func openSource(path string) (*os.File, error) {
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot import: %w", err)
+		return nil, fmt.Errorf("cannot import %s: %w", path, bare(err))
 	}
 	return file, nil
 }
@@ -215,7 +215,7 @@ func openTarget(path string) (*target, error) {
 		file, err = os.OpenFile(path, flags|os.O_TRUNC, 0)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot export: %w", err)
+		return nil, fmt.Errorf("cannot export to %s: %w", path, bare(err))
 	}
 	return &target{file: file}, nil
 }
@@ -233,6 +233,15 @@ func (t *target) close(failed error) error {
 		return fmt.Errorf("cannot export: %w", err)
 	}
 	return nil
+}
+
+// bare is the error of an operation on a file without its name.
+func bare(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // argument returns the argument of that number, "" if there is none.

@@ -200,6 +200,8 @@ func transferHint(err error, failed *client.TransferError, here bool) string {
 		return `systemd-importd does this: "apt install systemd-container" or "dnf install systemd-container" brings it`
 	case errors.Is(err, machine1.ErrTransferInProgress):
 		return `"machctl list-transfers" shows it`
+	case errors.Is(err, machine1.ErrNoSuchTransfer):
+		return `"machctl list-transfers" shows those that go on`
 	case errors.Is(err, unix.EEXIST):
 		return "--force replaces it"
 	case errors.Is(err, machine1.ErrFileNotFound):

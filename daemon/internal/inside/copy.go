@@ -2,6 +2,7 @@ package inside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -103,20 +104,42 @@ func (g *Guard) copy(ctx context.Context, leader *proc.PIDFD, c Copy, to directi
 	open := func(root *os.File) (*os.File, error) { return openAround(root, theirDir, theirName) }
 	inMachine, err := below(ctx, g, leader, open, closeFile)
 	if err != nil {
-		return fmt.Errorf("cannot copy in the machine: %w", err)
+		return missing(err, theirDir, "in the machine")
 	}
 	return g.runCopy(ctx, keyOf(leader), func(ctx context.Context) error {
 		defer inMachine.Close()
 		onHost, err := os.OpenFile(ownDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return fmt.Errorf("cannot copy on the host: %w", err)
+			return missing(err, ownDir, "on the host")
 		}
 		defer onHost.Close()
 		if to == toMachine {
-			return filetree.Copy(ctx, onHost, ownName, inMachine, theirName, options)
+			err = filetree.Copy(ctx, onHost, ownName, inMachine, theirName, options)
+			return absent(err, onHost, ownName, c.Source, "on the host")
 		}
-		return filetree.Copy(ctx, inMachine, theirName, onHost, ownName, options)
+		err = filetree.Copy(ctx, inMachine, theirName, onHost, ownName, options)
+		return absent(err, inMachine, theirName, c.Source, "in the machine")
 	}, func() { inMachine.Close() })
+}
+
+// missing names the directory that could not be opened, and whose it is.
+func missing(err error, dir, where string) error {
+	if errors.Is(err, unix.ENOENT) {
+		return machine1.Errorf(unix.ENOENT, "there is no directory %s %s", path.Clean(dir), where)
+	}
+	return fmt.Errorf("cannot copy %s: %w", where, err)
+}
+
+// absent names the source if it is that which is not there.
+func absent(err error, dir *os.File, name, source, where string) error {
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	var stat unix.Stat_t
+	if unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT {
+		return machine1.Errorf(unix.ENOENT, "there is no %s %s", source, where)
+	}
+	return err
 }
 
 // openAround opens the directory at path below root with O_PATH, and looks at

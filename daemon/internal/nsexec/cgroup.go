@@ -15,9 +15,6 @@ import (
 	"github.com/machd/machd/daemon/internal/proc"
 )
 
-// hierarchies are where the unified hierarchy may be mounted.
-var hierarchies = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
-
 // A cgroup is that of one command, below its machine's: the machine's limits
 // hold for it, and all that the command has started can be ended at once.
 type cgroup struct {
@@ -59,12 +56,11 @@ func machineCgroup(leader *proc.PIDFD) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, mount := range hierarchies {
-		if _, err := os.Stat(filepath.Join(mount, "cgroup.procs")); err == nil {
-			return filepath.Join(mount, path), nil
-		}
+	mount, err := proc.Hierarchy()
+	if err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("there is no unified cgroup hierarchy: %w", unix.ENOENT)
+	return filepath.Join(mount, path), nil
 }
 
 // kill ends everything in the cgroup.

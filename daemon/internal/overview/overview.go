@@ -76,6 +76,9 @@ func (v *Viewer) Of(ctx context.Context, names []string, o machd.OverviewOptions
 			var addresses netns.Reader
 			defer addresses.Close()
 			for i := next.take(); i < len(rows) && ctx.Err() == nil; i = next.take() {
+				if o.Paused {
+					tellPaused(&rows[i], leaders[i])
+				}
 				v.lookInto(ctx, &addresses, &rows[i], leaders[i], patience, denied)
 			}
 		})
@@ -130,6 +133,17 @@ func (v *Viewer) lookInto(ctx context.Context, r *netns.Reader, row *machd.Machi
 	osRelease, err := v.Inside.OSRelease(ctx, leader)
 	row.OSID, row.OSVersion, row.OSName = osRelease["ID"], osRelease["VERSION_ID"], osRelease["PRETTY_NAME"]
 	row.OSError = nameOf(err)
+}
+
+// tellPaused has a machine that stands still say so. Of a virtual machine only
+// what runs it knows.
+func tellPaused(row *machd.MachineOverview, leader *proc.PIDFD) {
+	if leader == nil || row.State != string(machine1.StateRunning) {
+		return
+	}
+	if frozen, err := leader.Frozen(); err == nil && frozen {
+		row.State = machd.StatePaused
+	}
 }
 
 // canLookInto refuses what has no namespaces on this host. The host itself has

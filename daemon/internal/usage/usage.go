@@ -7,32 +7,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machd"
 )
 
 // A Reader reads below one mount of the unified hierarchy.
 type Reader struct{ root string }
 
-// hierarchies are where the unified hierarchy is mounted: the second one is
-// for hosts that have the older ones beside it.
-//
-// Reference: cgroup-util.c, cg_unified_cached.
-var hierarchies = []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
-
 // System returns a Reader of this host.
-var System = sync.OnceValues(func() (Reader, error) {
-	for _, path := range hierarchies {
-		var fs unix.Statfs_t
-		if unix.Statfs(path, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-			return Reader{path}, nil
-		}
-	}
-	return Reader{}, fmt.Errorf("cannot find the unified cgroup hierarchy below /sys/fs/cgroup: %w", unix.ENOENT)
-})
+func System() (Reader, error) {
+	root, err := proc.Hierarchy()
+	return Reader{root}, err
+}
 
 // Of returns what the cgroup at path, from the hierarchy's root, takes with all
 // below it. The error wraps unix.ENOENT if the cgroup is gone.

@@ -48,6 +48,7 @@ var overviewMethods = []varlink.Method[*API]{
 		In: varlink.Fields{
 			{Name: "names", Type: varlink.Array(varlink.String), Nullable: true},
 			{Name: "patience", Doc: "How long one machine may take, in microseconds", Type: varlink.Int, Nullable: true, Valid: between(0, maxPatience)},
+			{Name: "paused", Doc: "Look whether containers stand still as well, whose state is paused then", Type: varlink.Bool, Nullable: true},
 			interactive,
 		},
 		Out:    varlink.Fields{{Name: "machines", Type: varlink.Array(overviewType)}},
@@ -86,7 +87,7 @@ type overviewRecord struct {
 
 func listOverview(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	names := c.In.Strings("names")
-	o := machd.OverviewOptions{Patience: time.Duration(c.In.Int("patience")) * time.Microsecond}
+	o := machd.OverviewOptions{Patience: time.Duration(c.In.Int("patience")) * time.Microsecond, Paused: c.In.Bool("paused")}
 	denied := a.ask(ctx, c, access.OSRelease, access.OverviewDetails(names))
 	list, err := a.Overview.Of(ctx, names, o, denied)
 	if err != nil {
