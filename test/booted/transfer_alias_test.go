@@ -74,18 +74,29 @@ func TestMachdTransfersAreThoseOfTheStockCommand(t *testing.T) {
 	m := serveImages(t, files)
 	for _, row := range stockTransfers {
 		t.Run(row.line, func(t *testing.T) {
-			var played [2]playedTransfer
-			for i, command := range []string{"machinectl", "machctl"} {
-				forgetImages(t, names...)
-				forgetDownloads(t)
-				run(t, "machctl", "-q", "import-tar", dir+"/there.tar")
-				played[i] = playTransfer(t, command, strings.NewReplacer("DIR", dir, "URL", m.URL).Replace(row.line), dir)
-				if row.own {
-					told := played[i].Stderr != ""
-					played[i].Stderr = map[bool]string{true: "something", false: ""}[told]
+			line := strings.NewReplacer("DIR", dir, "URL", m.URL).Replace(row.line)
+			difference := func() string {
+				var played [2]playedTransfer
+				for i, command := range []string{"machinectl", "machctl"} {
+					forgetImages(t, names...)
+					forgetDownloads(t)
+					run(t, "machctl", "-q", "import-tar", dir+"/there.tar")
+					played[i] = playTransfer(t, command, line, dir)
+					if row.own {
+						told := played[i].Stderr != ""
+						played[i].Stderr = map[bool]string{true: "something", false: ""}[told]
+					}
 				}
+				return cmp.Diff(played[0], played[1])
 			}
-			if diff := cmp.Diff(played[0], played[1]); diff != "" {
+			// What systemd-importd says on its way depends on the time that things
+			// take. What is different by itself is so each time.
+			diff := difference()
+			for again := 0; diff != "" && again < 2; again++ {
+				t.Logf("once there was (-machinectl +machctl):\n%s", diff)
+				diff = difference()
+			}
+			if diff != "" {
 				t.Errorf("(-machinectl +machctl):\n%s", diff)
 			}
 		})
