@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ type tally struct {
 	skipped        map[test]string // and what they said
 	fuzz           map[test]bool
 	failures       []failure
-	timeUp         bool // a fuzz target failed for no other reason
+	took           map[test]float64 // seconds, of the tests of packages that have not ended
+	timeUp         bool             // a fuzz target failed for no other reason
 }
 
 // A failure is a test that failed, and what it said.
@@ -54,7 +56,7 @@ func (f failure) String() string {
 }
 
 func newTally() *tally {
-	return &tally{skipped: map[test]string{}, fuzz: map[test]bool{}}
+	return &tally{skipped: map[test]string{}, fuzz: map[test]bool{}, took: map[test]float64{}}
 }
 
 // add counts what another tally has, but for skipped tests and fuzz targets.
@@ -129,6 +131,9 @@ func (t *tally) readLine(line []byte, label string, output map[test]string, fail
 
 func (t *tally) endTest(e event, label, output string, failedIn map[string]int) {
 	id := test{e.Package, e.Test}
+	if id.top() == e.Test {
+		t.took[id] = e.Elapsed
+	}
 	switch e.Action {
 	case "pass":
 		t.passed++
@@ -164,6 +169,7 @@ func timeIsUp(output string) bool {
 // endPackage counts a package that failed outside of its tests: it does not
 // compile, or its TestMain gave up.
 func (t *tally) endPackage(e event, label, output string, failedTests int) {
+	defer t.tellSlow(e.Package)
 	switch e.Action {
 	case "pass":
 		fmt.Printf("ok   %s%s %.1f s\n", label, e.Package, e.Elapsed)
@@ -173,6 +179,20 @@ func (t *tally) endPackage(e event, label, output string, failedTests int) {
 			t.fail(label+e.Package, output)
 		}
 	}
+}
+
+// slowTest is what a test may take without being told of, seconds.
+const slowTest = 20
+
+// tellSlow names the tests of a package that the whole waits for.
+func (t *tally) tellSlow(pkg string) {
+	slow := slices.SortedFunc(maps.Keys(t.took), func(a, b test) int { return cmp.Compare(t.took[b], t.took[a]) })
+	for _, id := range slow {
+		if id.pkg == pkg && t.took[id] >= slowTest {
+			fmt.Printf("     %.0f s %s\n", t.took[id], id.name)
+		}
+	}
+	maps.DeleteFunc(t.took, func(id test, _ float64) bool { return id.pkg == pkg })
 }
 
 // close prints the result and returns the exit status. A test that nobody ran
