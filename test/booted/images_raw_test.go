@@ -14,17 +14,19 @@ import (
 	"github.com/machd/machd/test/live"
 )
 
-// makeDisk makes a disk image of a tree: a GPT partition table with one ext4
-// partition of the given type, 64 MiB. UEFI specification 2.10, chapter 5.
+// makeDisk makes a disk image with a GPT partition table: its arguments are the
+// image, and TYPE=FILE for each partition. UEFI specification 2.10, chapter 5.
 const makeDisk = `
-import os, struct, subprocess, sys, uuid, zlib
-out, tree, kind = sys.argv[1:]
-first, size = 2048, (64 << 20) // 512
-with open('/var/tmp/partition', 'wb') as f: f.truncate(size * 512)
-subprocess.run(['mkfs.ext4', '-q', '-d', tree, '/var/tmp/partition'], check=True)
-last = first + size + 33
-entry = uuid.UUID(kind).bytes_le + uuid.uuid4().bytes_le + struct.pack('<QQQ', first, first + size - 1, 0)
-entries, disk = entry.ljust(128 * 128, b'\0'), uuid.uuid4().bytes_le
+import os, struct, sys, uuid, zlib
+out, parts, first = sys.argv[1], [], 2048
+for kind, path in (p.split('=', 1) for p in sys.argv[2:]):
+    size = os.path.getsize(path) // 512
+    parts.append((kind, path, first, size))
+    first += (size + 2047) // 2048 * 2048
+last, flags = first + 33, int(os.environ.get('PARTITION_FLAGS', '0'), 0)
+entries = b''.join(uuid.UUID(kind).bytes_le + uuid.uuid4().bytes_le + struct.pack('<QQQ72x', at, at + size - 1, flags)
+    for kind, path, at, size in parts).ljust(128 * 128, b'\0')
+disk = uuid.uuid4().bytes_le
 def header(at, other, table):
     def pack(crc): return struct.pack('<8sIIIIQQQQ16sQIII', b'EFI PART', 0x10000, 92, crc, 0, at, other, 34, last - 33,
         disk, table, 128, 128, zlib.crc32(entries))
@@ -34,15 +36,23 @@ with open(out, 'wb') as f:
     f.seek(446); f.write(struct.pack('<8BII', 0, 0, 2, 0, 0xee, 255, 255, 255, 1, last)); f.seek(510); f.write(b'\x55\xaa')
     f.seek(512); f.write(header(1, last, 2)); f.seek(1024); f.write(entries)
     f.seek((last - 32) * 512); f.write(entries); f.write(header(last, 1, last - 32))
-    f.seek(first * 512); f.write(open('/var/tmp/partition', 'rb').read())
-os.unlink('/var/tmp/partition')
+    for kind, path, at, size in parts:
+        f.seek(at * 512); f.write(open(path, 'rb').read())
 `
 
 // Types of partitions. UAPI.2, Discoverable Partitions Specification.
 const (
-	rootPartition = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709" // of x86-64
-	homePartition = "933ac7e1-2eb4-4f13-b844-0e14e2aef915"
+	rootPartition   = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709" // of x86-64
+	verityPartition = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5" // of that root
+	homePartition   = "933ac7e1-2eb4-4f13-b844-0e14e2aef915"
+	linuxPartition  = "0fc63daf-8483-4772-8e79-3d69d8477de4" // for whatever it is
 )
+
+// makeFileSystem makes an ext4 of a tree, 16 MiB.
+func makeFileSystem(t *testing.T, out, tree string) {
+	t.Helper()
+	run(t, "sh", "-c", "truncate -s 16M $0 && mkfs.ext4 -q -d $1 $0", out, tree)
+}
 
 // nameKernelsPartitions has partitions of loop devices named in /dev as udev would
 // do it, which a container has not.
@@ -58,8 +68,8 @@ func nameKernelsPartitions(t *testing.T) {
 		}
 		run(t, "umount", kernels)
 	})
-	for i := range 128 {
-		name := fmt.Sprintf("loop%dp1", i)
+	for i := range 256 {
+		name := fmt.Sprintf("loop%dp%d", i/2, i%2+1)
 		must(t, os.Symlink(filepath.Join(kernels, name), filepath.Join("/dev", name)))
 		links = append(links, filepath.Join("/dev", name))
 	}
@@ -106,9 +116,10 @@ func TestDiskImagesSayWhatTheyAre(t *testing.T) {
 		t.Cleanup(func() { os.Remove(path) })
 		return path
 	}
-	run(t, "python3", "-c", makeDisk, disk("disk-gpt"), tree, rootPartition)
-	run(t, "python3", "-c", makeDisk, disk("disk-home"), tree, homePartition)
-	run(t, "sh", "-c", "truncate -s 64M $0 && mkfs.ext4 -q -d $1 $0", disk("disk-plain"), tree)
+	plain := disk("disk-plain")
+	makeFileSystem(t, plain, tree)
+	run(t, "python3", "-c", makeDisk, disk("disk-gpt"), rootPartition+"="+plain)
+	run(t, "python3", "-c", makeDisk, disk("disk-home"), homePartition+"="+plain)
 	run(t, "sh", "-c", "head -c 1M /dev/urandom >$0", disk("disk-noise"))
 	run(t, "truncate", "-s", "0", disk("disk-empty"))
 

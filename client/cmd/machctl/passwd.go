@@ -83,11 +83,8 @@ func (a *app) passwdImage(ctx context.Context, name, user, hash string) error {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
 	err := a.client.SetPasswordHash(ctx, name, user, hash)
-	switch {
-	case errors.Is(err, unix.EROFS):
+	if errors.Is(err, unix.EROFS) {
 		return &hintedError{err, fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)}
-	case errors.Is(err, unix.EOPNOTSUPP):
-		return &hintedError{err, fmt.Sprintf(`once it runs, "machctl passwd" sets it there: "machctl start %s"`, name)}
 	}
 	return err
 }

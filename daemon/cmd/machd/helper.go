@@ -10,6 +10,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/activation"
 
+	"github.com/machd/machd/daemon/internal/dissect"
 	"github.com/machd/machd/daemon/internal/generator"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/imagemaker"
@@ -42,6 +43,8 @@ func help(ctx context.Context, args []string) (helped bool, err error) {
 		return true, image.NewStore(image.SystemConfig()).Sweep(ctx)
 	case imagemaker.UnpackArgument:
 		return true, imagemaker.RunUnpack(args[1:])
+	case dissect.MountArgument:
+		return true, dissect.RunHelper(ctx, args[1:])
 	case generator.Argument:
 		return true, generator.Run(args[1:])
 	case payload.Argument:

@@ -53,6 +53,8 @@ func AddKeys(root *os.File, keys []string) error {
 // of that system is run.
 func SetPassword(root *os.File, user, hash string) error {
 	switch known, err := hasUser(root, user); {
+	case errors.Is(err, fs.ErrNotExist):
+		return machine1.Errorf(machine1.ErrInvalidArgs, "there is no /etc/passwd in it: it is no system, or makes its users when it is started for the first time")
 	case err != nil:
 		return fmt.Errorf("cannot read its users: %w", err)
 	case !known:
@@ -84,7 +86,7 @@ func SetPassword(root *os.File, user, hash string) error {
 
 func hasUser(root *os.File, user string) (bool, error) {
 	text, err := rootfs.ReadFile(root, "etc/passwd", maxAccounts)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return false, err
 	}
 	for line := range strings.Lines(string(text)) {

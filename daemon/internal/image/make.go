@@ -69,6 +69,19 @@ func (w Workshop) Tree() (*os.File, error) {
 	return tree, err
 }
 
+// Change changes files of the image that was made, which has one of both forms.
+func (w Workshop) Change(ctx context.Context, change func(root *os.File) error) error {
+	root, err := w.Tree()
+	if err != nil {
+		return err
+	}
+	if root == nil {
+		return inDisk(ctx, filepath.Join(w.Dir.Name(), madeDisk), change)
+	}
+	defer root.Close()
+	return change(root)
+}
+
 // A fill makes an image in the workshop.
 type fill func(context.Context, Workshop) error
 

@@ -3,12 +3,12 @@ package image
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/dissect"
 	"github.com/machd/machd/daemon/internal/envfile"
 	"github.com/machd/machd/daemon/internal/imagelock"
 	"github.com/machd/machd/daemon/internal/rootfs"
@@ -45,7 +45,7 @@ func (s *Store) metadata(ctx context.Context, i Image) (Metadata, error) {
 	case TypeMStack:
 		return Metadata{}, errType(i, "looked into")
 	case TypeRaw, TypeBlock:
-		read, limit = dissect, dissectLimit
+		read, limit = readDisk, dissect.Limit
 	}
 	return withinLimit(ctx, s, limit, func(ctx context.Context) (Metadata, error) {
 		lock, err := imagelock.Path(s.cfg.LockDir, i.Path, false)
@@ -106,7 +106,3 @@ func parseAssignments(texts []string) (list envfile.List) {
 	}
 	return list
 }
-
-// errNoTool says why a disk image cannot be looked into.
-var errNoTool = fmt.Errorf("systemd-dissect, which looks into disk images, is not installed: "+
-	"it is in the package systemd-container: %w", unix.EOPNOTSUPP)

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/dissect"
 	"github.com/machd/machd/daemon/internal/envfile"
 )
 
@@ -109,14 +111,14 @@ func TestMetadataOfADisk(t *testing.T) {
 	if out, err := exec.Command("mkfs.ext4", "-q", "-d", dir, disk).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	got, err := dissect(t.Context(), disk)
+	got, err := readDisk(t.Context(), disk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if _, err := dissect(t.Context(), mustCreate(t, filepath.Join(t.TempDir(), "none.raw"))); err == nil {
+	if _, err := readDisk(t.Context(), mustCreate(t, filepath.Join(t.TempDir(), "none.raw"))); err == nil {
 		t.Error("an empty file was taken for a disk")
 	}
 }
@@ -172,11 +174,12 @@ func FuzzParseHostname(f *testing.F) {
 	})
 }
 
-func FuzzParseDissected(f *testing.F) {
+func FuzzMetadataOfADisk(f *testing.F) {
 	f.Add([]byte(`{"hostname":"a","machineId":"0123456789abcdef0123456789abcdef","machineInfo":["A=b"],"osRelease":["ID=x","y"]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		m, err := parseDissected(text)
-		if err == nil && m.Hostname != parseHostname(m.Hostname) {
+		var d dissect.Description
+		err := json.Unmarshal(text, &d)
+		if m := metadataOf(d); err == nil && m.Hostname != parseHostname(m.Hostname) {
 			t.Errorf("host name %q is none", m.Hostname)
 		}
 	})

@@ -1,29 +1,38 @@
 package imagemaker
 
 import (
+	"context"
 	"fmt"
 	"os"
 
 	"github.com/machd/machd/daemon/internal/account"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/rootfs"
-	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/machd"
 )
 
 // admit lets root log in to what was made.
-func (b *builder) admit(w image.Workshop) error {
-	o := b.wish.Options
+func (b *builder) admit(ctx context.Context, w image.Workshop) error {
 	root, err := w.Tree()
 	if err != nil {
 		return err
 	}
-	if root == nil {
-		if o.RootPassword != "" || len(o.SSHKeys) > 0 {
-			return machine1.Errorf(machine1.ErrNotSupported, "A password or key cannot be put into a disk image: log in once it runs, and set it there")
-		}
+	if root != nil {
+		defer root.Close()
+		b.note = b.noteOf(root)
+	}
+	o := b.wish.Options
+	if o.RootPassword == "" && len(o.SSHKeys) == 0 {
 		return nil
 	}
-	defer root.Close()
+	err = w.Change(ctx, func(root *os.File) error { return letRootIn(root, o) })
+	if err != nil && root == nil {
+		return fmt.Errorf("root cannot be let in: %w", err)
+	}
+	return err
+}
+
+func letRootIn(root *os.File, o machd.CreateOptions) error {
 	if o.RootPassword != "" {
 		if err := account.SetPassword(root, "root", o.RootPassword); err != nil {
 			return err
@@ -34,7 +43,6 @@ func (b *builder) admit(w image.Workshop) error {
 			return fmt.Errorf("cannot add the key: %w", err)
 		}
 	}
-	b.note = b.noteOf(root)
 	return nil
 }
 

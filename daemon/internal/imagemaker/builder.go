@@ -122,7 +122,7 @@ func (b *builder) make(ctx context.Context) (made Made, err error) {
 		if err := b.fill(ctx, w, like); err != nil {
 			return whenFull(w, err)
 		}
-		if err := b.admit(w); err != nil {
+		if err := b.admit(ctx, w); err != nil {
 			return whenFull(w, err)
 		}
 		made.Usage, err = image.DiskUsage(ctx, w.Dir.Name())
