@@ -187,15 +187,17 @@ func (a *app) transferError(err error) error {
 	case len(failed.Lines) > 0:
 		err = &loggedError{err, failed.Lines}
 	}
-	if hint := transferHint(err, failed, !a.elsewhere()); hint != "" {
+	if hint := a.transferHint(err, failed); hint != "" {
 		return &hintedError{err, hint}
 	}
 	return err
 }
 
-// transferHint returns the way out. here says that the daemon is on this host.
-func transferHint(err error, failed *client.TransferError, here bool) string {
+// transferHint returns the way out.
+func (a *app) transferHint(err error, failed *client.TransferError) string {
 	switch {
+	case errors.Is(err, machine1.ErrServiceUnknown) && a.user:
+		return "there is a systemd-importd for users since systemd 259, if systemd-container is installed; without --user it is the system's"
 	case errors.Is(err, machine1.ErrServiceUnknown):
 		return `systemd-importd does this: "apt install systemd-container" or "dnf install systemd-container" brings it`
 	case errors.Is(err, machine1.ErrTransferInProgress):
@@ -204,18 +206,22 @@ func transferHint(err error, failed *client.TransferError, here bool) string {
 		return `"machctl list-transfers" shows those that go on`
 	case errors.Is(err, unix.EEXIST):
 		return "--force replaces it"
-	case errors.Is(err, machine1.ErrFileNotFound):
-		return "is the URL right?"
+	case a.user && strings.Contains(err.Error(), "Failed to set up machine pool: No such file"):
+		return `"mkdir -p ~/.local/state" makes the directory that a user's images are kept below`
 	case failed == nil:
 		return ""
+	case errors.Is(err, machine1.ErrFileNotFound):
+		return "is the URL right?"
 	}
 	said := failed.Reason + " " + strings.Join(failed.Lines, " ")
-	if hint := checkHint(said, here); hint != "" {
+	if hint := checkHint(said, !a.elsewhere()); hint != "" {
 		return hint
 	}
 	switch {
 	case strings.HasPrefix(said, "Unknown format"):
 		return "--format=xz is known to every systemd, zstd since 258"
+	case a.user && strings.Contains(said, "allocate transient user namespace"):
+		return `archives of a user's images take services of the system: "systemctl start systemd-nsresourced.socket systemd-mountfsd.socket", as root`
 	case strings.Contains(said, "final image name") && strings.Contains(said, "File exists"):
 		return `a download of that URL is kept as a hidden image: "machctl remove" with its name, or "machctl clean", removes it`
 	}
