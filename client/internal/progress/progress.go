@@ -77,6 +77,7 @@ type Bar struct {
 	rate   rate
 	ended  bool
 	drawn  bool // there is a line of ours on the terminal
+	width  int  // of the terminal when it was drawn
 	told   int  // what was last signalled to the terminal
 	step   int  // of lines
 	lined  time.Time
@@ -142,20 +143,41 @@ func (b *Bar) tick() {
 
 // draw redraws the line on the terminal, which may have another width by now.
 func (b *Bar) draw(s State, now time.Time) {
-	width := 80
-	if size, err := unix.IoctlGetWinsize(int(b.out.File.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-		width = int(size.Col)
+	text := "\r"
+	if b.drawn {
+		text = b.begin()
 	}
 	b.frames++
-	b.drawn = true
-	// The last column stays free: a cursor behind it may begin a new line.
-	b.write(b.signal(s) + "\r" + b.layout(s, width-1) + clearRest)
+	b.drawn, b.width = true, b.columns()
+	// The last column stays free: a cursor behind it may begin a new line. Nor
+	// does a line that is too long, as the terminal has just become smaller.
+	b.write(oneLine + b.signal(s) + text + b.layout(s, b.width-1) + clearRest + "\r" + manyLines)
 }
 
 const (
-	clearRest = "\x1b[K"
-	clearLine = "\r" + clearRest
+	oneLine    = "\x1b[?7l" // what does not fit is cut off
+	manyLines  = "\x1b[?7h"
+	clearRest  = "\x1b[K"
+	clearBelow = "\x1b[J"
 )
+
+// begin returns what goes to the beginning of the line that is on the terminal,
+// where the cursor is since it was drawn. A terminal that has become smaller may
+// have made several lines of it.
+func (b *Bar) begin() string {
+	if b.columns() != b.width {
+		return "\r" + clearBelow
+	}
+	return "\r"
+}
+
+// columns is how wide the terminal is now.
+func (b *Bar) columns() int {
+	if size, err := unix.IoctlGetWinsize(int(b.out.File.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		return int(size.Col)
+	}
+	return 80
+}
 
 // line prints a line for each tenth, and where there are none once in a while.
 func (b *Bar) line(s State, now time.Time) {
@@ -180,7 +202,7 @@ func (b *Bar) Log(line string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.drawn {
-		line = clearLine + line
+		line = b.begin() + clearRest + line
 		b.drawn = false
 	}
 	b.write(line + "\n")
@@ -198,7 +220,7 @@ func (b *Bar) End() {
 		close(b.stop)
 		text := ""
 		if b.drawn {
-			text = clearLine
+			text = b.begin() + clearRest
 		}
 		if b.told != notTold {
 			text += fmt.Sprintf(signalFormat, signalNone, 0)
