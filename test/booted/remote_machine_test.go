@@ -42,12 +42,11 @@ func TestMachdInAMachine(t *testing.T) {
 		{`machctl -H far/inner exec .host -- sh -c 'hostname; exit 8'`, 8, "inner\n"},
 		{`machctl -M nosuch list 2>&1 | head -n 1`, 0, "machctl: cannot reach the bus in \"nosuch\": no machine \"nosuch\" is known\n"},
 		{`machctl -M nosuch list 2>/dev/null`, 3, ""},
-		{`machctl -M inner cat x 2>&1 | head -n 1`, 0, "machctl: cat reads files that --machine does not lead to\n"},
+		{`machctl -M nosuch cat x 2>/dev/null`, 3, ""},
 		{`machctl -M inner terminate nosuch 2>/dev/null`, 3, ""},
 		{`machctl -M .host --no-legend list -a | cut -d' ' -f1 | sort`, 0, ".host\ninner\n"},
 		{`machctl -M a/b list 2>/dev/null`, 2, ""},
 		{`runuser -u alice -- machctl --no-ask-password -M inner list 2>/dev/null`, 4, ""},
-		{`machctl -H far/inner copy-to .host /etc/hosts /x 2>/dev/null`, 1, ""},
 	} {
 		got := observe(t, "sh", "-c", row.script)
 		if got.Code != row.status || got.Stdout != row.out {

@@ -46,6 +46,7 @@ func run(args []string) int {
 		a.complete(a.words[1:])
 		return 0
 	}
+	a.readOuterPlace()
 	root := a.rootCommand()
 	root.SetArgs(a.words)
 	ctx, cancel := context.WithCancel(context.Background())

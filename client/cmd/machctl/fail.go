@@ -40,7 +40,7 @@ func (a *app) fail(err error) {
 		}
 	}
 	for _, hint := range hints {
-		a.ui.hint(hint)
+		a.ui.hint(a.placed(hint))
 	}
 }
 

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // bind shows a directory or file of the host in a machine.
@@ -47,8 +50,26 @@ func (a *app) copyTo(ctx context.Context, args []string) error {
 		return err
 	}
 	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
-		return a.client.CopyTo(ctx, name, a.copying(source, destination))
+		return a.filesOfThere(name, source, destination, a.client.CopyTo(ctx, name, a.copying(source, destination)))
 	})
+}
+
+// filesOfThere says of a file that is not in the machine that is spoken of, but
+// here, how it gets where it is meant to go.
+func (a *app) filesOfThere(name, source, destination string, err error) error {
+	if !a.elsewhere() || !errors.Is(err, machine1.ErrFileNotFound) {
+		return err
+	}
+	if _, statErr := os.Lstat(source); statErr != nil {
+		return err
+	}
+	what := "."
+	dir := source
+	if info, statErr := os.Stat(source); statErr == nil && !info.IsDir() {
+		dir, what = filepath.Split(source)
+	}
+	return &hintedError{err, fmt.Sprintf(`with --machine, files are those of %q; "tar -C %s -c %s | machctl -M %s copy-to %s - %s" sends this host's`,
+		a.machine.Name, quote(dir), quote(what), a.machine, name, quote(destination))}
 }
 
 // copyFrom copies from a machine to the host.

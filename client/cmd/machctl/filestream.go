@@ -21,15 +21,31 @@ const stream = "-"
 // big.
 const streamDir = "/var/tmp"
 
+// isOfArchive reports whether a copy is to or from an archive.
+func isOfArchive(verb string, args []string) bool {
+	_, source, destination := threeOf(args)
+	return verb == "copy-to" && source == stream || verb == "copy-from" && destination == stream
+}
+
+// checkArchive refuses archives that cannot be.
+func checkArchive(verb string, args []string) error {
+	_, source, destination := threeOf(args)
+	switch to := verb == "copy-to"; {
+	case to && destination == stream:
+		return usagef("copy-to: a tar archive needs a PATH in the machine to go to")
+	case to && isTerminal(os.Stdin):
+		return usagef(`copy-to: "-" is a tar archive at standard input, and that is a terminal`)
+	case !to && source == stream:
+		return usagef("copy-from: a tar archive needs a PATH in the machine to be made of")
+	case !to && isTerminal(os.Stdout):
+		return usagef(`copy-from: "-" is a tar archive at standard output, and that is a terminal`)
+	}
+	return nil
+}
+
 // copyStreamTo copies what a tar archive has into a machine. It is unpacked
 // first, so that nothing is copied of one that is not whole.
 func (a *app) copyStreamTo(ctx context.Context, name, destination string) error {
-	switch {
-	case destination == stream:
-		return usagef("copy-to: a tar archive needs a PATH in the machine to go to")
-	case isTerminal(os.Stdin):
-		return usagef(`copy-to: "-" is a tar archive at standard input, and that is a terminal`)
-	}
 	return a.withStreamDir(ctx, name, func(dir string) error {
 		source, err := tarball.Unpack(ctx, os.Stdin, dir)
 		if err != nil {
@@ -46,12 +62,7 @@ func (a *app) copyStreamTo(ctx context.Context, name, destination string) error 
 
 // copyStreamFrom writes files of a machine as a tar archive.
 func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
-	switch {
-	case source == stream:
-		return usagef("copy-from: a tar archive needs a PATH in the machine to be made of")
-	case isTerminal(os.Stdout):
-		return usagef(`copy-from: "-" is a tar archive at standard output, and that is a terminal`)
-	case os.Geteuid() != 0:
+	if os.Geteuid() != 0 {
 		// The copies would be files of root's, which are not ours to read or remove.
 		return machine1.Errorf(machine1.ErrAccessDenied, "only root makes a tar archive of files of a machine")
 	}
@@ -70,9 +81,6 @@ func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
 // withStreamDir has a directory for files on their way, and the daemon at hand.
 // What would fail is to fail before anything is read.
 func (a *app) withStreamDir(ctx context.Context, name string, do func(dir string) error) error {
-	if a.machine.given && a.machine.Name != machine1.Host {
-		return machine1.Errorf(machine1.ErrNotSupported, `with --machine, files are those of %q, so there is no "-"`, a.machine.Name)
-	}
 	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
 		return err
 	}

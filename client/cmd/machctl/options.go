@@ -136,20 +136,6 @@ func (o *options) prettyJSON() bool {
 	return o.jsonOption == "pretty" || o.stockJSON() && o.output == "json-pretty"
 }
 
-// scoped is a command line of systemctl or journalctl for the service manager
-// whose machines are spoken of.
-func (o *options) scoped(command string) string {
-	name, rest, _ := strings.Cut(command, " ")
-	place := o.place()
-	if o.host.given && name != "systemctl" {
-		name, place = "ssh "+o.sshName()+" "+name, ""
-	}
-	if o.user {
-		name += " --user"
-	}
-	return name + place + " " + rest
-}
-
 // abbreviations completes a name that only one option begins with. Nearly every
 // name is a whole one, and is asked for many times.
 func (a *app) abbreviations(f *pflag.FlagSet) func(*pflag.FlagSet, string) pflag.NormalizedName {

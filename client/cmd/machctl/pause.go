@@ -119,7 +119,7 @@ func (a *app) unbindVolume(ctx context.Context, args []string) error {
 }
 
 func (a *app) onVolume(ctx context.Context, verb, name string, do func(context.Context) error) error {
-	if a.host.given || a.machine.given {
+	if a.stock && (a.host.given || a.machine.given) {
 		return machine1.Errorf(machine1.ErrNotSupported, "%s is only supported on the local transport.", verb)
 	}
 	if err := a.actOn(ctx, name, machine1.ActionManageMachines); err != nil {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,6 +19,9 @@ import (
 type remoteOptions struct {
 	host    hostFlag
 	machine machineFlag
+
+	outer   string // options that lead from who has asked to where we run
+	halfway bool   // we have not got there, so what helps is on this side
 }
 
 func (o *options) addRemoteFlags(f *pflag.FlagSet) {
@@ -76,15 +79,10 @@ func (o *options) checkRemote() error {
 	return nil
 }
 
-// place names where the machines are, for systemctl and such: its options.
-func (o *options) place() string {
-	switch {
-	case o.host.given:
-		return " -H " + o.host.String()
-	case o.machine.given:
-		return " -M " + o.machine.String()
-	}
-	return ""
+// itself is the host, where a machine of it may be meant.
+func (h hostFlag) itself() client.Host {
+	h.Container = ""
+	return h.Host
 }
 
 // dial connects to the bus of whose machines are spoken of.
@@ -141,6 +139,7 @@ const (
 
 // explainHost says of a host that has not been reached what to do.
 func (a *app) explainHost(err error) error {
+	a.halfway = true
 	reached := fmt.Errorf("cannot reach the bus of %s: %w", a.host, err)
 	var ended *bus.BridgeError
 	switch {
@@ -159,10 +158,10 @@ func (a *app) explainHost(err error) error {
 			return &hintedError{reached, `a user has a bus while he is logged in there, or always after "loginctl enable-linger"`}
 		}
 		if a.host.Container != "" {
-			there := a.host.Host
-			there.Container = ""
-			return &hintedError{reached, fmt.Sprintf(`"machctl -H %s list" shows the machines that run there`, there)}
+			return &hintedError{reached, fmt.Sprintf(`"machctl -H %s list" shows the machines that run there, and %q needs a system bus in it`,
+				a.host.itself(), a.host.Container)}
 		}
+		return &hintedError{reached, fmt.Sprintf(`"ssh %s true" has to work first: the user needs a shell there, and the host a system bus`, a.sshName())}
 	}
 	return reached
 }
@@ -172,25 +171,42 @@ func (a *app) explainMachine(err error) error {
 	if err == nil {
 		return nil
 	}
+	a.halfway = true
 	err = fmt.Errorf("cannot reach the bus in %q: %w", a.machine.Name, err)
-	for _, known := range []error{machine1.ErrNoSuchMachine, machine1.ErrAccessDenied, machine1.ErrInteractionRequired} {
+	return a.machine.withNeeds(err)
+}
+
+// withNeeds tells them where an error does not say itself what is missing.
+func (m machineFlag) withNeeds(err error) error {
+	for _, known := range []error{machine1.ErrNoSuchMachine, machine1.ErrAccessDenied, machine1.ErrInteractionRequired, machine1.ErrNotSupported} {
 		if errors.Is(err, known) {
 			return err
 		}
 	}
-	return &hintedError{err, "this needs a system bus running in the machine, and the right to enter it; it may still be booting"}
+	return &hintedError{err, m.needs()}
 }
 
+// needs is what it takes to get into the machine.
+func (m machineFlag) needs() string {
+	user := ""
+	if m.User != "" {
+		user = fmt.Sprintf("a user %q in it, ", m.User)
+	}
+	return "this needs a system bus running in the machine, " + user + "and the right to enter it; it may still be booting"
+}
+
+func (o *options) sshName() string { return sshName(o.host.Host) }
+
 // sshName is the host as ssh itself is told of it.
-func (o *options) sshName() string {
+func sshName(host client.Host) string {
 	name := ""
-	if o.host.Port != 0 {
-		name = fmt.Sprintf("-p %d ", o.host.Port)
+	if host.Port != 0 {
+		name = fmt.Sprintf("-p %d ", host.Port)
 	}
-	if o.host.User != "" {
-		name += o.host.User + "@"
+	if host.User != "" {
+		name += host.User + "@"
 	}
-	return name + o.host.Name
+	return name + host.Name
 }
 
 // A way is how a verb works where the machines are not this host's.
@@ -208,39 +224,41 @@ const (
 var ways = map[string]way{
 	"login": either, "shell": either, "exec": either, "run": either,
 	"logs": there, "history": there, "cat": there, "edit": there, "doctor": there,
+	"bind-volume": there, "unbind-volume": there,
 	"copy-to": copies, "copy-from": copies,
 	"import-tar": images, "import-raw": images, "import-fs": images, "export-tar": images, "export-raw": images,
 }
 
+// wayOf is the way of a verb. Those of the stock command that copy do it between
+// files of there, and those about volumes refuse it.
+func (a *app) wayOf(verb string) way {
+	how := ways[verb]
+	if a.stock && (how == copies || strings.HasSuffix(verb, "-volume")) {
+		return byBus
+	}
+	return how
+}
+
 // carryOut runs a verb here, or has it run where the machines are.
 func (a *app) carryOut(cmd *cobra.Command, args []string, here func() error) error {
-	how := ways[cmd.Name()]
+	how := a.wayOf(cmd.Name())
+	ofArchive := how == copies && isOfArchive(cmd.Name(), args)
+	if ofArchive {
+		if err := checkArchive(cmd.Name(), args); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !a.elsewhere() || how == byBus:
 		return here()
-	case !a.host.given && how == there:
-		return a.refuseInMachine(cmd, args)
+	case !a.host.given && (how == there || ofArchive):
+		return a.runInMachine(cmd, args)
 	case !a.host.given:
 		return here()
-	case how == copies && !a.stock && !slices.Contains(args[1:], "-"):
+	case how == copies && !ofArchive:
 		return a.copyByHost(cmd, args)
-	case how == copies && a.stock:
-		return here()
 	case how == images:
 		return a.transferByHost(cmd, args)
 	}
 	return a.runThere(cmd, args)
-}
-
-// refuseInMachine is for verbs that read files of the host whose machines are
-// spoken of, which here is a machine.
-func (a *app) refuseInMachine(cmd *cobra.Command, args []string) error {
-	line := "machctl " + cmd.Name()
-	for _, arg := range args {
-		line += " " + arg
-	}
-	return &hintedError{
-		machine1.Errorf(machine1.ErrNotSupported, "%s reads files that --machine does not lead to", cmd.Name()),
-		fmt.Sprintf(`"machctl exec %s -- %s" runs it in there`, a.machine, line),
-	}
 }

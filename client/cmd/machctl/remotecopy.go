@@ -13,20 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/machd/machd/client/internal/tarball"
-	"github.com/machd/machd/pkg/machine1"
 )
 
 // copyByHost copies between files of this host and a machine of another one:
 // machctl there makes or takes a tar archive.
 func (a *app) copyByHost(cmd *cobra.Command, args []string) error {
-	if a.host.Container != "" {
-		there := a.host.Host
-		there.Container = ""
-		return &hintedError{
-			machine1.Errorf(machine1.ErrNotSupported, "%s does not go into a machine in a machine", cmd.Name()),
-			fmt.Sprintf(`"machctl -H %s %s %s …" goes half the way`, there, cmd.Name(), a.host.Container),
-		}
-	}
 	name, source, destination := threeOf(args)
 	if cmd.Name() == "copy-to" {
 		return a.copyToHost(cmd, name, source, destination)
@@ -45,7 +36,7 @@ func (a *app) copyToHost(cmd *cobra.Command, name, source, destination string) e
 	}
 	defer packed.Close()
 	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), []string{name, stream, destination})}
-	if !a.user {
+	if a.standInsHelp() {
 		file := "f"
 		if !info.IsDir() {
 			file = filepath.Join(file, filepath.Base(source))
@@ -69,7 +60,7 @@ func (a *app) copyFromHost(cmd *cobra.Command, name, source, destination string)
 		return fmt.Errorf("cannot copy: %s is there already: %w", destination, syscall.EEXIST)
 	}
 	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), []string{name, source, stream})}
-	if !a.user {
+	if a.standInsHelp() {
 		far.instead = stockCopy(stockCopyFrom, false, name, source)
 	}
 	return withTempDir(filepath.Dir(destination), ".#machctl-copy-*", func(dir string) error {

@@ -40,7 +40,7 @@ type standIn struct {
 // runThere has a verb run by machctl on the other host.
 func (a *app) runThere(cmd *cobra.Command, args []string) error {
 	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), args)}
-	if a.host.Container == "" && !a.user {
+	if a.standInsHelp() {
 		far.instead = a.standIn(cmd.Name(), args)
 	}
 	if a.wantsTerminal(cmd.Name()) {
@@ -52,6 +52,10 @@ func (a *app) runThere(cmd *cobra.Command, args []string) error {
 	}
 	return a.runRelayed(far, stdin, os.Stdout)
 }
+
+// standInsHelp reports whether what does instead of machctl can be where it is
+// missing: it leads into no machine of the host, and knows no user's machines.
+func (a *app) standInsHelp() bool { return a.host.Container == "" && !a.user }
 
 // wantsTerminal reports whether a verb is for somebody at a terminal.
 func (a *app) wantsTerminal(verb string) bool {
@@ -78,7 +82,7 @@ func (a *app) farWords(cmd *cobra.Command, verb string, args []string) []string 
 	}
 	_ = cmd.Flags().ParseAll(given, func(flag *pflag.Flag, value string) error {
 		switch flag.Name {
-		case "host", "setenv", "env":
+		case "host", "machine", "setenv", "env":
 		default:
 			words = append(words, "--"+flag.Name+"="+value)
 		}
@@ -100,7 +104,7 @@ func (a *app) runRelayed(far farCommand, stdin io.Reader, stdout io.Writer) erro
 	if far.instead != nil {
 		otherwise = a.sayThere(far) + "echo 'machctl-relay: bare'; exec " + quoted(far.instead.line)
 	}
-	script := a.userThere() + `command -v machctl >/dev/null && exec machctl ` + relayVerb + ` -- "$@"; ` + otherwise
+	script := a.settingThere() + `command -v machctl >/dev/null && exec machctl ` + relayVerb + ` -- "$@"; ` + otherwise
 	status, err := relay.Run(relay.Command{
 		Args: a.host.SSH([]string{"-T"}, shellCommand(script, far.words)), Stdin: stdin, Stdout: stdout, Stderr: os.Stderr, Signals: taken,
 	})
@@ -129,12 +133,13 @@ func (a *app) runOnTerminal(far farCommand) error {
 	if far.instead != nil {
 		otherwise = a.sayThere(far) + "exec " + quoted(far.instead.line)
 	}
-	script := a.userThere() + `command -v machctl >/dev/null && exec machctl "$@"; ` + otherwise
+	script := a.settingThere() + runMachctl + otherwise
 	terminal := "-t"
 	if !isTerminal(os.Stdin) {
 		terminal = "-tt"
 	}
-	line := a.host.SSH([]string{terminal, "-q"}, shellCommand(script, far.words))
+	// Not that the connection was closed, but why there is none.
+	line := a.host.SSH([]string{terminal, "-o", "LogLevel=ERROR"}, shellCommand(script, far.words))
 	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	signals := takeSignals()
@@ -186,6 +191,7 @@ func (a *app) relayHere(args []string) error {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), outerPlace+"="+a.outer)
 	status, err := relay.Serve(os.Stdin, os.Stdout, cmd)
 	if err != nil {
 		return fmt.Errorf("cannot be the far end: %w", err)
@@ -198,28 +204,44 @@ func (a *app) relayHere(args []string) error {
 
 func (a *app) unreachable(status int) error {
 	if status != sshFailed {
-		return machine1.Errorf(machine1.ErrDisconnected, "nothing was run on %s: ssh ended with exit status %d", a.host, status)
+		return &hintedError{
+			machine1.Errorf(machine1.ErrDisconnected, "nothing was run on %s: ssh ended with exit status %d", a.host.itself(), status),
+			fmt.Sprintf(`"ssh %s true" has to work first: the user needs a shell there`, a.sshName()),
+		}
 	}
 	return &hintedError{
-		machine1.Errorf(machine1.ErrDisconnected, "ssh has not reached %s, or has lost it", a.host),
+		machine1.Errorf(machine1.ErrDisconnected, "ssh has not reached %s, or has lost it", a.host.itself()),
 		fmt.Sprintf(`"ssh %s" has to work first`, a.sshName()),
 	}
 }
 
 func (a *app) nobodyThere(far farCommand) error {
+	why := ""
+	if a.host.Container != "" {
+		why = fmt.Sprintf(", to get into %q", a.host.Container)
+	}
+	return lacksMachctl(a.host.itself().String(), far.verb, why)
+}
+
+func lacksMachctl(place, verb, why string) error {
 	return &hintedError{
-		machine1.Errorf(machine1.ErrServiceUnknown, "%s has no machctl, and %s needs it there", a.host, far.verb),
+		machine1.Errorf(machine1.ErrServiceUnknown, "%s has no machctl, and %s needs it there%s", place, verb, why),
 		"install machd there, or machctl alone",
 	}
 }
 
-// userThere is a line of a shell that finds the user's bus, also where nothing
-// has made a session of ssh's.
-func (a *app) userThere() string {
-	if !a.user {
-		return ""
+// runMachctl is a line of a shell that goes on where there is no machctl.
+const runMachctl = `command -v machctl >/dev/null && exec machctl "$@"; `
+
+// settingThere is a line of a shell that tells machctl there how it is reached
+// from here, and finds the user's bus, also where nothing has made a session of
+// ssh's.
+func (a *app) settingThere() string {
+	line := "export " + outerPlace + "=" + quote(a.nextPlace()) + "; "
+	if a.user {
+		line += `export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; `
 	}
-	return `export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/run/user/$(id -u)}"; `
+	return line
 }
 
 // sayThere is a line of a shell that says why what follows is not machctl.

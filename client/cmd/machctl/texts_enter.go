@@ -15,11 +15,13 @@ exec has it; systemd-machined does not tell it, nor machd with --user, and it is
 	copyHelp = `The second PATH is on the side that is copied to, the first one if it is left out.
 Directories that are there already are merged, other files are kept unless
 --force is given. Who owns a file in the machine owns it there by the same
-number; with --flat everything goes to root.
+number; with --flat everything goes to root, if the machine has users of its own.
 
 With "-" for the PATH of the host, the files are a tar archive at standard input
-or output: of one file, or of what is in a directory. With -H HOST, the files are
-this host's, and travel by ssh; called as machinectl, they are HOST's.`
+or output: of one file, or of what is in a directory. With -H HOST or
+-H HOST/CONTAINER, the files are this host's, and travel by ssh; called as
+machinectl, they are HOST's. With -M CONTAINER they are CONTAINER's, and only the
+archive is this host's.`
 
 	bindHelp = `The second PATH is the machine's, the first one if it is left out. In a machine
 with a user namespace, users see the files as if they were theirs. What was

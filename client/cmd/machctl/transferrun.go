@@ -169,7 +169,7 @@ func (a *app) leave(t *client.Transfer, s os.Signal) error {
 		a.ui.say(fmt.Sprintf(`Continuing download in the background. Use "%s cancel-transfer %d" to abort transfer.`, machinectl, t.ID))
 	default:
 		a.ui.notice(fmt.Sprintf("transfer %d goes on in the background", t.ID))
-		a.ui.hint(fmt.Sprintf(`"machctl cancel-transfer %d" ends it, "machctl list-transfers" shows how far it is`, t.ID))
+		a.ui.hint(a.placed(fmt.Sprintf(`"machctl cancel-transfer %d" ends it, "machctl list-transfers" shows how far it is`, t.ID)))
 	}
 	return &leftError{status}
 }
