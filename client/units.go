@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"sync"
 
 	"github.com/godbus/dbus/v5"
 
@@ -44,14 +45,21 @@ func (c *Client) UnitProcesses(ctx context.Context, unit string) (cgroup string,
 	case ".slice":
 		iface = sliceInterface
 	}
-	if err := c.unitProperty(ctx, unit, iface, "ControlGroup", &cgroup); err != nil {
+	// PID 1 takes its time for each, so neither waits for the other.
+	var asked sync.WaitGroup
+	var unlisted error
+	asked.Go(func() {
+		unlisted = c.call(ctx, systemd, systemdManager+".GetUnitProcesses", []any{unit}, &processes)
+	})
+	err = c.unitProperty(ctx, unit, iface, "ControlGroup", &cgroup)
+	asked.Wait()
+	switch {
+	case err != nil:
 		return "", nil, fmt.Errorf("cannot get the control group of %s: %w", unit, err)
-	}
-	if cgroup == "" {
+	case cgroup == "":
 		return "", nil, nil
-	}
-	if err := c.call(ctx, systemd, systemdManager+".GetUnitProcesses", []any{unit}, &processes); err != nil {
-		return "", nil, fmt.Errorf("cannot get the processes of %s: %w", unit, err)
+	case unlisted != nil:
+		return "", nil, fmt.Errorf("cannot get the processes of %s: %w", unit, unlisted)
 	}
 	return cgroup, processes, nil
 }
