@@ -206,7 +206,9 @@ const (
 
 // line is how one is drawn: no terminal makes two of it, and the cursor is at its
 // beginning.
-func line(signal, text string) string { return "\x1b[?7l" + signal + "\r" + text + erases + "\r\x1b[?7h" }
+func line(signal, text string) string {
+	return "\x1b[?7l" + signal + "\r" + text + erases + "\r\x1b[?7h"
+}
 
 func TestATerminalIsRedrawnInPlaceAndCleared(t *testing.T) {
 	t.Setenv("TERM", "xterm")

@@ -39,7 +39,7 @@ var imageRows = []vtable.Method{
 		Name: "SetImagePassword",
 		Doc: "Sets the password of a user of an image that is not in use. hash is as crypt(3) makes it. Of a disk image it is the root file system " +
 			"that is changed; one that is encrypted, protected by verity or read-only is refused.",
-		In:   "image user hash options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownSetPassword),
+		In: "image user hash options", Access: machd.ActionManageImages, Slow: true, Func: ofImage(ownSetPassword),
 	},
 	{
 		Name: "CreateSnapshot",
