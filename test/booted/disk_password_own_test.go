@@ -179,7 +179,7 @@ func TestMachdRefusesPasswordsInDiskImages(t *testing.T) {
 		"disk-none":       {"it has no root partition", "give one the type"},
 		"disk-marked":     {"its root partition is marked as read-only", "--part-attrs"},
 		"disk-noise":      {"Couldn't identify a suitable partition table or file system"},
-		"disk-readonly":   {"is read-only", "machctl read-only disk-readonly no"},
+		"disk-readonly":   {"it is read-only", "machctl read-only disk-readonly no"},
 	} {
 		path := filepath.Join(guests, name+".raw")
 		was := observe(t, "sha256sum", path).Stdout

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 	if !machine1.ValidMachineName(name) {
 		return usagef("%q cannot be the name of a machine, and so of no image for one", name)
 	}
-	source, file, err := openImageSource(a.launch.From)
+	source, file, err := openImageSource(name, a.launch.From)
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ func (e shownError) Unwrap() error { return e.error }
 
 // openImageSource understands --from. What is a path is opened here: the daemon reads
 // what its caller may read.
-func openImageSource(text string) (source string, file *os.File, err error) {
+func openImageSource(name, text string) (source string, file *os.File, err error) {
 	if text == "" {
 		return "", nil, usagef("create: --from says what to make it of, such as --from debian:13")
 	}
@@ -151,7 +152,23 @@ func openImageSource(text string) (source string, file *os.File, err error) {
 			"centos-stream:VERSION, oci:REFERENCE, machine:NAME, a URL, a directory or a file", text)
 	}
 	file, err = os.Open(path)
-	return machd.SourceGiven, file, err
+	if err != nil {
+		return "", nil, unreadable(fmt.Sprintf("cannot make image %q: --from", name), path, err)
+	}
+	return machd.SourceGiven, file, nil
+}
+
+// unreadable says why a file cannot be read, which an option names.
+func unreadable(option, path string, err error) error {
+	err = fmt.Errorf("%s: %w", option, err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		dir, _ := os.Getwd()
+		return &hintedError{err, fmt.Sprintf("give the path of what there is: one without / in front begins in %s", dir)}
+	case errors.Is(err, fs.ErrPermission):
+		return &hintedError{err, "run it as root, or as who may read " + path}
+	}
+	return err
 }
 
 // readKeys reads files of public keys.
@@ -159,7 +176,7 @@ func readKeys(paths []string) (keys []string, err error) {
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return nil, unreadable("--ssh-key", path, err)
 		}
 		if strings.Contains(string(text), "PRIVATE KEY") {
 			return nil, usagef("--ssh-key: %s is a private key, which nobody else should have: the public one is %s.pub", path, path)
@@ -198,7 +215,7 @@ func (a *app) readPassword(of string) (string, error) {
 	if a.passwordFile != "-" {
 		opened, err := os.Open(a.passwordFile)
 		if err != nil {
-			return "", err
+			return "", unreadable("--password-file", a.passwordFile, err)
 		}
 		defer opened.Close()
 		file = opened

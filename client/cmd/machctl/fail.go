@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -65,6 +67,8 @@ func (a *app) hint(err error) string {
 		return a.meant(err, a.knownMachines) + `"machctl list --all" shows the machines that run`
 	case errors.Is(err, machine1.ErrNoSuchImage):
 		return a.meant(err, a.knownImages) + `"machctl list-images" shows the images there are`
+	case errors.Is(err, unix.ENOSPC):
+		return `"machctl list-images" shows what takes how much, and "machctl clean" removes what downloads have left`
 	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
 		return "without --no-ask-password you are asked for a password"
 	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired), errors.Is(err, fs.ErrPermission):

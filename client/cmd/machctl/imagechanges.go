@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
@@ -22,9 +25,10 @@ func (a *app) clone(ctx context.Context, args []string) error {
 	if err := a.actOnImages(ctx, args); err != nil {
 		return err
 	}
-	return a.showing(ctx, "clone "+args[0], func(ctx context.Context) error {
+	err := a.showing(ctx, "clone "+args[0], func(ctx context.Context) error {
 		return a.client.CloneImage(ctx, args[0], args[1], a.readOnly)
 	})
+	return nameTaken(err, args[1])
 }
 
 // rename gives an image another name.
@@ -34,8 +38,30 @@ func (a *app) rename(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	return a.client.RenameImage(ctx, args[0], args[1])
+	err := a.client.RenameImage(ctx, args[0], args[1])
+	if err != nil && !a.stock {
+		err = &saidTwice{err, "Failed to rename image: "}
+	}
+	return nameTaken(err, args[1])
 }
+
+// nameTaken adds the way out where the name of an image to be is another's.
+func nameTaken(err error, name string) error {
+	if errors.Is(err, unix.EEXIST) {
+		return &hintedError{err, fmt.Sprintf(`take another name, or "machctl remove %s" first`, name)}
+	}
+	return err
+}
+
+// A saidTwice error has words of the daemon's, for stock clients, that its own text
+// says as well.
+type saidTwice struct {
+	error
+	words string
+}
+
+func (e *saidTwice) Error() string { return strings.Replace(e.error.Error(), e.words, "", 1) }
+func (e *saidTwice) Unwrap() error { return e.error }
 
 // setReadOnly makes an image read-only, or writable.
 func (a *app) setReadOnly(ctx context.Context, args []string) error {

@@ -41,6 +41,11 @@ func (a *app) passwd(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if !runs {
+		if err := a.changeable(ctx, name); err != nil {
+			return err
+		}
+	}
 	hash := locked
 	if !a.lockAccount {
 		password, err := a.readPassword(user + " of " + name)
@@ -63,6 +68,29 @@ func (a *app) passwd(ctx context.Context, args []string) error {
 		a.ui.notice(fmt.Sprintf("the password of %s in %s %s", user, name, what))
 	}
 	return err
+}
+
+// changeable says of an image, before anybody is asked for a password, why none can
+// be set.
+func (a *app) changeable(ctx context.Context, name string) error {
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	i, err := a.client.Image(ctx, name)
+	if err != nil {
+		return err
+	}
+	var why, hint string
+	switch {
+	case name == machine1.Host:
+		why, hint = "it is this host", "passwd(1) sets passwords of the host"
+	case i.ReadOnly && (strings.HasPrefix(name, ".") || strings.HasPrefix(i.Path, "/usr/")):
+		why, hint = "it is kept as it is", fmt.Sprintf(`"machctl clone %s NEW" makes one that can be changed`, name)
+	case i.ReadOnly:
+		why, hint = "it is read-only", fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)
+	default:
+		return nil
+	}
+	return &hintedError{machine1.Errorf(unix.EROFS, "cannot set a password in image %q: %s", name, why), hint}
 }
 
 // runs tells whether there is a machine of that name.

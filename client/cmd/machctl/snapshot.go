@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -52,7 +54,14 @@ func (a *app) createSnapshot(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.client.CreateSnapshot(ctx, name, snapshot); err != nil {
+	err = a.client.CreateSnapshot(ctx, name, snapshot)
+	if errors.Is(err, unix.EEXIST) {
+		return &hintedError{
+			machine1.Errorf(unix.EEXIST, "cannot make a snapshot of image %q: it has a snapshot %q already", name, snapshot),
+			fmt.Sprintf(`take another name, or "machctl snapshot remove %s %s" first`, name, snapshot),
+		}
+	}
+	if err != nil {
 		return err
 	}
 	done, err := a.printObjects([]object{{{"image", name}, {"snapshot", snapshot}}})
@@ -82,6 +91,11 @@ func (a *app) listSnapshots(ctx context.Context, args []string) error {
 	snapshots, err := a.client.Snapshots(ctx, name)
 	if err != nil {
 		return err
+	}
+	if name != "" && len(snapshots) == 0 { // which an image that is gone may have
+		if has, err := a.client.HasImage(ctx, name); err == nil && !has {
+			return machine1.Errorf(machine1.ErrNoSuchImage, "there is no image %q, and no snapshot of one", name)
+		}
 	}
 	return printList(a, snapshotList(), snapshots)
 }
@@ -162,7 +176,7 @@ func (a *app) findSnapshot(ctx context.Context, name, snapshot string) (client.S
 		}
 	}
 	return client.Snapshot{}, &hintedError{
-		fmt.Errorf("there is no snapshot %q of %q: %w", snapshot, name, machine1.ErrNoSuchImage),
+		machine1.Errorf(machine1.ErrNoSuchImage, "there is no snapshot %q of %q", snapshot, name),
 		fmt.Sprintf(`"machctl snapshot list %s" shows those that there are`, name),
 	}
 }

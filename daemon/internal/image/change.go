@@ -61,6 +61,9 @@ func openDir(path string) (*os.File, error) {
 }
 
 func errReadOnly(i Image) error {
+	if i.Hidden() && !i.Host() {
+		return machine1.Errorf(unix.EROFS, "image %q is hidden, and so kept as it is: a clone of it can be changed", i.Name)
+	}
 	return machine1.Errorf(unix.EROFS, "image %q belongs to the operating system, which is changed by its package manager only", i.Name)
 }
 

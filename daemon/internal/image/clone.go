@@ -11,6 +11,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/btrfs"
 	"github.com/machd/machd/daemon/internal/filetree"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // Clone copies the image into the pool under a new name, with what belongs to
@@ -78,7 +79,8 @@ func copyImage(ctx context.Context, i Image, pool *os.File, draft string, readOn
 		}
 	}
 	if i.Host() {
-		return errType(i, "copied") // it would hold the pool, and so itself
+		// It would hold the pool, and so itself.
+		return machine1.Errorf(unix.EOPNOTSUPP, "image %q cannot be copied: it is this host, with all images in it", i.Name)
 	}
 	parent, err := openDir(filepath.Dir(i.Path))
 	if err != nil {

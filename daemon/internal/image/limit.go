@@ -26,7 +26,7 @@ func (s *Store) SetLimit(_ context.Context, i Image, limit uint64) error {
 		return errReadOnly(i)
 	}
 	if i.Type != TypeSubvolume {
-		return errType(i, "limited")
+		return machine1.Errorf(unix.EOPNOTSUPP, "image %q cannot be limited: it is of type %s, and only a subvolume of btrfs can be", i.Name, i.Type)
 	}
 	dir, err := os.Open(i.Path)
 	if err != nil {

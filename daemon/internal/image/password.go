@@ -21,7 +21,10 @@ func (s *Store) SetPassword(ctx context.Context, i Image, user, hash string) err
 	if i.Type == TypeMStack {
 		return machine1.Errorf(unix.EOPNOTSUPP, "image %q is a stack of layers, which others may share: set the password in a machine that runs from it", i.Name)
 	}
-	if i.ReadOnly || i.Hidden() {
+	if i.Vendor() || i.Host() || i.Hidden() {
+		return errReadOnly(i)
+	}
+	if i.ReadOnly {
 		return machine1.Errorf(unix.EROFS, "image %q is read-only", i.Name)
 	}
 	h, err := s.hold(i)

@@ -32,8 +32,11 @@ const beforePrefix = "before-restore-"
 // CreateSnapshot keeps the image as it is, which may be in use: then it is as
 // after a crash.
 func (s *Store) CreateSnapshot(ctx context.Context, i Image, snapshot string) error {
-	if i.Hidden() || i.Host() {
-		return machine1.Errorf(unix.EOPNOTSUPP, "image %q can have no snapshots", i.Name)
+	switch {
+	case i.Host():
+		return machine1.Errorf(unix.EOPNOTSUPP, "image %q can have no snapshots: it is this host", i.Name)
+	case i.Hidden():
+		return machine1.Errorf(unix.EOPNOTSUPP, "image %q can have no snapshots: it is hidden, and so kept as it is", i.Name)
 	}
 	name, err := snapshotImage(i.Name, snapshot)
 	if err != nil {

@@ -55,7 +55,11 @@ func (b *builder) take(ctx context.Context, w image.Workshop) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return b.run(ctx, importTool, file, "--image-root="+w.Dir.Name(), kind, "-", w.Name())
+	err = b.run(ctx, importTool, file, "--image-root="+w.Dir.Name(), kind, "-", w.Name())
+	if err != nil && kind == "raw" && ctx.Err() == nil {
+		return fmt.Errorf("what was given is no archive that tar knows, and as a disk image it was not taken: %w", err)
+	}
+	return err
 }
 
 // copyTree copies a directory. What is mounted below it is left out.
