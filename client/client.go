@@ -198,9 +198,14 @@ func (c *Client) explain(ctx context.Context, name string, err error) error {
 		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
 	case !c.conn.Connected():
 		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
+	case !c.conn.SupportsUnixFDs() && strings.Contains(err.Error(), "unix fd passing"):
+		return errNoDescriptors // says the library, and has no name for it
 	}
 	return err
 }
+
+// errNoDescriptors is for calls with files to a bus of another host.
+var errNoDescriptors = machine1.Errorf(machine1.ErrNotSupported, "it takes files, and a connection to another host passes none")
 
 // absent recognises, among the errors of the bus, that nobody answers as name
 // and nobody could be started to.

@@ -15,6 +15,7 @@ import (
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/machine1test"
 	"github.com/machd/machd/client/internal/sshtest"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -195,6 +196,41 @@ func TestConnectingToAHostEndsWithItsContext(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	wantNoChildren(t)
+}
+
+func TestAConnectionToAHostPassesNoFiles(t *testing.T) {
+	w, _ := throughSSH(t)
+	w.Add(machine1test.C8NS())
+	c, err := client.ConnectHost(t.Context(), client.Host{Name: "far"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	file, err := os.Open("/etc/hostname")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for what, call := range map[string]func() error{
+		"a login":  func() error { _, err := c.OpenLogin(t.Context(), "c8-ns"); return err },
+		"the root": func() error { _, err := c.OpenRoot(t.Context(), "c8-ns"); return err },
+		"a command": func() error {
+			_, err := c.Exec(t.Context(), "c8-ns", client.ExecCommand{Args: []string{"true"}})
+			return err
+		},
+		"an image of a file": func() error {
+			_, err := c.CreateImage(t.Context(), "new", machd.SourceGiven, file, client.ImageOptions{}, nil)
+			return err
+		},
+	} {
+		before := len(w.Calls())
+		if err := call(); !errors.Is(err, machine1.ErrNotSupported) || !strings.Contains(err.Error(), "passes none") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if calls := w.Calls()[before:]; len(calls) > 0 {
+			t.Errorf("%s: the daemon was told %q", what, calls)
+		}
+	}
 }
 
 func TestAConnectionToAHostEndsWithItsContext(t *testing.T) {

@@ -91,6 +91,9 @@ func (c *Client) OpenRoot(ctx context.Context, name string) (*os.File, error) {
 // take calls a method whose reply brings descriptors. When ctx ends first, the
 // reply is waited for all the same, for discard to close what comes.
 func (c *Client) take(ctx context.Context, method string, in []any, discard func(), out ...any) error {
+	if !c.conn.SupportsUnixFDs() {
+		return errNoDescriptors // before anything is begun there
+	}
 	lasting := context.WithoutCancel(ctx)
 	call, err := bus.Go(lasting, c.conn, machined, method, c.interactive, in)
 	if err != nil {

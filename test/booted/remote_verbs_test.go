@@ -219,6 +219,41 @@ func TestMachdRemoteWrongUses(t *testing.T) {
 	wantNoSSH(t)
 }
 
+// A password, and files that images are made of, come from here.
+func TestMachdRemoteImages(t *testing.T) {
+	const name = "remote-image"
+	startFarHost(t)
+	startGuest(t, name)
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("wonderland\n"), 0o600))
+	before := run(t, "machctl", "exec", name, "grep", "^root:", "/etc/shadow")
+	run(t, "machctl", "-q", "-H", farHost, "passwd", name, "--password-file", filepath.Join(dir, "secret"))
+	set := run(t, "machctl", "exec", name, "grep", "^root:", "/etc/shadow")
+	if set == before || !strings.HasPrefix(set, "root:$") {
+		t.Errorf("root's password was %q and is %q", before, set)
+	}
+	run(t, "machctl", "-q", "-H", farHost, "passwd", name, "--lock")
+	if got := run(t, "machctl", "exec", name, "grep", "^root:", "/etc/shadow"); !strings.HasPrefix(got, "root:!*:") {
+		t.Errorf("locked, it is %q", got)
+	}
+	for _, row := range []struct {
+		words []string
+		code  int
+		says  string
+	}{
+		{[]string{"passwd", name, "nobody-here", "--lock"}, 1, "its chpasswd says no"},
+		{[]string{"passwd", "nosuch", "--lock"}, 3, `"machctl -H far list-images"`},
+		{[]string{"create", "made", "--from", dir}, 1, `"machctl -H far import-fs ` + dir + ` made"`},
+		{[]string{"create", "made", "--from", filepath.Join(dir, "secret")}, 1, `"machctl -H far import-tar `},
+	} {
+		got := observe(t, append([]string{"machctl", "-H", farHost}, row.words...)...)
+		if got.Code != row.code || !strings.Contains(got.Stderr, row.says) {
+			t.Errorf("%q: exit status %d, want %d with %q\n%s", row.words, got.Code, row.code, row.says, got.Stderr)
+		}
+	}
+	wantNoSSH(t)
+}
+
 // machctl --user of another host speaks of the user's own machines there.
 func TestMachdRemoteUser(t *testing.T) {
 	startFarHost(t)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +48,9 @@ func (a *app) create(ctx context.Context, args []string) error {
 	}
 	if file != nil {
 		defer file.Close()
+		if a.host.given {
+			return a.noFilesThere(name, file)
+		}
 	}
 	o := client.ImageOptions{
 		Mirror: a.mirror, Packages: a.packages, Verify: machd.Verification(a.verify.value), ReadOnly: a.readOnly,
@@ -81,6 +86,22 @@ func (a *app) create(ctx context.Context, args []string) error {
 		a.ui.notice(created.Note)
 	}
 	return nil
+}
+
+// noFilesThere says how a file of this host becomes an image of another one.
+func (a *app) noFilesThere(name string, file *os.File) error {
+	path := file.Name()
+	verb := "import-tar"
+	switch info, err := file.Stat(); {
+	case err == nil && info.IsDir():
+		verb = "import-fs"
+	case slices.Contains([]string{".raw", ".img", ".qcow2"}, filepath.Ext(path)):
+		verb = "import-raw"
+	}
+	return &hintedError{
+		machine1.Errorf(machine1.ErrNotSupported, "cannot make image %q: create takes no files of this host to %s", name, a.host),
+		fmt.Sprintf(`"machctl %s %s %s" does, and "machctl passwd %s" lets somebody in`, verb, quote(path), name, name),
+	}
 }
 
 func noneIfEmpty(text string) any {

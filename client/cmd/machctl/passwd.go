@@ -119,6 +119,9 @@ func (a *app) passwdImage(ctx context.Context, name, user, hash string) error {
 
 // passwdInside has the machine's own program set it.
 func (a *app) passwdInside(ctx context.Context, name, user, hash string) error {
+	if a.host.given {
+		return a.passwdByHost(name, user, hash)
+	}
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		return err
@@ -139,16 +142,50 @@ func (a *app) passwdInside(ctx context.Context, name, user, hash string) error {
 	case err != nil:
 		return err
 	case outcome.Failure == machd.FailureNotFound:
-		return &hintedError{
-			fmt.Errorf("cannot set the password of %s in %q: the machine has no chpasswd", user, name),
-			fmt.Sprintf(`without the machine running, nothing of it is needed: "machctl stop %s" first`, name),
-		}
+		return noChpasswd(name, user)
 	case outcome.Failure != "":
 		return fmt.Errorf("cannot set the password of %s in %q: %s", user, name, outcome.Message)
 	case outcome.Exit == nil || *outcome.Exit != 0:
-		return fmt.Errorf("cannot set the password of %s in %q: its chpasswd says no", user, name)
+		return chpasswdFailed(name, user)
 	}
 	return nil
+}
+
+// passwdByHost has machctl on another host run the machine's program.
+func (a *app) passwdByHost(name, user, hash string) error {
+	args := []string{name, "--", "chpasswd", "-e"}
+	far := farCommand{verb: "passwd", words: append([]string{"exec"}, args...)}
+	if a.host.Container != "" {
+		far.words = append([]string{"--machine=" + a.host.Container}, far.words...)
+	}
+	if a.user {
+		far.words = append([]string{"--user"}, far.words...)
+	}
+	if a.standInsHelp() {
+		far.instead = a.systemdRun(args)
+	}
+	err := a.runRelayed(far, strings.NewReader(user+":"+hash+"\n"), os.Stderr)
+	var status statusError
+	switch {
+	case !errors.As(err, &status) || status > exitSignal:
+		return err
+	case status == exitOurs: // and why, is said
+		return fmt.Errorf("the password of %s in %q is as it was", user, name)
+	case status == exitNoCommand:
+		return noChpasswd(name, user)
+	}
+	return chpasswdFailed(name, user)
+}
+
+func noChpasswd(name, user string) error {
+	return &hintedError{
+		fmt.Errorf("cannot set the password of %s in %q: the machine has no chpasswd", user, name),
+		fmt.Sprintf(`without the machine running, nothing of it is needed: "machctl stop %s" first`, name),
+	}
+}
+
+func chpasswdFailed(name, user string) error {
+	return fmt.Errorf("cannot set the password of %s in %q: its chpasswd says no", user, name)
 }
 
 // askPassword asks twice on the terminal, which shows nothing of the answers.

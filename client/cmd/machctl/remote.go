@@ -158,7 +158,7 @@ func (a *app) explainHost(err error) error {
 			return &hintedError{reached, `a user has a bus while he is logged in there, or always after "loginctl enable-linger"`}
 		}
 		if a.host.Container != "" {
-			return &hintedError{reached, fmt.Sprintf(`"machctl -H %s list" shows the machines that run there, and %q needs a system bus in it`,
+			return &hintedError{reached, fmt.Sprintf(`"machctl -H %s list" shows the machines that run there; %q needs a system bus in it, and only root gets to that`,
 				a.host.itself(), a.host.Container)}
 		}
 		return &hintedError{reached, fmt.Sprintf(`"ssh %s true" has to work first: the user needs a shell there, and the host a system bus`, a.sshName())}
