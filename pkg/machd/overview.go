@@ -36,15 +36,15 @@ type MachineOverview struct {
 // OverviewOptions are what an overview can be told.
 type OverviewOptions struct {
 	Patience time.Duration // patience: how long one machine may take; 3 s if left out, 25 s at most
-	Paused   bool          // paused: look whether containers stand still as well, whose state is `paused` then
+	Paused   bool          // paused: look whether machines stand still as well, whose state is `paused` then
 }
 
 func (o *OverviewOptions) table() table {
 	return table{"patience": &o.Patience, "paused": &o.Paused}
 }
 
-// StatePaused is the state, in an overview, of a container that runs but stands
-// still with all its processes. The state of its object on the bus is "running".
+// StatePaused is the state, in an overview, of a machine that runs but stands
+// still: a container with all its processes, a virtual machine with its processors. The state of its object on the bus is "running".
 const StatePaused = "paused"
 
 // Variants returns o as it goes over the bus.

@@ -1,7 +1,9 @@
 package booted
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -39,7 +41,19 @@ func TestMachd262StartsVirtualMachines(t *testing.T) {
 		t.Errorf("its leader is %q, %v", command, err)
 	}
 	wantEnd(t, observe(t, "machctl", "exec", name, "--", "true"), 125, "without a way in by ssh")
+
+	told := listenTo(t, "/run/systemd/vmspawn/"+name+"/control")
+	for _, verb := range []string{"pause", "resume", "pause"} {
+		run(t, "machctl", verb, name)
+		if status := run(t, "machctl", "status", name); strings.Contains(status, "State: paused; ") != (verb == "pause") {
+			t.Errorf("after %s:\n%s", verb, status)
+		}
+	}
+	// Its system could not hear of a shutdown while it is paused.
 	wantEnd(t, observe(t, "machctl", "stop", "--timeout=3", name), 0, "did not shut down by itself")
+	if got, want := told(), "STOP RESUME STOP RESUME POWERDOWN "; !strings.HasPrefix(got, want) {
+		t.Errorf("to the machine came %q, want %q first", got, want)
+	}
 	wantNoTraces(t, before, name)
 
 	for option, says := range map[string]string{
@@ -52,4 +66,29 @@ func TestMachd262StartsVirtualMachines(t *testing.T) {
 		wantEnd(t, start(option), 1, says)
 	}
 	wantNoTraces(t, before, name)
+}
+
+// listenTo has what runs a virtual machine tell of what happens to its processors
+// and its power button. The function returned waits for the machine's end.
+func listenTo(t *testing.T, socket string) (told func() string) {
+	t.Helper()
+	listener := exec.Command("varlinkctl", "--more", "--json=short", "call", socket, "io.systemd.MachineInstance.SubscribeEvents",
+		`{"filter":["READY","STOP","RESUME","POWERDOWN"]}`)
+	out, err := listener.StdoutPipe()
+	must(t, err)
+	must(t, listener.Start())
+	t.Cleanup(func() {
+		_ = listener.Process.Kill()
+		_ = listener.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || !strings.Contains(lines.Text(), "READY") { // it listens
+		t.Fatalf("it begins with %q", lines.Text())
+	}
+	return func() (events string) {
+		for lines.Scan() {
+			events += between(lines.Text(), `"event":"`, `"`) + " "
+		}
+		return events
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/vmcontrol"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -29,8 +30,8 @@ func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last
 	if !there {
 		return repeatAfter, e.m.Leader == nil && !e.isEnding(ctx)
 	}
-	if socket := controlSocket(now); socket != "" {
-		err := pressPowerButton(ctx, socket)
+	if socket := vmcontrol.Socket(now); socket != "" {
+		err := vmcontrol.PressPowerButton(ctx, socket)
 		e.note("press the power button", err)
 		return repeatAfter, err != nil
 	}

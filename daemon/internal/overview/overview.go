@@ -18,6 +18,7 @@ import (
 	"github.com/machd/machd/daemon/internal/netns"
 	"github.com/machd/machd/daemon/internal/network"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/vmcontrol"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -64,10 +65,10 @@ func (v *Viewer) Of(ctx context.Context, names []string, o machd.OverviewOptions
 		glances = v.Networks.Glances()
 	}
 	var rows []machd.MachineOverview
-	var leaders []*proc.PIDFD
+	var machines []machine.Machine
 	for m := range chosen(v.Machines.View(), names) {
 		rows = append(rows, known(m, glances[m.Name]))
-		leaders = append(leaders, m.Leader)
+		machines = append(machines, m)
 	}
 	var next counter
 	var workers sync.WaitGroup
@@ -77,9 +78,9 @@ func (v *Viewer) Of(ctx context.Context, names []string, o machd.OverviewOptions
 			defer addresses.Close()
 			for i := next.take(); i < len(rows) && ctx.Err() == nil; i = next.take() {
 				if o.Paused {
-					tellPaused(&rows[i], leaders[i])
+					tellPaused(ctx, &rows[i], machines[i], patience)
 				}
-				v.lookInto(ctx, &addresses, &rows[i], leaders[i], patience, denied)
+				v.lookInto(ctx, &addresses, &rows[i], machines[i].Leader, patience, denied)
 			}
 		})
 	}
@@ -137,11 +138,17 @@ func (v *Viewer) lookInto(ctx context.Context, r *netns.Reader, row *machd.Machi
 
 // tellPaused has a machine that stands still say so. Of a virtual machine only
 // what runs it knows.
-func tellPaused(row *machd.MachineOverview, leader *proc.PIDFD) {
-	if leader == nil || row.State != string(machine1.StateRunning) {
+func tellPaused(ctx context.Context, row *machd.MachineOverview, m machine.Machine, patience time.Duration) {
+	if m.Leader == nil || row.State != string(machine1.StateRunning) {
 		return
 	}
-	if frozen, err := leader.Frozen(); err == nil && frozen {
+	paused, err := m.Leader.Frozen()
+	if socket := vmcontrol.Socket(m); err == nil && !paused && socket != "" {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		paused, err = vmcontrol.Paused(ctx, socket)
+	}
+	if err == nil && paused {
 		row.State = machd.StatePaused
 	}
 }
