@@ -51,8 +51,8 @@ func TestMachd262StartsVirtualMachines(t *testing.T) {
 	}
 	// Its system could not hear of a shutdown while it is paused.
 	wantEnd(t, observe(t, "machctl", "stop", "--timeout=3", name), 0, "did not shut down by itself")
-	if got, want := told(), "STOP RESUME STOP RESUME POWERDOWN "; !strings.HasPrefix(got, want) {
-		t.Errorf("to the machine came %q, want %q first", got, want)
+	if got, want := told(), "STOP RESUME STOP RESUME POWERDOWN "; !strings.Contains(got, want) { // its first start is told, or has been
+		t.Errorf("to the machine came %q, want %q", got, want)
 	}
 	wantNoTraces(t, before, name)
 
