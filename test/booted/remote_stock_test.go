@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/machd/machd/test/terminal"
 )
 
 // machctlHere is our command, which a host with systemd-machined has not
@@ -23,7 +25,7 @@ func TestRemoteHostWithoutMachctl(t *testing.T) {
 	startFarHost(t, "/usr/bin/machctl")
 	installGuest(t, name)
 	dir := t.TempDir()
-	run(t, "sh", "-euc", `cd "$0"; mkdir -p tree/sub; echo one >tree/sub/file; echo two >file`, dir)
+	run(t, "sh", "-euc", `cd "$0"; mkdir -p tree/sub; echo one >tree/sub/file; echo two >file; tar cf tree.tar tree`, dir)
 	for _, row := range []struct {
 		script string
 		status int
@@ -36,23 +38,35 @@ func TestRemoteHostWithoutMachctl(t *testing.T) {
 		{`machctl -H far status remote-bare | head -n 1 | cut -d'(' -f1`, 0, "remote-bare\n", ""},
 		{`machctl -H far exec remote-bare -- sh -c 'echo out; exit 3'`, 3, "out\n", "has no machctl"},
 		{`echo in | machctl -H far exec -w /usr -e A=b remote-bare -- sh -c 'cat; pwd; echo $A'`, 0, "in\n/usr\nb\n", "passes no signals"},
+		{`machctl -q -H far exec remote-bare -- sh -c 'A=a; echo $A $# %n "$1"' sh '$HOME'`, 0, "a 1 %n $HOME\n", ""},
+		{`machctl -q -H far exec remote-none -- true`, 125, "", "No machine 'remote-none' known"},
 		{`machctl -q -H far shell remote-bare /bin/echo hello`, 0, "hello\n", ""},
 		{`machctl -q -H far copy-to remote-bare tree /root/tree && machctl -q -H far copy-from remote-bare /root/tree back && diff -r tree back`, 0, "", ""},
 		{`machctl -q -H far copy-to remote-bare file /root/file && machctl -q -H far copy-from remote-bare /root/file file.back && cmp file file.back`, 0, "", ""},
 		{`machctl -q -H far copy-to remote-bare file /root/file`, 1, "", "exists"},
 		{`machctl -q -H far copy-from remote-bare /no/such x; ls x`, 2, "", "Failed to copy"},
+		{`machctl -q -H far import-tar tree.tar remote-tar && machctl -q -H far export-tar remote-tar - | tar t | grep -c sub/file; machctl -q -H far remove -y remote-tar`, 0, "1\n", ""},
 		{`machctl -H far history`, 7, "", "has no machctl, and history needs it there"},
-		{`machctl -H far stop remote-bare`, 0, "", ""},
-		{`machctl -H far show remote-bare`, 3, "", "remote-bare"},
 	} {
 		got := observe(t, "sh", "-c", `machctl() { "$0" "$@"; }; cd "$1"; `+row.script, machctlHere(), dir)
 		if got.Code != row.status || got.Stdout != row.out || !strings.Contains(got.Stderr, row.says) {
 			t.Errorf("%s: exit status %d, want %d; %q, want %q\n%s", row.script, got.Code, row.status, got.Stdout, row.out, got.Stderr)
 		}
 	}
-	term := openTerminal(t, machctlHere(), "-H", farHost, "shell", ".host", "/bin/sh", "-c", "tty; id -un")
+	far := func(words ...string) *terminal.Terminal {
+		return openTerminal(t, append([]string{machctlHere(), "-H", farHost}, words...)...)
+	}
+	term := far("shell", ".host", "/bin/sh", "-c", "tty; id -un")
 	talk(t, term, [2]string{`has no machctl`, ""}, [2]string{`/dev/pts/\d+\nroot\n`, ""})
 	must(t, term.Wait())
+	term = far("login", name)
+	talk(t, term, [2]string{name + ` login: $`, "\n"}, [2]string{name + ` login: $`, "\x1d\x1d\x1d"})
+	must(t, term.Wait())
+	term = far("shell", name)
+	talk(t, term, [2]string{`# $`, "stty size; exit\n"}, [2]string{`\n40 120\n`, ""})
+	must(t, term.Wait())
+	run(t, machctlHere(), "-H", farHost, "stop", name)
+	wantEnd(t, observe(t, machctlHere(), "-H", farHost, "show", name), 3, name)
 	wantNothingOnItsWay(t, dir, filepath.Dir(dir))
 	wantNoSSH(t)
 }

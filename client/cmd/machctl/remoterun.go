@@ -282,6 +282,10 @@ func (a *app) settings() (options []string) {
 	return options
 }
 
+// unlessThere is a script that runs a line for a machine. It says that there is
+// none, of which systemd-run says that the host is down.
+var unlessThere = fmt.Sprintf(`machinectl show "$0" >/dev/null || exit %d; exec "$@"`, exitOurs)
+
 // systemdRun runs a command in a machine with systemd.
 func (a *app) systemdRun(args []string, options ...string) *standIn {
 	user, name, err := a.target("exec", args)
@@ -305,8 +309,14 @@ func (a *app) systemdRun(args []string, options ...string) *standIn {
 		line = append(line, "--working-directory="+a.directory)
 	}
 	line = append(append(line, a.settings()...), "--")
+	for _, word := range words {
+		line = append(line, strings.ReplaceAll(word, "$", "$$")) // PID 1 puts in variables
+	}
+	if name != machine1.Host {
+		line = append([]string{"sh", "-c", unlessThere, name}, line...)
+	}
 	return &standIn{
-		append(line, words...), "systemd-run",
+		line, "systemd-run",
 		"it needs systemd in the machine, passes no signals, and fails with 203 where there is no such command",
 	}
 }
