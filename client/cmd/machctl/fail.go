@@ -67,7 +67,7 @@ func (a *app) hint(err error) string {
 		return a.meant(err, a.knownMachines) + `"machctl list --all" shows the machines that run`
 	case errors.Is(err, machine1.ErrNoSuchImage):
 		return a.meant(err, a.knownImages) + `"machctl list-images" shows the images there are`
-	case errors.Is(err, unix.ENOSPC):
+	case errors.Is(err, unix.ENOSPC) && a.ui.failed == nil: // of images, not of the result
 		return `"machctl list-images" shows what takes how much, and "machctl clean" removes what downloads have left`
 	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
 		return "without --no-ask-password you are asked for a password"
