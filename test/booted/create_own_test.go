@@ -182,7 +182,7 @@ func TestMachdCreateTellsOfAFullDisk(t *testing.T) {
 	run(t, "mount", "-t", "tmpfs", "-o", "size=4M,mode=0700", "tmpfs", guests)
 	defer run(t, "umount", guests)
 	o := observe(t, "machctl", "create", "full", "--from", "debian:13", "--verify=no")
-	if o.Code != 1 || !strings.Contains(o.Stderr, "the file system of the images is full") || !strings.Contains(o.Stderr, "  I: extracting\n") ||
+	if o.Code != 1 || !strings.Contains(o.Stderr, "the file system of the images is full") || strings.Count(o.Stderr, "I: extracting\n") != 1 ||
 		!strings.Contains(o.Stderr, "No space left on device") {
 		t.Errorf("%+v", o)
 	}
