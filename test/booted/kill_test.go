@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	killRounds = 500
+	killRounds = 150
 	standers   = 42 // machines that stay, beside the eight that come and go
 	registrars = 4  // clients with a service that they register and unregister again and again
 	creators   = 4  // clients with a new process in each round, for CreateMachine
