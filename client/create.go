@@ -47,7 +47,7 @@ func (c *Client) createImage(ctx context.Context, name, source string, file *os.
 		Mirror: o.Mirror, Packages: o.Packages, Verify: o.Verify, SSHKeys: o.SSHKeys, ReadOnly: o.ReadOnly,
 	}
 	if o.RootPassword != "" {
-		options.RootPassword = HashPassword(o.RootPassword)
+		options.RootPassword, options.RootYescrypt = HashPassword(o.RootPassword), hashByYescrypt(o.RootPassword)
 	}
 	input := []machd.Descriptor{}
 	if file != nil {

@@ -27,6 +27,7 @@ type CreateOptions struct {
 	Packages     []string     // packages: more of them
 	Verify       Verification // verify: signature, the default; checksum; no
 	RootPassword string       // root_password: of root in the image, as crypt(3) makes it
+	RootYescrypt string       // root_yescrypt: the same password by yescrypt, for systems that use it themselves
 	SSHKeys      []string     // ssh_keys: that root may log in with, lines of authorized_keys(5)
 	ReadOnly     bool         // read_only: of the image
 }
@@ -34,7 +35,8 @@ type CreateOptions struct {
 func (o *CreateOptions) table() table {
 	return table{
 		"mirror": &o.Mirror, "packages": &o.Packages, "verify": &o.Verify,
-		"root_password": &o.RootPassword, "ssh_keys": &o.SSHKeys, "read_only": &o.ReadOnly,
+		"root_password": &o.RootPassword, "root_yescrypt": &o.RootYescrypt,
+		"ssh_keys": &o.SSHKeys, "read_only": &o.ReadOnly,
 	}
 }
 
@@ -45,6 +47,23 @@ func (o CreateOptions) Variants() map[string]dbus.Variant { return o.table().var
 // does. Verify is never zero.
 func ParseCreateOptions(options map[string]dbus.Variant) (o CreateOptions, err error) {
 	o.Verify = VerifySignature
+	err = o.table().parse(options)
+	return o, err
+}
+
+// PasswordOptions are what setting a password can be told.
+type PasswordOptions struct {
+	Yescrypt string // yescrypt: the same password by yescrypt, for a system that uses it itself
+}
+
+func (o *PasswordOptions) table() table { return table{"yescrypt": &o.Yescrypt} }
+
+// Variants returns o as it goes over the bus.
+func (o PasswordOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// ParsePasswordOptions reads options that came over the bus, as ParseBindOptions
+// does.
+func ParsePasswordOptions(options map[string]dbus.Variant) (o PasswordOptions, err error) {
 	err = o.table().parse(options)
 	return o, err
 }

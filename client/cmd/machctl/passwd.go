@@ -46,19 +46,17 @@ func (a *app) passwd(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	hash := locked
+	password := ""
 	if !a.lockAccount {
-		password, err := a.readPassword(user + " of " + name)
-		if err != nil {
+		if password, err = a.readPassword(user + " of " + name); err != nil {
 			return err
 		}
-		hash = client.HashPassword(password)
 	}
 	if runs {
 		a.action = machd.ActionExec
-		err = a.passwdInside(ctx, name, user, hash)
+		err = a.passwdInside(ctx, name, user, password)
 	} else {
-		err = a.passwdImage(ctx, name, user, hash)
+		err = a.passwdImage(ctx, name, user, password)
 	}
 	if err == nil {
 		what := "is set"
@@ -107,18 +105,58 @@ func (a *app) runs(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-func (a *app) passwdImage(ctx context.Context, name, user, hash string) error {
+// passwdImage sets it in the image, and locks the account if it is "".
+func (a *app) passwdImage(ctx context.Context, name, user, password string) (err error) {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
-	err := a.client.SetPasswordHash(ctx, name, user, hash)
+	if password == "" {
+		err = a.client.SetPasswordHash(ctx, name, user, locked)
+	} else {
+		err = a.client.SetPassword(ctx, name, user, password)
+	}
 	if errors.Is(err, unix.EROFS) {
 		return &hintedError{err, fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)}
 	}
 	return err
 }
 
-// passwdInside has the machine's own program set it.
-func (a *app) passwdInside(ctx context.Context, name, user, hash string) error {
+// usesYescrypt finds out whether a system hashes passwords by yescrypt itself.
+var usesYescrypt = []string{
+	"grep", "-qsiE", `^[[:space:]]*ENCRYPT_METHOD[[:space:]]+"?yescrypt|^[^#]*pam_unix[.]so.*[[:space:]]yescrypt`,
+	"/etc/login.defs", "/usr/etc/login.defs", "/etc/pam.d/common-password", "/etc/pam.d/system-auth",
+}
+
+// hashFor hashes a password as the machine's system does, if that can be found out,
+// and "" as what no password has.
+func (a *app) hashFor(ctx context.Context, name, password string) (string, error) {
+	switch {
+	case password == "":
+		return locked, nil
+	case a.host.given: // ssh may ask for a password each time
+		return client.HashPassword(password), nil
+	}
+	execution, err := a.client.Exec(ctx, name, client.ExecCommand{Args: usesYescrypt})
+	if err != nil {
+		return "", err
+	}
+	defer execution.Close()
+	outcome, err := execution.Wait(ctx)
+	if err != nil {
+		return "", err
+	}
+	if outcome.Exit != nil && *outcome.Exit == 0 {
+		return client.HashPasswordYescrypt(password)
+	}
+	return client.HashPassword(password), nil
+}
+
+// passwdInside has the machine's own program set it, and lock the account if it is
+// "".
+func (a *app) passwdInside(ctx context.Context, name, user, password string) error {
+	hash, err := a.hashFor(ctx, name, password)
+	if err != nil {
+		return err
+	}
 	if a.host.given {
 		return a.passwdByHost(name, user, hash)
 	}

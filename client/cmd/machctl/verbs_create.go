@@ -55,8 +55,9 @@ installed, where there are packages.`
 
 const passwdHelp = `USER is root if it is left out. While the machine runs its own chpasswd does it;
 otherwise the image's files are changed, in a disk image as well, and nothing in it
-is run. The password is asked for twice, or is the first line of a file. With --lock
-none is right any more; keys and machctl shell still are.`
+is run. The password is asked for twice, or is the first line of a file. It is
+hashed by yescrypt where the system does so itself, and by SHA-512 elsewhere. With
+--lock none is right any more; keys and machctl shell still are.`
 
 const snapshotHelp = `snapshot create NAME [SNAPSHOT] keeps an image as it is; the time is the name if
 there is no other. A machine may run from it: then it is kept as it would be after

@@ -51,6 +51,7 @@ func (w *World) makeImages() map[string]any {
 
 // createImage says two lines and makes an image.
 func (w *World) createImage(msg dbus.Message, name, source string, log, input []machd.Descriptor, o map[string]dbus.Variant) (uint64, string, *dbus.Error) {
+	withoutSalt(o, "root_yescrypt")
 	if password, ok := o["root_password"]; ok { // with salt of its own
 		o["root_password"] = dbus.MakeVariant(strings.SplitAfter(password.Value().(string), "$")[2] + "…")
 	}
@@ -80,7 +81,16 @@ func (w *World) setImagePassword(msg dbus.Message, name, user, hash string, o ma
 	if rest, ok := strings.CutPrefix(hash, "$6$"); ok {
 		hash = "$6$" + strings.SplitAfter(rest, "$")[0] + "…"
 	}
+	withoutSalt(o, "yescrypt")
 	return w.onImage(msg, name, user, hash, o)
+}
+
+// withoutSalt keeps what a yescrypt hash begins with.
+func withoutSalt(o map[string]dbus.Variant, option string) {
+	if hash, ok := o[option].Value().(string); ok {
+		parameters, _, _ := strings.Cut(strings.TrimPrefix(hash, "$y$"), "$")
+		o[option] = dbus.MakeVariant("$y$" + parameters + "$…")
+	}
 }
 
 func (w *World) listSnapshots(msg dbus.Message, name string) ([]machd.Snapshot, *dbus.Error) {

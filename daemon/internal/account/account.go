@@ -49,9 +49,8 @@ func AddKeys(root *os.File, keys []string) error {
 }
 
 // SetPassword sets the password of a user of the system below root, which nobody
-// uses. hash is as crypt(3) makes it, or something that no password has. Nothing
-// of that system is run.
-func SetPassword(root *os.File, user, hash string) error {
+// uses. Nothing of that system is run.
+func SetPassword(root *os.File, user string, password Password) error {
 	switch known, err := hasUser(root, user); {
 	case errors.Is(err, fs.ErrNotExist):
 		return machine1.Errorf(machine1.ErrInvalidArgs, "there is no /etc/passwd in it: it is no system, or makes its users when it is started for the first time")
@@ -60,6 +59,7 @@ func SetPassword(root *os.File, user, hash string) error {
 	case !known:
 		return machine1.Errorf(machine1.ErrInvalidArgs, "There is no user '%s' in it", user)
 	}
+	hash := password.hashFor(root)
 	lock, err := lockAccounts(root)
 	if err != nil {
 		return err

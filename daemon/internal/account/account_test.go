@@ -49,7 +49,7 @@ func TestSetPassword(t *testing.T) {
 		"etc/passwd": users, "etc/shadow": "root:*:1:0:99999:7:::\nalice:old:5:1:2:3:4:5:",
 	})
 	for _, user := range []string{"alice", "new"} {
-		if err := account.SetPassword(root, user, "$6$a$b"); err != nil {
+		if err := account.SetPassword(root, user, account.Password{Hash: "$6$a$b"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +61,7 @@ func TestSetPassword(t *testing.T) {
 	if info, _ := os.Stat(filepath.Join(path, "etc/shadow")); info.Mode() != 0o640 {
 		t.Errorf("its mode is %v", info.Mode())
 	}
-	if err := account.SetPassword(root, "nobody", "x"); err == nil {
+	if err := account.SetPassword(root, "nobody", account.Password{Hash: "x"}); err == nil {
 		t.Error("the password of nobody is set")
 	}
 }
@@ -69,7 +69,7 @@ func TestSetPassword(t *testing.T) {
 func TestSetPasswordWithoutShadow(t *testing.T) {
 	t.Parallel()
 	path, root := newRoot(t, map[string]string{"etc/passwd": users})
-	if err := account.SetPassword(root, "alice", "$6$a$b"); err != nil {
+	if err := account.SetPassword(root, "alice", account.Password{Hash: "$6$a$b"}); err != nil {
 		t.Fatal(err)
 	}
 	want := "root:x:0:0:root:/root:/bin/sh\nalice:$6$a$b:1:1::/:/bin/sh\nnew:x:2:2::/:/bin/sh"
@@ -102,7 +102,7 @@ func TestNothingOutsideIsWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := account.SetPassword(root, "root", "$6$a$b"); err == nil {
+		if err := account.SetPassword(root, "root", account.Password{Hash: "$6$a$b"}); err == nil {
 			t.Errorf("%s: a password is set", name)
 		}
 		if err := account.AddKeys(root, []string{"ssh-ed25519 AAAA"}); err == nil {
@@ -139,4 +139,36 @@ func withoutDays(text string) string {
 		text = strings.ReplaceAll(text, fmt.Sprintf(":%d:", d), ":D:")
 	}
 	return text
+}
+
+// The better hash is for systems that use it themselves.
+func TestYescryptIsForWhoKnowsIt(t *testing.T) {
+	t.Parallel()
+	const shadow = "root:*:1:0:99999:7:::\n"
+	for what, test := range map[string]struct {
+		path, text string
+		yes        bool
+	}{
+		"nothing":         {"etc/none", "", false},
+		"its programs":    {"etc/login.defs", "# ENCRYPT_METHOD SHA512\nENCRYPT_METHOD\tYESCRYPT\n", true},
+		"in /usr":         {"usr/etc/login.defs", "ENCRYPT_METHOD yescrypt", true},
+		"other programs":  {"etc/login.defs", "ENCRYPT_METHOD SHA512\n#ENCRYPT_METHOD YESCRYPT\n", false},
+		"something alike": {"etc/login.defs", "ENCRYPT_METHOD YESCRYPTED\nYESCRYPT_COST_FACTOR 5\n", false},
+		"PAM":             {"etc/pam.d/common-password", "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n", true},
+		"PAM of Fedora":   {"etc/pam.d/system-auth", "password    sufficient    pam_unix.so yescrypt shadow nullok use_authtok\n", true},
+		"PAM of old":      {"etc/pam.d/common-password", "# pam_unix.so yescrypt is better\npassword required pam_unix.so sha512\n", false},
+		"another file":    {"etc/pam.d/common-auth", "pam_unix.so yescrypt", false},
+	} {
+		path, root := newRoot(t, map[string]string{"etc/passwd": users, "etc/shadow": shadow, test.path: test.text})
+		if err := account.SetPassword(root, "root", account.Password{Hash: "$6$a$b", Yescrypt: "$y$a$b"}); err != nil {
+			t.Fatal(err)
+		}
+		want := "root:$6$a$b:D:0:99999:7:::\n"
+		if test.yes {
+			want = "root:$y$a$b:D:0:99999:7:::\n"
+		}
+		if got := withoutDays(read(t, path, "etc/shadow")); got != want {
+			t.Errorf("%s: shadow is now %s", what, got)
+		}
+	}
 }

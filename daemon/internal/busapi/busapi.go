@@ -14,6 +14,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/machd/machd/daemon/internal/access"
+	"github.com/machd/machd/daemon/internal/account"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
@@ -51,7 +52,7 @@ type Images interface {
 	SetPoolLimit(ctx context.Context, limit uint64) error
 	Clean(ctx context.Context, mode image.CleanMode, done func(image.Removed)) error
 	Measure(ctx context.Context, i image.Image) (uint64, error)
-	SetPassword(ctx context.Context, i image.Image, user, hash string) error
+	SetPassword(ctx context.Context, i image.Image, user string, password account.Password) error
 	Snapshots(ctx context.Context, name string) ([]image.Snapshot, error)
 	CreateSnapshot(ctx context.Context, i image.Image, snapshot string) error
 	RestoreSnapshot(ctx context.Context, name, snapshot string) (before string, err error)

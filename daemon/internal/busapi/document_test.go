@@ -206,7 +206,7 @@ func document(t *testing.T, b *strings.Builder, i xmlInterface, table *vtable.In
 var optionSets = map[string]string{
 	"BindMount": "BindOptions", "Unbind": "", "CopyFrom": "CopyOptions", "CopyTo": "CopyOptions", "RemoveImage": "RemoveOptions",
 	"CloneImage": "CloneOptions", "CleanPool": "CleanOptions",
-	"CreateImage": "CreateOptions", "SetImagePassword": "", "CreateSnapshot": "", "RestoreSnapshot": "", "RemoveSnapshot": "",
+	"CreateImage": "CreateOptions", "SetImagePassword": "PasswordOptions", "CreateSnapshot": "", "RestoreSnapshot": "", "RemoveSnapshot": "",
 	"StartMachine": "StartOptions", "PlanStart": "StartOptions", "RunMachine": "RunOptions", "SetLimits": "LimitOptions",
 	"StopMachine": "StopOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
 	"ListOverview": "OverviewOptions",

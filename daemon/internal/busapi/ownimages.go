@@ -119,17 +119,19 @@ func ownMeasureImage(ctx context.Context, c *vtable.Call, o imageObject) (uint64
 }
 
 func ownSetPassword(ctx context.Context, c *vtable.Call, o imageObject, user, hash string, opts options) error {
-	if err := machd.ParseNoOptions(opts); err != nil {
+	given, err := machd.ParsePasswordOptions(opts)
+	if err != nil {
 		return err
 	}
-	if !account.ValidHash(hash) {
+	password := account.Password{Hash: hash, Yescrypt: given.Yescrypt}
+	if !password.Valid() {
 		return machine1.Errorf(machine1.ErrInvalidArgs, "It is no hash of a password")
 	}
 	i, err := o.ask(ctx, c, access.OwnSetPassword, map[string]string{"user": user})
 	if err != nil {
 		return err
 	}
-	return o.api.images.SetPassword(ctx, i, user, hash)
+	return o.api.images.SetPassword(ctx, i, user, password)
 }
 
 func ownCreateSnapshot(ctx context.Context, c *vtable.Call, o imageObject, snapshot string, opts options) error {

@@ -17,7 +17,7 @@ import (
 // SetPassword sets the password of a user in an image that is not in use, as
 // account.SetPassword does. It is EBUSY while the image is in use, EROFS if it is
 // read-only, and EOPNOTSUPP if its files cannot be changed, or must not.
-func (s *Store) SetPassword(ctx context.Context, i Image, user, hash string) error {
+func (s *Store) SetPassword(ctx context.Context, i Image, user string, password account.Password) error {
 	if i.Type == TypeMStack {
 		return machine1.Errorf(unix.EOPNOTSUPP, "image %q is a stack of layers, which others may share: set the password in a machine that runs from it", i.Name)
 	}
@@ -32,7 +32,7 @@ func (s *Store) SetPassword(ctx context.Context, i Image, user, hash string) err
 		return err
 	}
 	defer h.release()
-	change := func(root *os.File) error { return account.SetPassword(root, user, hash) }
+	change := func(root *os.File) error { return account.SetPassword(root, user, password) }
 	if i.Type == TypeRaw || i.Type == TypeBlock {
 		return h.changeDisk(ctx, i, change)
 	}

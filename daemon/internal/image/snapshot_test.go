@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/account"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/imagelock"
 	"github.com/machd/machd/pkg/machine1"
@@ -110,7 +111,7 @@ func TestNothingIsRestoredInUse(t *testing.T) {
 	if _, err := p.RestoreSnapshot(t.Context(), "a", "one"); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("it is in use: %v", err)
 	}
-	if err := p.SetPassword(t.Context(), p.get("a"), "root", "!"); !errors.Is(err, unix.EBUSY) {
+	if err := p.SetPassword(t.Context(), p.get("a"), "root", account.Password{Hash: "!"}); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("a password: %v", err)
 	}
 	if got := p.files(); !slices.Equal(got, before) {

@@ -34,7 +34,7 @@ func (b *builder) admit(ctx context.Context, w image.Workshop) error {
 
 func letRootIn(root *os.File, o machd.CreateOptions) error {
 	if o.RootPassword != "" {
-		if err := account.SetPassword(root, "root", o.RootPassword); err != nil {
+		if err := account.SetPassword(root, "root", account.Password{Hash: o.RootPassword, Yescrypt: o.RootYescrypt}); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func (w Wish) check() error {
 			return refuse("'%.40s' is no line of authorized_keys(5)", key)
 		}
 	}
-	if strings.ContainsAny(o.RootPassword, ":\n\x00") {
+	if strings.ContainsAny(o.RootPassword+o.RootYescrypt, ":\n\x00") {
 		return refuse("The root password is no hash of crypt(5)")
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"github.com/machd/machd/pkg/machd"
 )
 
+func validHash(v any) bool { return account.ValidHash(v.(string)) }
+
 // ImageMaker makes images; *imagemaker.Maker does.
 type ImageMaker interface {
 	Check(ctx context.Context, w imagemaker.Wish, given bool) error
@@ -44,6 +46,7 @@ var makeMethods = []varlink.Method[*API]{
 			option("verify", "If left out, signature", varlink.Enum("Verification",
 				string(machd.VerifySignature), string(machd.VerifyChecksum), string(machd.VerifyNo))),
 			option("rootPassword", "As crypt(3) makes it", varlink.String),
+			option("rootYescrypt", "The same password by yescrypt, for systems that use it themselves", varlink.String),
 			option("sshKeys", "Lines of authorized_keys(5)", varlink.Array(varlink.String)),
 			option("readOnly", "Of the image", varlink.Bool),
 		},
@@ -70,7 +73,8 @@ var makeMethods = []varlink.Method[*API]{
 		In: varlink.Fields{
 			imageName, interactive,
 			{Name: "user", Type: varlink.String},
-			{Name: "hash", Doc: "As crypt(3) makes it", Type: varlink.String, Valid: func(v any) bool { return account.ValidHash(v.(string)) }},
+			{Name: "hash", Doc: "As crypt(3) makes it", Type: varlink.String, Valid: validHash},
+			{Name: "yescrypt", Doc: "The same password by yescrypt, for a system that uses it itself", Type: varlink.String, Nullable: true, Valid: validHash},
 		},
 		Access: machd.ActionManageImages,
 		Func:   ownSetPassword,
@@ -120,7 +124,7 @@ func ownCreate(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	}
 	w := imagemaker.Wish{Name: c.In.String("name"), Source: source, Options: machd.CreateOptions{
 		Mirror: c.In.String("mirror"), Packages: c.In.Strings("packages"), Verify: machd.VerifySignature,
-		RootPassword: c.In.String("rootPassword"), SSHKeys: c.In.Strings("sshKeys"), ReadOnly: c.In.Bool("readOnly"),
+		RootPassword: c.In.String("rootPassword"), RootYescrypt: c.In.String("rootYescrypt"), SSHKeys: c.In.Strings("sshKeys"), ReadOnly: c.In.Bool("readOnly"),
 	}}
 	if c.In.Has("verify") {
 		w.Options.Verify = machd.Verification(c.In.String("verify"))
@@ -165,12 +169,12 @@ func ownMeasure(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 }
 
 func ownSetPassword(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	user := c.In.String("user")
+	user, password := c.In.String("user"), account.Password{Hash: c.In.String("hash"), Yescrypt: c.In.String("yescrypt")}
 	i, err := a.image(ctx, c, access.OwnSetPassword, map[string]string{"user": user})
 	if err != nil {
 		return nil, err
 	}
-	return nil, a.Images.SetPassword(ctx, i, user, c.In.String("hash"))
+	return nil, a.Images.SetPassword(ctx, i, user, password)
 }
 
 func ownCreateSnapshot(ctx context.Context, a *API, c *varlink.Call) (any, error) {
