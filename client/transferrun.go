@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -35,6 +36,7 @@ type Transfer struct {
 	subject string  // what is tried, for errors: "pull URL"
 
 	lines   []logLine // that may tell why it fails
+	lost    time.Time // until then the daemon may still tell how it ended; zero if it is there
 	over    bool
 	outcome error // valid if over
 	ended   func()
@@ -80,7 +82,7 @@ func (c *Client) transfer(ctx context.Context, call transferCall, s *stream) (*T
 func (t *Transfer) Events(ctx context.Context) iter.Seq2[TransferEvent, error] {
 	return func(yield func(TransferEvent, error) bool) {
 		for !t.over {
-			n, err := t.sub.next(ctx)
+			n, err := t.next(ctx)
 			if err != nil {
 				yield(TransferEvent{}, fmt.Errorf("cannot %s: %w", t.subject, err))
 				return
@@ -130,13 +132,33 @@ func (t *Transfer) take(ctx context.Context, n notice) (e TransferEvent, ok bool
 	return e, false
 }
 
+// outcomePatience is how long it may take to hear how a transfer has ended that its
+// daemon does not know any more.
+const outcomePatience = 500 * time.Millisecond
+
+// next returns what the transfer's daemon tells next.
+func (t *Transfer) next(ctx context.Context) (notice, error) {
+	if t.lost.IsZero() {
+		return t.sub.next(ctx)
+	}
+	limited, cancel := context.WithDeadline(ctx, t.lost)
+	defer cancel()
+	n, err := t.sub.next(limited)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		t.finish(fmt.Errorf("systemd-importd has ended, and the transfer with it: %w", machine1.ErrNoReply))
+		return notice{Signal: &dbus.Signal{}}, nil
+	}
+	return n, err
+}
+
 // afterChange finds out whether the transfer was ended with its daemon. The one
-// that changed may be the one before, which had nothing to do.
+// that changed may be the one before, which had nothing to do; and the transfer
+// may be over by now, which is told next.
 func (t *Transfer) afterChange(ctx context.Context) {
 	var id dbus.Variant
 	err := t.c.call(ctx, bus.Target{Name: importName, Path: t.path}, propertiesGet, []any{importTransfer, "Id"}, &id)
-	if err != nil && ctx.Err() == nil {
-		t.finish(fmt.Errorf("systemd-importd has ended, and the transfer with it: %w", machine1.ErrNoReply))
+	if err != nil && ctx.Err() == nil && t.lost.IsZero() {
+		t.lost = time.Now().Add(outcomePatience)
 	}
 }
 

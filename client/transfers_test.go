@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -353,6 +354,27 @@ func TestATransferEndsWithItsDaemon(t *testing.T) {
 	}
 	w.StopImportd()
 	if err := x.Wait(t.Context()); !errors.Is(err, machine1.ErrNoReply) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A daemon that the bus has just started has a new owner, and may be done before
+// anybody asks it about that.
+func TestATransferThatIsSoonOverIsNotLost(t *testing.T) {
+	t.Parallel()
+	_, c := connectToImportd(t, "", "restart", "log 3 no such disk", "fail")
+	x, err := c.PullTar(t.Context(), "http://s/a.tar", "a", client.PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if list, err := c.Transfers(t.Context(), ""); err == nil && len(list) == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	var failed *client.TransferError
+	if err := x.Wait(t.Context()); !errors.As(err, &failed) || failed.Reason != "no such disk" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -220,6 +220,8 @@ func (a *app) transferHint(err error, failed *client.TransferError) string {
 	switch {
 	case strings.HasPrefix(said, "Unknown format"):
 		return "--format=xz is known to every systemd, zstd since 258"
+	case a.user && strings.Contains(said, "allocate transient user namespace: Operation not supported"):
+		return "archives of a user's images take a kernel with bpf among its security modules (lsm=); disk images take none"
 	case a.user && strings.Contains(said, "allocate transient user namespace"):
 		return `archives of a user's images take services of the system: "systemctl start systemd-nsresourced.socket systemd-mountfsd.socket", as root`
 	case strings.Contains(said, "final image name") && strings.Contains(said, "File exists"):
