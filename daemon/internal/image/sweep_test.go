@@ -29,7 +29,8 @@ func TestWhatAKilledProcessLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- p.Run(ctx) }()
-	p.await("pool/.#machd-half.abc", "pool/.#machd-half.raw.abd", "pool/.#.#machd-gone.abe.lck", "etc/.#machd-a.nspawn.abf")
+	p.await("pool/.#machd-half.abc", "pool/.#machd-half.raw.abd", "etc/.#machd-a.nspawn.abf")
+	p.await("pool/.#.#machd-gone.abe.lck", "pool/.#.#machd-half.abc.lck", "pool/.#.#machd-half.raw.abd.lck", "etc/.#.#machd-a.nspawn.abf.lck")
 	p.want(busy...)
 	if _, err := p.Get(t.Context(), ".#machd-live.abg"); err == nil {
 		t.Error("what is being copied is an image")
@@ -38,7 +39,7 @@ func TestWhatAKilledProcessLeft(t *testing.T) {
 	must(t, live.Release())
 	must(t, p.Clone(t.Context(), p.get("a"), "b", false))
 	must(t, p.Remove(t.Context(), p.get("b"), image.RemoveSettings))
-	p.await("pool/.#machd-live.abg")
+	p.await("pool/.#machd-live.abg", "pool/.#.#machd-live.abg.lck")
 	p.want(kept...)
 	cancel()
 	must(t, <-ended)
