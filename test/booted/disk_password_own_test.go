@@ -262,6 +262,31 @@ print(flush=True); sys.stdin.read()`, path)
 	wantNothingMounted(t)
 }
 
+// TestMachdPasswordsInBlockDevices has a device for an image.
+func TestMachdPasswordsInBlockDevices(t *testing.T) {
+	s := openDiskShop(t)
+	path := filepath.Join(guests, "disk-backing") // no image: it has no suffix
+	node := filepath.Join(guests, "disk-block")
+	run(t, "cp", s.plain, path)
+	t.Cleanup(func() { os.Remove(path); os.Remove(node) })
+	device := strings.TrimSpace(observe(t, "losetup", "--find", "--show", path).Stdout)
+	run(t, "sh", "-c", "mknod -m 660 $0 b $(stat -c '0x%t 0x%T' $1)", node, device)
+	mounted := t.TempDir()
+	run(t, "mount", device, mounted)
+	if o := setDiskPassword(t, "disk-block"); o.Code != 1 || !strings.Contains(o.Stderr, `image "disk-block" is in use: unmount`) {
+		t.Errorf("while it is mounted: %+v", o)
+	}
+	run(t, "umount", mounted)
+	if o := setDiskPassword(t, "disk-block"); o.Code != 0 {
+		t.Errorf("when it is free: %+v", o)
+	}
+	run(t, "losetup", "--detach", device)
+	if hash := s.hash(t, path, "root"); !isHash(t, hash, "c8") {
+		t.Errorf("the hash is %q", hash)
+	}
+	wantNothingMounted(t)
+}
+
 // TestMachdDisksLeadNowhereElse has links and missing files in the image.
 func TestMachdDisksLeadNowhereElse(t *testing.T) {
 	s := openDiskShop(t)
