@@ -30,6 +30,8 @@ for dir in good unlisted changed; do sign trusted $dir; done
 sign other bad
 echo garbage >garbage/SHA256SUMS.gpg
 rm nosums/SHA256SUMS
+mkdir nowhere
+cp good/SHA256SUMS* nowhere
 gpg --export trusted@example.com >` + keyring
 
 // TestMachdSignedDownloads downloads what somebody has signed, and what nobody has
@@ -56,7 +58,7 @@ func TestMachdSignedDownloads(t *testing.T) {
 		{"nosums", "checksum", "Failed to retrieve SHA256 checksum, cannot verify", "the server has no checksum of it"},
 		{"unlisted", "signature", "Checksum of t.tar file did not check out", unchecked},
 		{"changed", "checksum", "Checksum of t.tar file did not check out", unchecked},
-		{"nowhere", "signature", "Failed to retrieve image file", ""},
+		{"nowhere", "signature", "Failed to retrieve image file", ""}, // all that is asked for at the same time is there
 	}
 	for _, row := range rows {
 		url := server.URL + "/" + row.dir + "/t.tar"
