@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -97,7 +98,7 @@ func (a *app) encodeJSON(value any) (string, error) {
 		return "", fmt.Errorf("cannot write JSON: %w", err)
 	}
 	if a.stockJSON() && a.prettyJSON() {
-		return keyOfLine.ReplaceAllString(b.String(), "$1 :"), nil
+		return keyOfLine().ReplaceAllString(b.String(), "$1 :"), nil
 	}
 	switch a.output {
 	case "json-seq":
@@ -127,4 +128,6 @@ func orNull(text string) *string {
 
 // keyOfLine is the key that a line of pretty JSON begins with: systemd's commands
 // have a blank behind it.
-var keyOfLine = regexp.MustCompile(`(?m)^(\t*"(?:[^"\\]|\\.)*"):`)
+var keyOfLine = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^(\t*"(?:[^"\\]|\\.)*"):`)
+})

@@ -228,15 +228,12 @@ func joinAny(separator string, list any) string {
 	return strings.Join(words, separator)
 }
 
-var (
-	templatePlace = regexp.MustCompile(`^template: [^ ]+: (executing "[^"]*" )?`)
-	templateKey   = regexp.MustCompile(`.*map has no entry for key (".*")$`)
-)
-
 // templateFault is what the error of a template says, but for its place in a file.
+// Patterns that are seldom needed are not made ready at each start.
 func templateFault(err error) string {
-	text := templatePlace.ReplaceAllString(err.Error(), "")
-	return templateKey.ReplaceAllString(text, "there is no $1")
+	place := regexp.MustCompile(`^template: [^ ]+: (executing "[^"]*" )?`)
+	key := regexp.MustCompile(`.*map has no entry for key (".*")$`)
+	return key.ReplaceAllString(place.ReplaceAllString(err.Error(), ""), "there is no $1")
 }
 
 // formatted executes the template of --format for each object, a line each.
