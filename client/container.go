@@ -11,9 +11,11 @@ import (
 	"strings"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/bus"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // A Container is a running machine of this host whose own bus is meant.
@@ -110,7 +112,7 @@ func dialInside(ctx context.Context, machine Container, r reach) (*dbus.Conn, fu
 	if err != nil {
 		return nil, nil, err
 	}
-	ours, theirs, err := bus.SocketPair()
+	ours, theirs, err := socket.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		host.Close()
 		return nil, nil, err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/machd/machd/pkg/bus/gate"
 	"github.com/machd/machd/pkg/child"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // A Bridge is a program that has a bus at its standard input and output, as
@@ -52,7 +53,7 @@ func (e *BridgeError) Error() string {
 // what it needs. It ends with the connection, and end, which must be called
 // when that is closed, returns when it has.
 func DialBridge(ctx context.Context, bridge Bridge) (conn *dbus.Conn, end func(), err error) {
-	ours, theirs, err := SocketPair()
+	ours, theirs, err := socket.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,22 +106,4 @@ func DialOver(ctx context.Context, sock *net.UnixConn, passesFDs bool) (*dbus.Co
 		return nil, err
 	}
 	return conn, nil
-}
-
-// SocketPair returns two sockets that are connected to each other, the second
-// of them for another process.
-func SocketPair() (ours *net.UnixConn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make sockets: %w", err)
-	}
-	file := os.NewFile(uintptr(fds[0]), "bus")
-	theirs = os.NewFile(uintptr(fds[1]), "bridge")
-	defer file.Close() // net.FileConn makes its own
-	conn, err := net.FileConn(file)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("cannot use a socket: %w", err)
-	}
-	return conn.(*net.UnixConn), theirs, nil
 }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/machd/machd/pkg/socket"
 	"golang.org/x/sys/unix"
 )
 
@@ -123,7 +124,8 @@ func (c *Conn) receive() (answer []byte, received []*os.File, err error) {
 	for {
 		n, control, _, _, err := c.c.ReadMsgUnix(chunk, rights)
 		n, control = max(n, 0), max(control, 0) // -1 if nothing came
-		received = append(received, taken(rights[:control])...)
+		files, _ := socket.Files(rights[:control])
+		received = append(received, files...)
 		answer = append(answer, chunk[:n]...)
 		end := bytes.IndexByte(answer, 0)
 		switch {
@@ -137,23 +139,4 @@ func (c *Conn) receive() (answer []byte, received []*os.File, err error) {
 			return nil, received, err
 		}
 	}
-}
-
-// taken returns the descriptors of control messages.
-func taken(control []byte) (files []*os.File) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil {
-		return nil
-	}
-	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			continue
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "received"))
-		}
-	}
-	return files
 }

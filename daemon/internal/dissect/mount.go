@@ -15,6 +15,7 @@ import (
 
 	"github.com/machd/machd/pkg/child"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // MountArgument is the argument that makes this program a helper, which mounts.
@@ -45,7 +46,7 @@ func Open(ctx context.Context, path string) (*Disk, error) {
 	if os.Geteuid() != 0 {
 		return nil, machine1.Errorf(unix.EOPNOTSUPP, "it is a disk image, which the system's machd alone can mount: make a directory of it, or set it in a machine that runs from it")
 	}
-	conn, theirs, err := socketPair()
+	conn, theirs, err := socket.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, err
 	}
@@ -103,21 +104,6 @@ func syncRoot(root *os.File) error {
 	return nil
 }
 
-func socketPair() (*net.UnixConn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make a socket: %w", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "helper"), os.NewFile(uintptr(fds[1]), "daemon")
-	defer ours.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn.(*net.UnixConn), theirs, nil
-}
-
 // receive reads an answer, and the descriptor that came with it.
 func (d *Disk) receive() (*os.File, error) {
 	text, rights := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(4))
@@ -130,14 +116,10 @@ func (d *Disk) receive() (*os.File, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cannot understand what mounts the disk image: %w", err)
 	}
-	var file *os.File
-	messages, err := unix.ParseSocketControlMessage(rights[:nRights])
-	for i := range messages {
-		fds, _ := unix.ParseUnixRights(&messages[i])
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			file = os.NewFile(uintptr(fd), "root")
-		}
+	var file *os.File // there is room for one
+	files, err := socket.Files(rights[:nRights])
+	if len(files) > 0 {
+		file = files[0]
 	}
 	var a answer
 	if err == nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // Inside reaches into machines; *inside.Guard does.
@@ -362,7 +363,7 @@ func (t *trial) setSize(master *os.File) error {
 
 // begin hands what t holds over to the session, which goes on without us.
 func (t *trial) begin(ours *os.File, r session.Running, forget func()) error {
-	socket, err := session.Conn(ours)
+	conn, err := socket.Conn(ours)
 	if err != nil {
 		r.Close()
 		return err
@@ -371,7 +372,7 @@ func (t *trial) begin(ours *os.File, r session.Running, forget func()) error {
 	go func() {
 		defer t.release()
 		defer t.leader.Close()
-		if session.Serve(t.set.over, socket, r, t.set.Log) {
+		if session.Serve(t.set.over, conn, r, t.set.Log) {
 			forget()
 		}
 	}()

@@ -16,6 +16,7 @@ import (
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/logline"
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // A builder is the process that makes one image.
@@ -74,19 +75,12 @@ func (b *builder) readOrder() error {
 	if err != nil || n != 1 {
 		return fmt.Errorf("cannot read what to make: %w", err)
 	}
-	messages, err := unix.ParseSocketControlMessage(rights[:nRights])
+	files, err := socket.Files(rights[:nRights])
+	if len(files) > 0 {
+		b.given = files[0] // there is room for one
+	}
 	if err != nil {
 		return err
-	}
-	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			return err
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			b.given = os.NewFile(uintptr(fd), "given")
-		}
 	}
 	order := bufio.NewReader(io.MultiReader(&oneByte{first}, b.conn))
 	line, err := order.ReadBytes('\n')

@@ -11,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/socket"
 )
 
 func TestReferences(t *testing.T) {
@@ -133,7 +135,7 @@ func TestReports(t *testing.T) {
 		"long":   {[]report{{Line: "0"}, {Line: "1"}, {Line: "2"}, {Line: "3"}, {Line: "4"}, {Line: "5"}, {Failure: &failure{"x", "no"}}}, "no\n1\n2\n3\n4\n5"},
 		"killed": {[]report{{Line: "a"}}, "it was ended before it was done\na"},
 	} {
-		ours, theirs, err := socketPair()
+		ours, theirs, err := socket.Pair(unix.SOCK_STREAM)
 		if err != nil {
 			t.Fatal(err)
 		}

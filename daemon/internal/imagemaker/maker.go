@@ -18,6 +18,7 @@ import (
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // Units is PID 1; *unit.Manager is it.
@@ -93,7 +94,7 @@ func (m *Maker) Make(ctx context.Context, w Wish, given *os.File, line func(stri
 	if err != nil {
 		return Made{}, err
 	}
-	ours, theirs, err := socketPair()
+	ours, theirs, err := socket.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return Made{}, err
 	}
@@ -121,22 +122,6 @@ func (m *Maker) Make(ctx context.Context, w Wish, given *os.File, line func(stri
 		return Made{}, fmt.Errorf("image %q is not made: %w: %w", w.Name, unix.ECANCELED, ctx.Err())
 	}
 	return made, err
-}
-
-// socketPair returns a connection, and the other end for a unit.
-func socketPair() (*net.UnixConn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make a socket: %w", err)
-	}
-	mine, theirs := os.NewFile(uintptr(fds[0]), "builder"), os.NewFile(uintptr(fds[1]), "daemon")
-	defer mine.Close()
-	conn, err := net.FileConn(mine)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn.(*net.UnixConn), theirs, nil
 }
 
 // start has PID 1 start the unit, whose standard input is the socket.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // An errand is what takes the root of a machine whose ids we, an ordinary user,
@@ -149,7 +150,7 @@ func startErrand(leader *proc.PIDFD, ended func()) (conn *net.UnixConn, kill fun
 		}
 		files = append(files, f)
 	}
-	conn, theirs, err := socketPair()
+	conn, theirs, err := socket.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot enter the machine: %w", err)
 	}
@@ -186,36 +187,6 @@ func duplicate(leader *proc.PIDFD) (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(dup), "pidfd"), nil
-}
-
-// socketPair returns two ends of a connection; theirs goes to a program.
-func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make a socket: %w", err)
-	}
-	first := os.NewFile(uintptr(pair[0]), "errand")
-	theirs = os.NewFile(uintptr(pair[1]), "errand")
-	defer first.Close() // unixConn makes its own
-	ours, err = unixConn(first)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return ours, theirs, nil
-}
-
-func unixConn(f *os.File) (*net.UnixConn, error) {
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	c, ok := conn.(*net.UnixConn)
-	if !ok {
-		conn.Close()
-		return nil, unix.ENOTSOCK
-	}
-	return c, nil
 }
 
 // exchange tells the other end of conn to do e, and returns what came of it.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // maxOutcomeText bounds an error's text, bytes, so that an outcome fits.
@@ -25,13 +26,13 @@ const maxOutcomeText = maxOutcome / 8
 // errand as the daemon of the system does it, and stays as long as a shell that
 // it started is watched.
 func RunErrand(ctx context.Context, log *slog.Logger) error {
-	socket := os.NewFile(errandSocket, "errand")
-	conn, err := unixConn(socket)
+	daemon := os.NewFile(errandSocket, "errand")
+	conn, err := socket.Conn(daemon)
 	if err != nil {
 		return fmt.Errorf("%s is for the daemon itself: %w", ErrandArgument, err)
 	}
 	defer conn.Close()
-	socket.Close()
+	daemon.Close()
 	g := NewGuard(log)
 	result, err := g.runErrand(ctx, conn)
 	if err := answer(conn, result, err); err != nil {

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // The descriptors that a helper gets with its one packet.
@@ -35,8 +35,8 @@ type birth struct {
 // RunHelper is the whole program of a helper: it waits for what to become, makes
 // the process, tells its parent, and ends.
 func RunHelper() error {
-	socket := os.NewFile(0, "server")
-	conn, err := session.Conn(socket)
+	server := os.NewFile(0, "server")
+	conn, err := socket.Conn(server)
 	if err != nil {
 		return fmt.Errorf("%s is for the daemon itself: %w", HelperArgument, err)
 	}

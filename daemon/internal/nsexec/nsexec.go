@@ -33,6 +33,7 @@ import (
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // The first arguments that make the program run RunServer and RunHelper.
@@ -229,14 +230,7 @@ func receive(conn *net.UnixConn, packet []byte, maxFiles int) (n int, files []*o
 	if err == nil && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) != 0 {
 		err = unix.EMSGSIZE
 	}
-	messages, parseErr := unix.ParseSocketControlMessage(rights[:rightsLen])
-	for i := range messages {
-		fds, _ := unix.ParseUnixRights(&messages[i])
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "received"))
-		}
-	}
+	files, parseErr := socket.Files(rights[:rightsLen])
 	if err = errors.Join(err, parseErr); err != nil {
 		closeAll(files)
 		return 0, nil, err

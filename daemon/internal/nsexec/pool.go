@@ -10,9 +10,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/machd/machd/pkg/socket"
 	"golang.org/x/sys/unix"
-
-	"github.com/machd/machd/daemon/internal/session"
 )
 
 // A pool has one helper ready, so that nobody waits for its start. It is safe
@@ -101,17 +100,11 @@ func (p *pool) close() {
 }
 
 func (p *pool) start() (*helper, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	conn, theirs, err := socket.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "helper"), os.NewFile(uintptr(pair[1]), "helper")
-	defer ours.Close()
 	defer theirs.Close()
-	conn, err := session.Conn(ours)
-	if err != nil {
-		return nil, err
-	}
 	cmd := &exec.Cmd{
 		Path: fmt.Sprintf("/proc/self/fd/%d", p.program.Fd()),
 		Args: []string{"machd", HelperArgument},

@@ -16,6 +16,7 @@ import (
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // serve runs one command until its end.
@@ -137,7 +138,7 @@ func (b *begin) take(conn *net.UnixConn) error {
 	if b.release, err = b.server.limits.Admit(b.order.Caller); err != nil {
 		return err
 	}
-	if b.session, err = session.Conn(files[orderSession]); err != nil {
+	if b.session, err = socket.Conn(files[orderSession]); err != nil {
 		return err
 	}
 	files[orderSession].Close()

@@ -13,6 +13,7 @@ import (
 	"github.com/machd/machd/daemon/internal/session"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
+	"github.com/machd/machd/pkg/socket"
 )
 
 // A command is one that does as the test says.
@@ -68,7 +69,7 @@ func serve(t *testing.T, ctx context.Context, c *command) (caller *net.UnixConn,
 	}
 	conns := [2]*net.UnixConn{}
 	for i, f := range []*os.File{ours, theirs} {
-		if conns[i], err = session.Conn(f); err != nil {
+		if conns[i], err = socket.Conn(f); err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
