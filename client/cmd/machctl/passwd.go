@@ -77,15 +77,13 @@ func (a *app) changeable(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	var why, hint string
+	why, hint := "it is read-only", makeWritable(name)
 	switch {
 	case name == machine1.Host:
 		why, hint = "it is this host", "passwd(1) sets passwords of the host"
 	case i.ReadOnly && (strings.HasPrefix(name, ".") || strings.HasPrefix(i.Path, "/usr/")):
 		why, hint = "it is kept as it is", fmt.Sprintf(`"machctl clone %s NEW" makes one that can be changed`, name)
-	case i.ReadOnly:
-		why, hint = "it is read-only", fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)
-	default:
+	case !i.ReadOnly:
 		return nil
 	}
 	return &hintedError{machine1.Errorf(unix.EROFS, "cannot set a password in image %q: %s", name, why), hint}
@@ -115,12 +113,17 @@ func (a *app) passwdImage(ctx context.Context, name, user, password string) (err
 		err = a.client.SetPassword(ctx, name, user, password)
 	}
 	if errors.Is(err, unix.EROFS) {
-		return &hintedError{err, fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)}
+		return &hintedError{err, makeWritable(name)}
 	}
 	return err
 }
 
-// usesYescrypt finds out whether a system hashes passwords by yescrypt itself.
+func makeWritable(name string) string {
+	return fmt.Sprintf(`"machctl read-only %s no" makes it writable`, name)
+}
+
+// usesYescrypt finds out whether a system hashes passwords by yescrypt itself, as
+// the daemon does of one that does not run (daemon/internal/account/password.go).
 var usesYescrypt = []string{
 	"grep", "-qsiE", `^[[:space:]]*ENCRYPT_METHOD[[:space:]]+"?yescrypt|^[^#]*pam_unix[.]so.*[[:space:]]yescrypt`,
 	"/etc/login.defs", "/usr/etc/login.defs", "/etc/pam.d/common-password", "/etc/pam.d/system-auth",

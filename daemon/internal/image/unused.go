@@ -28,7 +28,7 @@ func unused(ctx context.Context, i Image, file *os.File) error {
 		return machine1.Errorf(unix.EBUSY, "image %q is in use: another program has locked it, such as a virtual machine's", i.Name)
 	}
 	if i.Type == TypeBlock {
-		return unmounted(i, file)
+		return unmounted(i)
 	}
 	for end := time.Now().Add(goingLimit); ; time.Sleep(goingStep) {
 		device, err := loopDevice(file)
@@ -42,8 +42,8 @@ func unused(ctx context.Context, i Image, file *os.File) error {
 }
 
 // unmounted refuses a block device that the kernel says is in use.
-func unmounted(i Image, file *os.File) error {
-	fd, err := unix.Openat(unix.AT_FDCWD, i.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
+func unmounted(i Image) error {
+	fd, err := unix.Open(i.Path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC, 0)
 	if err == unix.EBUSY {
 		return machine1.Errorf(unix.EBUSY, "image %q is in use: unmount what is mounted of it", i.Name)
 	}

@@ -19,8 +19,8 @@ import (
 const signalPowerOff = unix.Signal(38)
 
 // powerOff asks the machine's init to shut down, that of a virtual machine by its
-// firmware. An init that does not handle the signal would lose it, and another program would end by it at once, so it
-// goes only where it is waited for.
+// firmware. An init that does not handle the signal would lose it, and another
+// program would end by it at once, so it goes only where it is waited for.
 func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last bool) {
 	if e.unit.ComesBack && n == 0 {
 		// PID 1 lets nothing come back that it is to stop.
