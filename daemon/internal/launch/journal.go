@@ -17,18 +17,24 @@ import (
 const logLines = 10
 
 // lastLines returns the last lines that one run of a unit logged, oldest first,
-// or those of the unit since a time if the run is not known. It asks a
-// process, since reading a journal needs a library in C; failing is having
+// or those of the unit since a time if the run is not known, or not to the journal.
+// It asks a process, since reading a journal needs a library in C; failing is having
 // nothing to tell.
 func lastLines(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
 	// What has been written may not have been read yet.
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
-	args := []string{"-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER", "-n", strconv.Itoa(logLines)}
 	if invocation != [16]byte{} {
-		args = append(args, "_SYSTEMD_INVOCATION_ID="+hex.EncodeToString(invocation[:]))
-	} else {
-		args = append(args, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000), "_SYSTEMD_UNIT="+unit)
+		if lines := linesOf(ctx, "_SYSTEMD_INVOCATION_ID="+hex.EncodeToString(invocation[:])); len(lines) > 0 {
+			return lines
+		}
 	}
+	// Of a process that ended before journald looked at it, only the unit is known.
+	return linesOf(ctx, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000), "_SYSTEMD_UNIT="+unit)
+}
+
+// linesOf returns the last lines that match.
+func linesOf(ctx context.Context, match ...string) []string {
+	args := append([]string{"-q", "--no-pager", "-o", "json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER", "-n", strconv.Itoa(logLines)}, match...)
 	out, err := exec.CommandContext(ctx, "journalctl", args...).Output()
 	if err != nil {
 		return nil
