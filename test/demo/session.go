@@ -247,7 +247,23 @@ func (d *demo) stopAndStart() error {
 	if err := eventually(d.listIsEmpty); err != nil {
 		return err
 	}
+	if d.client == "machinectl" {
+		// It waits for nothing, and the registration goes before
+		// systemd-nspawn lets go of the directory that the next step needs.
+		if err := eventually(unitIsOver); err != nil {
+			return err
+		}
+	}
 	return d.wantTable([]string{d.client}, `^No machines\.$`)
+}
+
+func unitIsOver() error {
+	const unit = "systemd-nspawn@c8-ns.service"
+	out, _ := quietly("systemctl", "is-active", unit)
+	if state := strings.TrimSpace(out); state != "inactive" && state != "failed" {
+		return fmt.Errorf("%s is %s", unit, state)
+	}
+	return nil
 }
 
 // guestIsUp: a container that was only just started takes no signal yet, and
