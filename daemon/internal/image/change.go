@@ -122,15 +122,19 @@ type undo []func() error
 
 func (u *undo) add(step func() error) { *u = append(*u, step) }
 
-// unless runs the steps if *err is set, and adds to it what they could not
-// take back.
+// errHalfDone is in an error after which things are neither as they were nor as
+// they should be.
+var errHalfDone = errors.New("cannot take back what was done before")
+
+// unless runs the steps if *err is set, and adds to it errHalfDone and what they
+// could not take back.
 func (u *undo) unless(err *error) {
 	if *err == nil {
 		return
 	}
 	for i := len(*u) - 1; i >= 0; i-- {
 		if failed := (*u)[i](); failed != nil {
-			*err = fmt.Errorf("%w; and cannot take back what was done before: %w", *err, failed)
+			*err = fmt.Errorf("%w; and %w: %w", *err, errHalfDone, failed)
 		}
 	}
 }

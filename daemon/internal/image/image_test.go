@@ -232,14 +232,19 @@ func TestImmutableDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	populate(t, dir, []string{"a/"})
-	if out, err := exec.Command("chattr", "+i", dir+"/a").CombinedOutput(); err != nil {
-		t.Skipf("cannot make a directory immutable here: %s", out)
-	}
-	t.Cleanup(func() { exec.Command("chattr", "-i", dir+"/a").Run() })
+	makeImmutable(t, dir+"/a")
 	got, err := storeOf(dir).Get(t.Context(), "a")
 	if err != nil || !got.ReadOnly {
 		t.Errorf("read-only %v, %v; want read-only", got.ReadOnly, err)
 	}
+}
+
+func makeImmutable(t *testing.T, path string) {
+	t.Helper()
+	if out, err := exec.Command("chattr", "+i", path).CombinedOutput(); err != nil {
+		t.Skipf("cannot make anything immutable here: %s", out)
+	}
+	t.Cleanup(func() { exec.Command("chattr", "-i", path).Run() })
 }
 
 func TestSubvolume(t *testing.T) {

@@ -87,7 +87,10 @@ func (s *Store) RestoreSnapshot(ctx context.Context, image, snapshot string) (be
 	if err := s.copyOf(ctx, kept, name, false); err != nil {
 		return "", err
 	}
-	if err := s.swap(h, now, kept.fileName(name), name); err != nil {
+	switch err := s.swap(h, now, kept.fileName(name), name); {
+	case errors.Is(err, errHalfDone):
+		return "", fmt.Errorf("%w; nothing is removed: what was exchanged is in snapshot %q", err, before)
+	case err != nil:
 		copied, getErr := s.Get(ctx, name)
 		if getErr == nil {
 			getErr = s.Remove(context.WithoutCancel(ctx), copied, RemoveSettings)
@@ -101,24 +104,34 @@ func (s *Store) RestoreSnapshot(ctx context.Context, image, snapshot string) (be
 const beforeTime = "20060102T150405.000Z"
 
 // swap gives the image that is held the content of another one of the pool, and
-// that one the content of it, with what is beside them.
-func (s *Store) swap(h *held, i Image, otherBase, otherName string) error {
+// that one the content of it, with what is beside them: all of that or, unless
+// the error is errHalfDone, nothing.
+func (s *Store) swap(h *held, i Image, otherBase, otherName string) (err error) {
 	pool, err := openDir(s.cfg.Pool)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	if _, err := h.loosen(); err != nil {
+	var done undo
+	defer done.unless(&err)
+	tighten, err := h.loosen()
+	if err != nil {
 		return err
 	}
-	err = unix.Renameat2(int(h.dir.Fd()), h.base, int(pool.Fd()), otherBase, unix.RENAME_EXCHANGE)
-	if err != nil {
+	done.add(tighten)
+	content := func() error {
+		return unix.Renameat2(int(h.dir.Fd()), h.base, int(pool.Fd()), otherBase, unix.RENAME_EXCHANGE)
+	}
+	if err := content(); err != nil {
 		return fmt.Errorf("cannot put the snapshot in the place of %s: %w", i.Path, err)
 	}
+	done.add(content)
 	for _, suffix := range besideSuffixes {
-		if err := exchange(h.dir, i.Name+suffix, pool, otherName+suffix); err != nil {
+		beside := func() error { return exchange(h.dir, i.Name+suffix, pool, otherName+suffix) }
+		if err := beside(); err != nil {
 			return fmt.Errorf("cannot restore %s: %w", i.Name+suffix, err)
 		}
+		done.add(beside)
 	}
 	if !i.ReadOnly {
 		return nil
@@ -131,7 +144,8 @@ func (s *Store) swap(h *held, i Image, otherBase, otherName string) error {
 	return mark(file, i.Type, true)
 }
 
-// exchange exchanges two files, either of which may be missing.
+// exchange exchanges two files, either of which may be missing. Done once more it
+// takes itself back.
 func exchange(dir *os.File, name string, otherDir *os.File, other string) error {
 	err := unix.Renameat2(int(dir.Fd()), name, int(otherDir.Fd()), other, unix.RENAME_EXCHANGE)
 	if !errors.Is(err, fs.ErrNotExist) {

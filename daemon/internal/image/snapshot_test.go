@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -113,6 +114,29 @@ func TestNothingIsRestoredInUse(t *testing.T) {
 	}
 	if err := p.SetPassword(t.Context(), p.get("a"), "root", account.Password{Hash: "!"}); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("a password: %v", err)
+	}
+	if got := p.files(); !slices.Equal(got, before) {
+		t.Errorf("files are %q, were %q", got, before)
+	}
+}
+
+// What is beside an image can be what keeps it from being restored; by then its
+// content has been exchanged.
+func TestRestoreIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, t.TempDir())
+	p.make("pool/r.raw", "first")
+	must(t, p.CreateSnapshot(t.Context(), p.get("r"), "one"))
+	p.make("pool/r.raw", "second")
+	stuck := filepath.Join(p.root, "pool/r.roothash")
+	p.make("pool/r.roothash", "second")
+	makeImmutable(t, stuck)
+	before := p.files()
+	if _, err := p.RestoreSnapshot(t.Context(), "r", "one"); err == nil || !strings.Contains(err.Error(), "cannot restore r.roothash") {
+		t.Errorf("r.roothash cannot be moved: %v", err)
+	}
+	if got := p.read("pool/r.raw"); got != "second" {
+		t.Errorf("it is %q, was second", got)
 	}
 	if got := p.files(); !slices.Equal(got, before) {
 		t.Errorf("files are %q, were %q", got, before)
