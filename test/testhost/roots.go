@@ -27,7 +27,7 @@ const mirror = "http://deb.debian.org/debian"
 
 // hostPackages: libpam-systemd is what polkitd needs to know of sessions.
 const hostPackages = "systemd-sysv libpam-systemd dbus-broker dbus-daemon polkitd systemd-container nftables iproute2 " +
-	"iputils-ping procps curl python3-minimal btrfs-progs e2fsprogs kmod less vim-tiny login passwd"
+	"iputils-ping procps curl python3-minimal btrfs-progs xfsprogs e2fsprogs kmod less vim-tiny login passwd"
 
 // clientPackages are programs that know systemd-machined, and its own tests.
 const clientPackages = " systemd-tests systemd-resolved systemd-userdbd libnss-mymachines libnss-resolve libnss-systemd " +
