@@ -75,9 +75,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 	if err != nil {
 		return a.createError(name, err)
 	}
-	done, err := a.printObjects([]object{{
-		{"name", name}, {"source", a.launch.From}, {"usage", created.Usage}, {"note", noneIfEmpty(created.Note)},
-	}})
+	done, err := a.printObjects([]object{createdObject(name, a.launch.From, created)})
 	if done || err != nil {
 		return err
 	}
@@ -86,6 +84,10 @@ func (a *app) create(ctx context.Context, args []string) error {
 		a.ui.notice(created.Note)
 	}
 	return nil
+}
+
+func createdObject(name, source string, i client.CreatedImage) object {
+	return object{{"name", name}, {"source", source}, {"usage", i.Usage}, {"note", noneIfEmpty(i.Note)}}
 }
 
 // noFilesThere says how a file of this host becomes an image of another one.
@@ -217,13 +219,29 @@ func readKeys(paths []string) (keys []string, err error) {
 
 // passwordOptions say where a password comes from.
 type passwordOptions struct {
-	passwordFile string
-	lockAccount  bool
+	passwordFile   string
+	passwordOption string // that it was given with
+	lockAccount    bool
+}
+
+// A passwordFlag is one of the options that say where a password is.
+type passwordFlag struct {
+	name string
+	of   *passwordOptions
+}
+
+func (f passwordFlag) String() string { return "" }
+func (f passwordFlag) Type() string   { return "string" }
+
+func (f passwordFlag) Set(path string) error {
+	f.of.passwordFile, f.of.passwordOption = path, "--"+f.name
+	return nil
 }
 
 func (o *passwordOptions) addPasswordFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.passwordFile, "password-file", "", "Take the password from the first line of `FILE`, - for standard input")
-	f.StringVar(&o.passwordFile, "root-password-file", "", "Take root's password from the first line of `FILE`, - for standard input")
+	add := func(name, usage string) { f.Var(passwordFlag{name, o}, name, usage) }
+	add("password-file", "Take the password from the first line of `FILE`, - for standard input")
+	add("root-password-file", "Take root's password from the first line of `FILE`, - for standard input")
 	f.BoolVar(&o.lockAccount, "lock", false, "Let no password be right any more")
 }
 
@@ -236,7 +254,7 @@ func (a *app) readPassword(of string) (string, error) {
 	if a.passwordFile != "-" {
 		opened, err := os.Open(a.passwordFile)
 		if err != nil {
-			return "", unreadable("--password-file", a.passwordFile, err)
+			return "", unreadable(a.passwordOption, a.passwordFile, err)
 		}
 		defer opened.Close()
 		file = opened

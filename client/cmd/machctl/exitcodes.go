@@ -40,8 +40,9 @@ func anyVerb(verbRow) bool { return true }
 
 func exitsAsCommand(row verbRow) bool { return runsCommands[row.name()] }
 
+// namesSomething: create takes no names of what there is, but a SOURCE may be one.
 func namesSomething(row verbRow) bool {
-	return slices.ContainsFunc(row.words, func(k wordKind) bool {
+	return row.name() == "create" || slices.ContainsFunc(row.words, func(k wordKind) bool {
 		switch k {
 		case wordMachine, wordHost, wordUserAt, wordImage, wordStart, wordTransfer:
 			return true
@@ -51,7 +52,7 @@ func namesSomething(row verbRow) bool {
 }
 
 // makers are the verbs that make something under a name.
-var makers = setOf("clone rename copy-to copy-from bind port create snapshot pull-tar pull-raw pull-oci " +
+var makers = setOf("start clone rename copy-to copy-from bind port create snapshot pull-tar pull-raw pull-oci " +
 	"import-tar import-raw import-fs export-tar export-raw")
 
 func makesSomething(row verbRow) bool { return makers[row.name()] }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/machd/machd/pkg/machd"
 )
 
 // A screen is that of a terminal that nobody has made larger.
@@ -81,8 +84,20 @@ func TestVerbsAreDescribed(t *testing.T) {
 				t.Errorf("%s: %q is no example of it", name, e.line)
 			}
 		}
-		if strings.Contains(row.options, "columns") && row.columns == nil {
-			t.Errorf("%s: nobody says which columns it has", name)
+		options := strings.Fields(row.options)
+		// What show prints are properties, whose names are the bus's; of an
+		// export --format is the compression.
+		structured := slices.Contains(options, "json") && slices.Contains(options, "format") && !strings.HasPrefix(name, "show")
+		if structured && row.columns == nil {
+			t.Errorf("%s: nobody says which keys it has", name)
+		}
+		if row.columns == nil || row.columns()[0].shown == inObject || row.columns()[0].list == "things to be lost" {
+			continue
+		}
+		for option := range strings.FieldsSeq(listOptions) {
+			if !slices.Contains(options, option) {
+				t.Errorf("%s: it has columns, but not --%s", name, option)
+			}
 		}
 	}
 }
@@ -100,6 +115,10 @@ func TestColumnsAreDescribed(t *testing.T) {
 				t.Errorf("%s: nobody says what the column %s is", row.name(), c.key)
 			}
 		}
+	}
+	levels := strings.Join([]string{machd.LevelOK, machd.LevelWarning}, ", ") + " or " + machd.LevelError
+	if text := columnTexts["level"]; !strings.HasSuffix(text, ": "+levels) {
+		t.Errorf("level is %q, but there are %s", text, levels)
 	}
 	for key := range columnTexts {
 		if !used[key] {

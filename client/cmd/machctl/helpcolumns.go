@@ -1,5 +1,7 @@
 package main
 
+import "github.com/machd/machd/client"
+
 // A columnText is a column of a list, or a key of an object, as help and the
 // manual tell of it.
 type columnText struct {
@@ -17,14 +19,26 @@ func describe[T any](l listing[T]) []columnText {
 	return texts
 }
 
-// describeStatus returns the keys of what status tells programs.
-func describeStatus() []columnText {
+// describeObject returns the keys of what a verb tells programs of one thing.
+func describeObject(verb string, o object) []columnText {
 	var texts []columnText
-	for _, key := range (&report{}).object().keys() {
-		texts = append(texts, columnText{"status", key, inObject})
+	for _, key := range o.keys() {
+		texts = append(texts, columnText{verb, key, inObject})
 	}
 	return texts
 }
+
+func describeStatus() []columnText { return describeObject("status", (&report{}).object()) }
+
+func describeImage() []columnText { return describeObject("image-status", (&imageReport{}).object()) }
+
+func describeEvents() []columnText { return describeObject("events", eventObject(client.Event{})) }
+
+func describeCreated() []columnText {
+	return describeObject("create", createdObject("", "", client.CreatedImage{}))
+}
+
+func describePlan() []columnText { return describeObject("start", planObject("", "", nil)) }
 
 // text says what a column is.
 func (c columnText) text() string {
@@ -49,11 +63,13 @@ var columnTexts = map[string]string{
 	"command":             "what mends it",
 	"cpu_percent":         "a number; 100 is one processor",
 	"created":             "a time",
+	"deployment":          "what it is deployed for, as of machine-info(5)",
 	"file":                "path of the file",
 	"fixed":               "whether that was done",
 	"from":                "when it began, a time",
 	"guest":               "port in the machine, a number",
 	"host":                "port of the host, a number",
+	"hostname":            "name that it calls itself",
 	"id":                  "machine ID, 32 hexadecimal digits",
 	"invocation":          "invocation ID of its unit",
 	"inward":              "whether the port is the host's, for the machine",
@@ -63,11 +79,13 @@ var columnTexts = map[string]string{
 	"key":                 "name of the setting",
 	"kind":                "btrfs, reflink or copy",
 	"leader":              "process ID of its first process, a number",
-	"level":               "how bad it is: note, warning or fault",
+	"level":               "how bad it is: ok, warning or error",
 	"line":                "number of the line",
 	"limit":               "bytes that it may take, a number",
 	"link":                "the host's end of its network link",
+	"limit_exclusive":     "bytes that it may take and share with nothing, a number",
 	"machine":             "name of the machine",
+	"machine_id":          "machine ID, 32 hexadecimal digits",
 	"memory":              "bytes, a number",
 	"modified":            "a time",
 	"name":                "its name",
@@ -91,11 +109,13 @@ var columnTexts = map[string]string{
 	"status":              "exit status or signal, a number",
 	"subject":             "what it is about, null for the host",
 	"tasks":               "processes and threads, a number",
+	"time":                "when that was, a time",
 	"terminated":          "whether somebody ended it",
 	"to":                  "when it ended, a time",
 	"type":                "directory, subvolume, raw, block or mstack",
 	"uid":                 "user who registered it, a number",
 	"unit":                "unit that it runs in",
+	"usage_exclusive":     "bytes that it takes and shares with nothing, a number",
 	"uptime":              "how long it has run, a number of seconds",
 	"usage":               "bytes that it takes, a number",
 	"value":               "value of the setting",
@@ -124,6 +144,11 @@ var columnTexts = map[string]string{
 	"transfers.class":        "machine, portable, sysext or confext",
 	"transfers.id":           "a number",
 	"transfers.type":         "pull-tar, import-raw and the like",
+	"create.source":          "what it was made of, as --from had it",
+	"events.event":           "present (it was there), new, ready, changed, removed or failed",
+	"events.reason":          "why it could not be started",
+	"image-status.os":        "PRETTY_NAME of the system in it",
+	"start.changes":          "what --dry-run tells: an array of kind, name, from and to",
 	"things to be lost.kind": "image, snapshot or settings",
 	"machines.inward":        "ports of the host that it finds at its gateway, an array",
 }

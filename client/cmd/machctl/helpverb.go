@@ -32,7 +32,11 @@ func (a *app) verbHelp(cmd *cobra.Command, row verbRow) string {
 	if row.columns != nil {
 		columns := row.columns()
 		if columns[0].shown == inObject {
-			b.WriteString("\nKeys of --json and --format:\n")
+			of := "--json"
+			if slices.Contains(strings.Fields(row.options), "format") {
+				of = "--json and --format"
+			}
+			b.WriteString("\nKeys of " + of + ":\n")
 		} else {
 			b.WriteString("\nColumns for --columns, --sort, --filter and --format, keys of --json:\n")
 		}

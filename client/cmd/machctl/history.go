@@ -108,6 +108,10 @@ func clock(t time.Time) string {
 
 // events shows what happens to machines, until it is interrupted.
 func (a *app) events(ctx context.Context, _ []string) error {
+	// A template that is none is told before anything happens.
+	if _, err := a.drawEvent(client.Event{}); err != nil {
+		return err
+	}
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
@@ -117,16 +121,24 @@ func (a *app) events(ctx context.Context, _ []string) error {
 			return err
 		case e.Kind == client.Present && !a.all:
 			continue
-		case a.json():
-			err = a.printJSON(eventObject(e))
-		default:
-			a.ui.print(fmt.Sprintf("%s %-8s%s\n", clock(time.Now()), eventWord(e.Kind), printable(eventText(e))))
 		}
+		text, err := a.drawEvent(e)
+		a.ui.print(text)
 		if err != nil || a.ui.failed != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (a *app) drawEvent(e client.Event) (string, error) {
+	switch {
+	case a.format != "":
+		return a.formatted([]object{eventObject(e)})
+	case a.json():
+		return a.encodeJSON(eventObject(e))
+	}
+	return fmt.Sprintf("%s %-8s%s\n", clock(time.Now()), eventWord(e.Kind), printable(eventText(e))), nil
 }
 
 func eventObject(e client.Event) object {

@@ -16,7 +16,7 @@ func (a *app) imageLookVerbs() []verbRow {
 	return []verbRow{
 		{
 			use: "image-status [NAME…]", short: "Show what an image is", max: -1, run: a.imageStatus, group: groupImages,
-			options: objectOptions, words: words{wordImage},
+			options: objectOptions, words: words{wordImage}, columns: describeImage,
 			long:     "Without NAME, it is the place where images are.",
 			examples: []example{{"machctl image-status c8-ns", "what is in it, and how much it takes"}},
 		},

@@ -9,23 +9,18 @@ import (
 	"github.com/machd/machd/pkg/machd"
 )
 
-// A planJSON is what the start of one machine would do.
-type planJSON struct {
-	Machine string       `json:"machine"`
-	Unit    string       `json:"unit"`
-	Changes []changeJSON `json:"changes"`
-}
-
-type changeJSON struct {
-	Kind string  `json:"kind"`
-	Name string  `json:"name"`
-	From *string `json:"from"`
-	To   *string `json:"to"`
+// planObject is what the start of one machine would do, for programs.
+func planObject(name, unit string, changes []machd.Change) object {
+	objects := make([]object, len(changes))
+	for i, c := range changes {
+		objects[i] = object{{"kind", c.Kind}, {"name", c.Name}, {"from", noneIfEmpty(c.From)}, {"to", noneIfEmpty(c.To)}}
+	}
+	return object{{"machine", name}, {"unit", unit}, {"changes", objects}}
 }
 
 // plan shows what a start would do.
 func (a *app) plan(ctx context.Context, names []string, o machd.StartOptions) error {
-	plans := []planJSON{}
+	plans := []object{}
 	err := each(names, func(name string) error {
 		ctx, cancel := a.limit(ctx)
 		defer cancel()
@@ -33,11 +28,7 @@ func (a *app) plan(ctx context.Context, names []string, o machd.StartOptions) er
 		if err != nil {
 			return err
 		}
-		plan := planJSON{name, unit, []changeJSON{}}
-		for _, c := range changes {
-			plan.Changes = append(plan.Changes, changeJSON{c.Kind, c.Name, orNull(c.From), orNull(c.To)})
-		}
-		plans = append(plans, plan)
+		plans = append(plans, planObject(name, unit, changes))
 		if !a.json() {
 			a.ui.print(drawPlan(name, unit, changes))
 		}

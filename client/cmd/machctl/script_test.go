@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -190,6 +191,22 @@ func scriptExits(ts *testscript.TestScript, _ bool, args []string) {
 	if code != want {
 		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), code, want)
 	}
+	if args[1] == "machctl" && !exitIsTold(args[2:], code) {
+		ts.Fatalf("%s exits with %d, of which its help knows nothing", strings.Join(args[1:], " "), code)
+	}
+}
+
+// exitIsTold reports whether the help of the verb tells of an exit code.
+func exitIsTold(args []string, code int) bool {
+	a := newTestApp(false)
+	verb, _, err := a.rootCommand().Find(args)
+	if err != nil {
+		return true
+	}
+	row, ok := a.rowOf(verb)
+	return !ok || slices.ContainsFunc(row.exitCodes(), func(t exitText) bool {
+		return t.code == strconv.Itoa(code) || t.code == "0…255" || t.code == "128+N" && code > exitSignal
+	})
 }
 
 // command is machctl as a process of its own.

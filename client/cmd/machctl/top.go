@@ -18,8 +18,11 @@ func (a *app) top(ctx context.Context, _ []string) error {
 	if a.linesGiven {
 		a.iterations = a.lines
 	}
+	if err := loadList.check(a.options); err != nil {
+		return err
+	}
 	order, delay := newOrder(), a.delay.or(topDelay)
-	if a.iterations == 0 && !a.json() && a.ui.isTerminal() {
+	if a.iterations == 0 && a.asUsual() && !a.json() && a.ui.isTerminal() {
 		shown, err := a.topOnScreen(ctx, order, delay)
 		if shown || err != nil {
 			return err

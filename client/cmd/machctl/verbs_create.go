@@ -6,7 +6,7 @@ func (a *app) createVerbs() []verbRow {
 		{
 			use: "create NAME --from SOURCE", short: "Make an image", min: 1, max: 1, run: a.create, group: groupImages,
 			options: "from mirror packages ssh-key root-password-file verify read-only quiet " + objectOptions + acting,
-			words:   words{wordNone}, long: createHelp,
+			words:   words{wordNone}, columns: describeCreated, long: createHelp,
 			examples: []example{
 				{"machctl create web --from debian:13 --ssh-key ~/.ssh/id_ed25519.pub", "by debootstrap"},
 				{"machctl create db --from fedora:42 --root-password-file -", "by dnf; the password is asked for"},
@@ -63,7 +63,8 @@ const snapshotHelp = `snapshot create NAME [SNAPSHOT] keeps an image as it is; t
 there is no other. A machine may run from it: then it is kept as it would be after
 a crash. snapshot list [NAME] shows them. snapshot restore NAME SNAPSHOT makes the
 image what it was, once nothing runs from it; what it is by then is kept as a
-snapshot, too. snapshot remove NAME SNAPSHOT removes one.
+snapshot, too. snapshot remove NAME SNAPSHOT removes one. For programs create tells
+image and snapshot, and restore also before, the snapshot that it made.
 
 A snapshot takes no more than what has changed since on btrfs and where files can
 share content (KIND is btrfs or reflink); elsewhere it is a copy. Snapshots are

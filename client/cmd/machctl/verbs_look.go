@@ -32,7 +32,7 @@ func (a *app) lookVerbs() []verbRow {
 		},
 		{
 			use: "top", short: "Show what machines take of the host", run: a.top, group: groupLook,
-			options: "delay iterations full lines no-legend json", long: topHelp,
+			options: "delay iterations full lines " + listOptions, long: topHelp,
 			columns: func() []columnText { return describe(loadList) }, setup: a.countsLines,
 			examples: []example{
 				{"machctl top", "up to date until you press q"},
@@ -41,7 +41,7 @@ func (a *app) lookVerbs() []verbRow {
 		},
 		{
 			use: "events", short: "Show machines as they come and go", run: a.events, group: groupLook,
-			options: "all json", long: eventsHelp,
+			options: "all json format", columns: describeEvents, long: eventsHelp,
 			examples: []example{{"machctl events --all", "which there are, and then what happens to them"}},
 		},
 		{

@@ -9,7 +9,7 @@ func (a *app) runVerbs() []verbRow {
 		{
 			use: "start NAME… [-- COMMAND [ARGUMENT…]]", short: "Start machines and wait until they can be used", min: 1, max: -1,
 			setup: a.startVerb, group: groupRun, words: words{wordStart},
-			options: startFlags + "quiet timeout no-wait json " + acting, long: startHelp,
+			options: startFlags + "quiet timeout no-wait json " + acting, columns: describePlan, long: startHelp,
 			examples: []example{
 				{"machctl start c8-ns", "as systemd-nspawn@c8-ns.service would"},
 				{"machctl start c8-ns -n -p 8080:80", "with a network, and its port 80 at 8080 of the host"},
