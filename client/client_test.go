@@ -16,6 +16,7 @@ import (
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/machine1test"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -226,6 +227,64 @@ func TestAnOrderIsNotRepeatedWhenTheDaemonIsReplaced(t *testing.T) {
 	}
 	if _, ok := w.Machine("c8-ns"); !ok {
 		t.Error("the machine was terminated")
+	}
+}
+
+// One that ends in order says so itself, and may be asked more than once before
+// it has gone.
+func TestAStopOutlivesTheDaemon(t *testing.T) {
+	t.Parallel()
+	for method, ask := range map[string]func(*client.Client) (string, error){
+		"StopMachine": func(c *client.Client) (string, error) {
+			return c.Stop(t.Context(), "c8-ns", machd.StopOptions{})
+		},
+		"WaitMachine": func(c *client.Client) (string, error) {
+			state, _, err := c.Wait(t.Context(), "c8-ns", machd.WaitOptions{})
+			return state, err
+		},
+	} {
+		w, c := connect(t)
+		w.Add(machine1test.C8NS())
+		w.Fail(method, machine1test.Error("org.freedesktop.DBus.Error.NoReply", "the service is being ended"))
+		type answer struct {
+			text string
+			err  error
+		}
+		answered := make(chan answer, 1)
+		go func() {
+			text, err := ask(c)
+			answered <- answer{text, err}
+		}()
+		await(t, func() bool { return len(w.Calls()) > 2 || len(answered) > 0 })
+		w.Fail(method, nil)
+		want := map[string]string{"StopMachine": machd.StopPowerOff, "WaitMachine": machd.StateReady}[method]
+		if got := <-answered; got.err != nil || got.text != want {
+			t.Errorf("%s: %q, %v, want %q", method, got.text, got.err, want)
+		}
+	}
+}
+
+// The daemon before has ended the machine, and had nobody to tell any more.
+func TestAStopThatTheNextDaemonFindsDone(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	w.Hang("StopMachine")
+	ended := make(chan error, 1)
+	go func() {
+		how, err := c.Stop(t.Context(), "c8-ns", machd.StopOptions{})
+		if err == nil && how != machd.StopGone {
+			err = errors.New(how)
+		}
+		ended <- err
+	}()
+	w.AwaitCall("StopMachine")
+	w.Remove("c8-ns")
+	if err := w.ReplaceMachined(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

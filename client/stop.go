@@ -20,13 +20,15 @@ import (
 //
 // Reference: docs/api.md, StopMachine.
 func (c *Client) Stop(ctx context.Context, name string, o machd.StopOptions) (how string, err error) {
-	err = c.askMachd(ctx, "StopMachine", []any{name, o.Variants()}, &how)
-	if errors.Is(err, machine1.ErrNoReply) {
-		err = c.askMachd(ctx, "StopMachine", []any{name, o.Variants()}, &how)
-		if errors.Is(err, machine1.ErrNoSuchMachine) {
-			return machd.StopGone, nil
+	again := false
+	err = throughRestart(ctx, func() error {
+		err := c.askMachd(ctx, "StopMachine", []any{name, o.Variants()}, &how)
+		if again && errors.Is(err, machine1.ErrNoSuchMachine) {
+			how, err = machd.StopGone, nil
 		}
-	}
+		again = true
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("cannot stop %q: %w", name, err)
 	}
@@ -53,11 +55,9 @@ func (c *Client) Restart(ctx context.Context, name string, o machd.StopOptions) 
 //
 // Reference: docs/api.md, WaitMachine.
 func (c *Client) Wait(ctx context.Context, name string, o machd.WaitOptions) (state, note string, err error) {
-	in := []any{name, o.Variants()}
-	err = c.askMachd(ctx, "WaitMachine", in, &state, &note)
-	if errors.Is(err, machine1.ErrNoReply) {
-		err = c.askMachd(ctx, "WaitMachine", in, &state, &note)
-	}
+	err = throughRestart(ctx, func() error {
+		return c.askMachd(ctx, "WaitMachine", []any{name, o.Variants()}, &state, &note)
+	})
 	if err != nil {
 		return "", "", fmt.Errorf("cannot wait for %q: %w", name, err)
 	}

@@ -292,24 +292,23 @@ func TestMachdEndsOverVarlink(t *testing.T) {
 	}
 }
 
-// A daemon that is killed in the middle of a stop is followed by one that goes
-// on with it.
+// A daemon that is killed or restarted in the middle of a stop is followed by one
+// that goes on with it.
 func TestMachdStopOutlivesTheDaemon(t *testing.T) {
 	w := watch(t)
 	const name = "stop-outlived"
 	installGuest(t, name)
 	bootWith(t, name, "[Service]\nExecStart=sleep infinity\nExecStop=sleep 1000\nTimeoutStopSec=infinity\n")
-	run(t, "machctl", "start", name)
-	cmd := exec.Command("machctl", "stop", "--timeout=4", name)
-	output := &strings.Builder{}
-	cmd.Stdout, cmd.Stderr = output, output
-	must(t, cmd.Start())
-	time.Sleep(time.Second)
-	run(t, "systemctl", "kill", "--signal=KILL", theService)
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("stop ends with %v:\n%s", err, output)
-	}
-	if slices.Contains(w.list(t), name) {
-		t.Error("it is still listed")
+	for _, how := range [][]string{{"systemctl", "kill", "--signal=KILL", theService}, {"systemctl", "restart", theService}} {
+		run(t, "machctl", "start", name)
+		stop := begin(t, "machctl", "stop", "--timeout=4", name)
+		time.Sleep(time.Second)
+		run(t, how...)
+		if err := stop.Wait(); err != nil {
+			t.Errorf("%q: stop ends with %v:\n%s", how, err, &stop.stderr)
+		}
+		if slices.Contains(w.list(t), name) {
+			t.Errorf("%q: it is still listed", how)
+		}
 	}
 }

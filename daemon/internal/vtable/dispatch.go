@@ -2,6 +2,7 @@ package vtable
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -201,6 +202,8 @@ func (d *dispatcher) finish(x *exchange, err error) {
 	m := x.call.message
 	m.Close()
 	switch {
+	case err != nil && d.ctx.Err() != nil && errors.Is(err, context.Canceled):
+		d.refuse(m, errEnding)
 	case err != nil:
 		d.refuse(m, err)
 	case m.Flags&wire.NoReplyExpected != 0:

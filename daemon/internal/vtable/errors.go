@@ -57,6 +57,11 @@ var (
 	errPanicked   = errors.New("internal error")
 )
 
+// errEnding is told to those whose calls the end of the service cuts short. Its
+// name is what the bus says of one that was killed: clients know that they may
+// ask the service that comes next.
+var errEnding = fmt.Errorf("the service is being ended: %w", machine1.ErrNoReply)
+
 // badArguments says that a body cannot be decoded although its signature is
 // the right one.
 func badArguments(err error) error { return blame(machine1.ErrInvalidArgs, err) }

@@ -37,7 +37,7 @@ func TestRunEndsWithItsContextAndAnswersWhatRuns(t *testing.T) {
 		t.Errorf("the context of %d calls ended", n)
 	}
 	for range 16 {
-		if m := p.receive(); m.ErrorName != errorNS+"Failed" {
+		if m := p.receive(); m.ErrorName != errorNS+"NoReply" {
 			t.Errorf("got %q", m.ErrorName)
 		}
 	}
