@@ -95,6 +95,8 @@ func (h Host) check() error {
 		return errors.New("neither a host nor a user begins with -")
 	case strings.ContainsFunc(h.Name+h.User, odd):
 		return errors.New("there are characters in it that no host's name has")
+	case h.Container != "" && !machine1.ValidMachineName(h.Container):
+		return fmt.Errorf("%q cannot be a machine's name", h.Container)
 	}
 	return nil
 }

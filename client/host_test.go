@@ -177,9 +177,15 @@ func TestHostsThatCannotBeReached(t *testing.T) {
 			t.Errorf("%s: %v, want %v with %q", name, err, row.want, row.text)
 		}
 	}
-	_, err := client.ConnectHost(t.Context(), client.Host{Name: "-oProxyCommand=reboot"})
-	if !errors.Is(err, machine1.ErrInvalidArgs) {
-		t.Errorf("an option as a host: %v", err)
+	for what, host := range map[string]client.Host{
+		"an option as a host":     {Name: "-oProxyCommand=reboot"},
+		"a command as a machine":  {Name: "far", Container: "m;reboot"},
+		"an option as a machine":  {Name: "far", Container: "-m"},
+		"a user before a machine": {Name: "far", Container: "alice@m"},
+	} {
+		if _, err := client.ConnectHost(t.Context(), host); !errors.Is(err, machine1.ErrInvalidArgs) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	wantNoChildren(t)
 }
