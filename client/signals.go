@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,8 +87,12 @@ func (c *Client) subscribe(ctx context.Context, name string, want ...wanted) (*s
 		s.rules = append(s.rules, rule)
 	}
 	// A signal that somebody sends to us alone needs no match rule to arrive,
-	// so senders are compared with the owner. An error says that there is none.
-	_ = c.conn.BusObject().CallWithContext(ctx, busDriver+".GetNameOwner", 0, name).Store(&s.owner)
+	// so senders are compared with the owner.
+	err := c.conn.BusObject().CallWithContext(ctx, busDriver+".GetNameOwner", 0, name).Store(&s.owner)
+	if err = machine1.FromBus(err); err != nil && !errors.Is(err, machine1.ErrServiceUnknown) {
+		s.close()
+		return nil, fmt.Errorf("cannot subscribe to %s: %w", name, c.explain(ctx, busDriver, err))
+	}
 	return s, nil
 }
 

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/machine1test"
+	"github.com/machd/machd/pkg/dbustest"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -97,5 +100,27 @@ func TestAWatchEndsQuietlyWithItsContextOrItsReader(t *testing.T) {
 	}
 	for range c.Watch(t.Context()) {
 		break
+	}
+}
+
+// Whose signals are meant cannot be known then, so none would ever be told.
+func TestAWatchThatCannotFindTheDaemonSaysSo(t *testing.T) {
+	t.Parallel()
+	policy := filepath.Join(t.TempDir(), "policy.conf")
+	err := os.WriteFile(policy, []byte(`<busconfig><policy context="default">
+<deny send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus" send_member="GetNameOwner"/>
+</policy></busconfig>`), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Dial(t.Context(), dbustest.NewSystem(t, policy).Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, err := range c.Watch(t.Context()) {
+		if !errors.Is(err, machine1.ErrAccessDenied) || !strings.Contains(err.Error(), "cannot subscribe") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
