@@ -108,7 +108,7 @@ func dial(ctx context.Context, options []Option, where string, open func(context
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
+			return nil, overtime("the bus at "+where, ctx.Err())
 		case !patience.Stop():
 			return nil, fmt.Errorf("the bus at %s does not answer: %w", where, machine1.ErrTimeout)
 		}
@@ -163,7 +163,7 @@ func throughRestart(ctx context.Context, call func() error) error {
 		select {
 		case <-time.After(restartPause):
 		case <-ctx.Done():
-			return ctx.Err()
+			return overtime("the daemon that comes next", ctx.Err())
 		}
 	}
 	return err
@@ -190,9 +190,9 @@ func (c *Client) explain(ctx context.Context, name string, err error) error {
 	case errors.As(err, &remote):
 		return absent(name, remote)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer from %s: %w", name, machine1.ErrTimeout)
+		return overtime(name, err)
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return overtime(name, ctx.Err())
 	case errors.Is(err, machine1.ErrDisconnected), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, dbus.ErrClosed),
 		errors.Is(err, unix.EPIPE), errors.Is(err, unix.ECONNRESET):
 		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
@@ -202,6 +202,15 @@ func (c *Client) explain(ctx context.Context, name string, err error) error {
 		return errNoDescriptors // says the library, and has no name for it
 	}
 	return err
+}
+
+// overtime makes an ErrTimeout of the end of a context whose deadline has passed
+// before an answer from somebody came. It leaves other errors as they are.
+func overtime(from string, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &kindError{context.DeadlineExceeded, fmt.Errorf("no answer from %s: %w", from, machine1.ErrTimeout)}
 }
 
 // errNoDescriptors is for calls with files to a bus of another host.

@@ -310,8 +310,14 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	w.Hang("ListMachines")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := c.List(ctx); !errors.Is(err, machine1.ErrTimeout) {
+	if _, err := c.List(ctx); !errors.Is(err, machine1.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want ErrTimeout", err)
+	}
+	w.Fail("Introspect", machine1test.Error("org.freedesktop.DBus.Error.NoReply", "the service is being ended"))
+	ctx, cancel = context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := c.IsMachd(ctx); !errors.Is(err, machine1.ErrTimeout) {
+		t.Errorf("while the daemon is restarted: got %v, want ErrTimeout", err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
 	cancel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 
@@ -40,7 +41,7 @@ func (c *Client) controlSocket(ctx context.Context, name string) (string, error)
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot connect to the machine manager: %w", err)
+		return "", fmt.Errorf("cannot connect to the machine manager: %w", varlinkError(theManager, err))
 	}
 	defer conn.Close()
 	var found struct{ ControlAddress string }
@@ -49,15 +50,25 @@ func (c *Client) controlSocket(ctx context.Context, name string) (string, error)
 	if errors.As(err, &refused) && refused.Name == "org.varlink.service.InvalidParameter" {
 		return "", machine1.Errorf(machine1.ErrNoSuchMachine, "No machine '%s' known", name)
 	}
-	return found.ControlAddress, varlinkError(err)
+	return found.ControlAddress, varlinkError(theManager, err)
 }
 
-// varlinkError gives what a Varlink service refused the kind that it has on the
-// bus.
-func varlinkError(err error) error {
+// Services as errors call them.
+const (
+	theManager  = "the machine manager"
+	theInstance = "what runs the machine"
+	theProvider = "the provider"
+)
+
+// varlinkError gives what went wrong with a Varlink service, also without an
+// answer of it, the kind that it has on the bus.
+func varlinkError(service string, err error) error {
 	var refused *varlink.Error
-	if !errors.As(err, &refused) {
-		return err
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return &kindError{machine1.ErrNoReply, fmt.Errorf("%s has hung up without an answer: %w", service, err)}
+	case !errors.As(err, &refused):
+		return overtime(service, err)
 	}
 	for _, known := range varlinkErrors {
 		if known.name == refused.Name {
@@ -102,11 +113,11 @@ func (c *Client) instance(ctx context.Context, name, method string) (done bool, 
 	}
 	conn, err := varlink.Dial(ctx, socket)
 	if err != nil {
-		return true, fmt.Errorf("cannot reach what runs it: %w", err)
+		return true, fmt.Errorf("cannot reach what runs it: %w", varlinkError(theInstance, err))
 	}
 	defer conn.Close()
 	_, err = conn.Call(ctx, method, nil, nil)
-	return true, varlinkError(err)
+	return true, varlinkError(theInstance, err)
 }
 
 // orInstance has what runs a virtual machine do something, or else does it

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -29,6 +31,8 @@ type played struct {
 type reply struct {
 	parameters, err string
 	file            string // its path
+
+	silent, hangUp bool // instead of an answer
 }
 
 func play(t *testing.T, path string, replies map[string]reply) *played {
@@ -83,6 +87,12 @@ func (p *played) serve(c *net.UnixConn) {
 		p.calls = append(p.calls, line)
 		p.mu.Unlock()
 		r := p.reply[call.Method]
+		switch {
+		case r.hangUp:
+			return
+		case r.silent:
+			continue
+		}
 		answer := map[string]any{}
 		if r.err != "" {
 			answer["error"] = r.err
@@ -141,6 +151,35 @@ func TestWhatRunsAMachineIsToldWhatToDo(t *testing.T) {
 	}
 	if err := c.Reboot(t.Context(), "vm"); !errors.Is(err, machine1.ErrDisconnected) {
 		t.Errorf("a machine that does not answer: %v", err)
+	}
+}
+
+// A service that says nothing, and one that hangs up, are for their callers what
+// they are on the bus.
+func TestAServiceThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	c, _, _ := hostWith(t, map[string]reply{instancePowerOff: {silent: true}, instanceReboot: {hangUp: true}})
+	deaf := &Client{sockets: t.TempDir()}
+	play(t, filepath.Join(deaf.sockets, "machine/io.systemd.Machine"), map[string]reply{lookup: {silent: true}})
+	gone := &Client{sockets: t.TempDir()}
+	play(t, filepath.Join(gone.sockets, "machine/io.systemd.Machine"), map[string]reply{lookup: {hangUp: true}})
+
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for what, err := range map[string]error{"what runs it": c.PowerOff(ctx, "vm"), "the manager": deaf.Terminate(ctx, "vm")} {
+		if !errors.Is(err, machine1.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s does not answer: %v", what, err)
+		}
+	}
+	for what, err := range map[string]error{"what runs it": c.Reboot(t.Context(), "vm"), "the manager": gone.Pause(t.Context(), "vm")} {
+		if !errors.Is(err, machine1.ErrNoReply) {
+			t.Errorf("%s hangs up: %v", what, err)
+		}
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if err := c.PowerOff(ctx, "vm"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that leaves: %v", err)
 	}
 }
 

@@ -135,13 +135,13 @@ func (c *Client) attachVolume(ctx context.Context, name string, v Volume) error 
 	case errors.Is(err, fs.ErrNotExist):
 		return machine1.Errorf(machine1.ErrFileNotFound, "there is no provider %q", v.Provider)
 	case err != nil:
-		return err
+		return varlinkError(theProvider, err)
 	}
 	defer provider.Close()
 	var acquired struct{ FileDescriptorIndex int }
 	files, err := provider.Call(ctx, "io.systemd.StorageProvider.Acquire", v.acquire(c.interactive), &acquired)
 	if err != nil {
-		return varlinkError(err)
+		return varlinkError(theProvider, err)
 	}
 	defer func() {
 		for _, f := range files {
@@ -156,7 +156,7 @@ func (c *Client) attachVolume(ctx context.Context, name string, v Volume) error 
 		storage["config"] = v.Device
 	}
 	_, err = instance.Call(ctx, instanceAddStorage, storage, nil, files[acquired.FileDescriptorIndex])
-	return varlinkError(err)
+	return varlinkError(theInstance, err)
 }
 
 // acquire are the parameters of a provider's method.
@@ -192,7 +192,7 @@ func (c *Client) detachVolume(ctx context.Context, name, spec string) error {
 	}
 	defer instance.Close()
 	_, err = instance.Call(ctx, instanceRemoveStorage, map[string]string{"name": spec}, nil)
-	return varlinkError(err)
+	return varlinkError(theInstance, err)
 }
 
 // dialInstance connects to what runs a machine.
@@ -208,7 +208,7 @@ func (c *Client) dialInstance(ctx context.Context, name string) (*varlink.Conn, 
 	}
 	conn, err := varlink.Dial(ctx, socket)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach what runs it: %w", err)
+		return nil, fmt.Errorf("cannot reach what runs it: %w", varlinkError(theInstance, err))
 	}
 	return conn, nil
 }
