@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // fakeJournal puts a journalctl into the path that shows these entries, and
@@ -179,5 +181,38 @@ func TestHistoryWithoutAJournal(t *testing.T) {
 	t.Setenv("PATH", dir+":/usr/bin:/bin")
 	if _, err := History(context.Background(), HistoryOptions{Since: "never"}); err == nil || err.Error() != "cannot read the journal: Failed to parse timestamp: never" {
 		t.Errorf("a wrong time: %v", err)
+	}
+}
+
+// It is killed then, and how it ended is not what went wrong.
+func TestReadingTheJournalEndsWithItsContext(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for what, script := range map[string]string{
+		"before an entry":    "exec sleep 60",
+		"behind an entry":    `echo '{"NAME":"web"}'; exec sleep 60`,
+		"amidst an entry":    `printf '{"NAME":'; exec sleep 60`,
+		"behind a complaint": "echo 'Journal file is truncated' >&2; exec sleep 60",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "journalctl"), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for kind, in := range map[error]func() (context.Context, context.CancelFunc){
+			machine1.ErrTimeout: func() (context.Context, context.CancelFunc) {
+				return context.WithTimeout(t.Context(), 200*time.Millisecond)
+			},
+			context.Canceled: func() (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(200*time.Millisecond, cancel)
+				return ctx, cancel
+			},
+		} {
+			ctx, cancel := in()
+			_, err := History(ctx, HistoryOptions{})
+			if !errors.Is(err, kind) || !errors.Is(err, ctx.Err()) {
+				t.Errorf("%s: got %v, want %v", what, err, kind)
+			}
+			cancel()
+		}
 	}
 }

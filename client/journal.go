@@ -48,9 +48,9 @@ func (e journalEntry) when() time.Time { return timeOf(e.number("__REALTIME_TIME
 // process of its own, since reading a journal needs a library in C.
 func journal(ctx context.Context, args ...string) iter.Seq2[journalEntry, error] {
 	return func(yield func(journalEntry, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		reading, cancel := context.WithCancel(ctx)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, "journalctl", append([]string{"--quiet", "--no-pager", "--output=json"}, args...)...)
+		cmd := exec.CommandContext(reading, "journalctl", append([]string{"--quiet", "--no-pager", "--output=json"}, args...)...)
 		var complaint bytes.Buffer
 		cmd.Stderr = &complaint
 		out, err := cmd.StdoutPipe()
@@ -58,7 +58,7 @@ func journal(ctx context.Context, args ...string) iter.Seq2[journalEntry, error]
 			err = cmd.Start()
 		}
 		if err != nil {
-			yield(nil, fmt.Errorf("cannot read the journal: %w", err))
+			yield(nil, fmt.Errorf("cannot read the journal: %w", overtime("journalctl", err)))
 			return
 		}
 		goOn, err := yieldEntries(out, yield)
@@ -67,6 +67,9 @@ func journal(ctx context.Context, args ...string) iter.Seq2[journalEntry, error]
 		}
 		if waitErr := cmd.Wait(); err == nil && waitErr != nil {
 			err = journalError(waitErr, complaint.String())
+		}
+		if err != nil && ctx.Err() != nil {
+			err = overtime("journalctl", ctx.Err()) // rather than how it was killed
 		}
 		if goOn && err != nil {
 			yield(nil, fmt.Errorf("cannot read the journal: %w", err))
