@@ -71,11 +71,10 @@ func ConnectMachine(ctx context.Context, machine Container, options ...Option) (
 	if _, err := ParseContainer(machine.String()); err != nil {
 		return nil, err
 	}
+	if machine == (Container{Name: machine1.Host}) && !wantsUserBus(options) {
+		return Connect(ctx, options...)
+	}
 	return dial(ctx, options, machine.String(), func(ctx context.Context, r reach) (*dbus.Conn, func(), error) {
-		if machine.Name == machine1.Host && machine.User == "" && !r.user {
-			conn, err := bus.Dial(ctx, bus.SystemAddress())
-			return conn, func() {}, err
-		}
 		program, err := exec.LookPath(bridge)
 		if machine.Name != machine1.Host && (os.Geteuid() != 0 || err != nil) {
 			return dialInside(ctx, machine, r)
@@ -90,6 +89,14 @@ func ConnectMachine(ctx context.Context, machine Container, options ...Option) (
 		conn, end, err := bus.DialBridge(ctx, bus.Bridge{Args: args, Stderr: r.stderr, PassesFDs: true})
 		return conn, end, machine.explain(err)
 	})
+}
+
+func wantsUserBus(options []Option) bool {
+	var c Client
+	for _, option := range options {
+		option(&c)
+	}
+	return c.reach.user
 }
 
 // explain recognises that there is no such machine, which the bridge says in

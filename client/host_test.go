@@ -253,3 +253,18 @@ func TestAConnectionToAHostEndsWithItsContext(t *testing.T) {
 	c.Close()
 	wantNoChildren(t)
 }
+
+// This host as a machine is this host, with all that is beside its bus.
+func TestThisHostIsReachedAsByConnect(t *testing.T) {
+	w := machine1test.New(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", w.Address)
+	host := client.Container{Name: machine1.Host}
+	c, err := client.ConnectMachine(t.Context(), host, client.Plain())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.OpenRoot(t.Context(), machine1.Host); !errors.Is(err, machine1.ErrNotSupported) {
+		t.Errorf("it does not heed the options of Connect: %v", err)
+	}
+}
