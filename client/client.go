@@ -101,6 +101,7 @@ func dial(ctx context.Context, options []Option, where string, open func(context
 	for _, option := range options {
 		option(c)
 	}
+	c.reach.askable = c.interactive
 	within, cancel := context.WithCancel(ctx)
 	patience := time.AfterFunc(c.reach.patience, cancel)
 	conn, end, err := open(within, c.reach)

@@ -115,7 +115,11 @@ func (c Container) explain(err error) error {
 // dialInside has the machines' daemon run a bridge in the machine, on a socket
 // of ours.
 func dialInside(ctx context.Context, machine Container, r reach) (*dbus.Conn, func(), error) {
-	host, err := Connect(ctx, Interactive())
+	var options []Option
+	if r.askable {
+		options = append(options, Interactive())
+	}
+	host, err := Connect(ctx, options...)
 	if err != nil {
 		return nil, nil, err
 	}

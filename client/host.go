@@ -146,6 +146,7 @@ type reach struct {
 	patience time.Duration
 	plain    bool     // no descriptors are passed
 	user     bool     // the user's bus, not the system's
+	askable  bool     // a password may be asked for on the way
 	stderr   *os.File // for what programs in between say
 }
 

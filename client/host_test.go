@@ -268,3 +268,21 @@ func TestThisHostIsReachedAsByConnect(t *testing.T) {
 		t.Errorf("it does not heed the options of Connect: %v", err)
 	}
 }
+
+// Who is not to be asked for a password is not asked on the way to a machine.
+func TestWhoIsNotAskedOnTheWay(t *testing.T) {
+	w := machine1test.New(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", w.Address)
+	t.Setenv("PATH", t.TempDir()) // the bridge is missing, so the daemon leads into the machine
+	w.Add(machine1test.C8NS())
+	for _, options := range [][]client.Option{nil, {client.Interactive()}} {
+		if c, err := client.ConnectMachine(t.Context(), client.Container{Name: "c8-ns"}, options...); err == nil {
+			c.Close()
+			t.Error("a bus was found in a machine that has no bridge")
+		}
+	}
+	calls := w.Calls()
+	if len(calls) != 2 || strings.HasSuffix(calls[0], " interactive") || !strings.HasSuffix(calls[1], " interactive") {
+		t.Errorf("the daemon was told %q", calls)
+	}
+}
