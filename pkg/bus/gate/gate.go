@@ -2,10 +2,12 @@
 // is on a bus may send a signal straight to any connection, and godbus v5.2.4
 // does not survive all of them: an array of descriptors makes it panic in its
 // own goroutine, a map of signatures makes it close the connection, and
-// descriptors that nobody asked for stay open.
+// descriptors that nobody asked for stay open. The bus itself may be a
+// stranger's, too: that in a machine, or that of another host.
 //
 // The gate stands between godbus and the bus. It knows only the headers of
-// messages, and drops those that a client has not asked for.
+// messages, drops those that a client has not asked for, and ends a connection
+// whose answers godbus does not survive.
 package gate
 
 import (

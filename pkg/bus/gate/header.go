@@ -3,6 +3,7 @@ package gate
 import (
 	"encoding/binary"
 	"errors"
+	"strings"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -21,6 +22,7 @@ type frame struct {
 	order  binary.ByteOrder
 	header int // with its padding
 	body   int
+	fds    int // that godbus will look for; 0 until the header has been read
 }
 
 // parseFrame reads the first 16 bytes of a message.
@@ -49,6 +51,8 @@ type header struct {
 	kind        dbus.Type
 	sender      string
 	destination string
+	member      string
+	signature   string
 	fds         int
 }
 
@@ -56,20 +60,54 @@ type header struct {
 // delivers replies only to those who have called, and broadcasts only to those
 // who have a match; but it delivers everything that has a destination. No
 // signal that we wait for has descriptors.
+//
+// The bus may be a stranger's itself, as that in a machine is. Of its own signals
+// those pass that godbus looks into, which panics if there is no name in them,
+// and the one that clients wait for.
 func (h header) passes() bool {
 	switch h.kind {
 	case dbus.TypeMethodReply, dbus.TypeError:
 		return true
 	case dbus.TypeSignal:
-		return h.fds == 0 && (h.destination == "" || h.sender == busName)
+		if h.sender == busName {
+			signature, known := busSignals[h.member]
+			return h.fds == 0 && known && h.signature == signature
+		}
+		return h.fds == 0 && h.destination == ""
 	}
 	return false
 }
 
+// busSignals are what the bus's signals carry.
+var busSignals = map[string]string{"NameAcquired": "s", "NameLost": "s", "NameOwnerChanged": "sss"}
+
+// bearable reports whether godbus survives the descriptors that come with the
+// message, if any, and hands them on. Only replies have some. godbus panics over
+// those that are elements of an array, or keys or values of a map; what a variant
+// holds is said in the body only.
+func (h header) bearable() bool {
+	if h.fds == 0 {
+		return true
+	}
+	found := false
+	for i := range len(h.signature) {
+		switch h.signature[i] {
+		case 'v':
+			return false
+		case 'h':
+			before := h.signature[max(0, i-2):i]
+			if strings.HasSuffix(before, "a") || strings.Contains(before, "{") {
+				return false
+			}
+			found = true
+		}
+	}
+	return found && h.kind == dbus.TypeMethodReply
+}
+
 const busName = "org.freedesktop.DBus"
 
-// parseHeader reads the header of a message, which the bus has checked, up to
-// its body.
+// parseHeader reads the header of a message up to its body.
 func parseHeader(f frame, b []byte) (header, error) {
 	h := header{kind: dbus.Type(b[1])}
 	end := fixedHeader + int(f.order.Uint32(b[12:]))
@@ -83,6 +121,10 @@ func parseHeader(f frame, b []byte) (header, error) {
 			h.sender = c.string()
 		case field == dbus.FieldDestination && signature == "s":
 			h.destination = c.string()
+		case field == dbus.FieldMember && signature == "s":
+			h.member = c.string()
+		case field == dbus.FieldSignature && signature == "g":
+			h.signature = c.short()
 		case field == dbus.FieldUnixFDs && signature == "u":
 			h.fds = int(c.uint32())
 		default:

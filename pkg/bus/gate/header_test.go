@@ -54,6 +54,8 @@ func TestHeadersAreReadAsGodbusWritesThem(t *testing.T) {
 	}
 	sender, destination := with(dbus.FieldSender, stranger), with(dbus.FieldDestination, us)
 	fds := with(dbus.FieldUnixFDs, uint32(3))
+	bus, acquired := with(dbus.FieldSender, busName), with(dbus.FieldMember, "NameAcquired")
+	name := with(dbus.FieldSignature, dbus.SignatureOf(""))
 	later := []field{
 		sender,
 		with(10, dbus.ObjectPath("/x")),
@@ -75,8 +77,16 @@ func TestHeadersAreReadAsGodbusWritesThem(t *testing.T) {
 		{"a broadcast", dbus.TypeSignal, []field{sender}, header{sender: stranger}, true},
 		{"a signal to us", dbus.TypeSignal, []field{sender, destination}, header{sender: stranger, destination: us}, false},
 		{
-			"the bus's word", dbus.TypeSignal, []field{with(dbus.FieldSender, busName), destination},
-			header{sender: busName, destination: us}, true,
+			"the bus's word", dbus.TypeSignal, []field{bus, acquired, name, destination},
+			header{sender: busName, destination: us, member: "NameAcquired", signature: "s"}, true,
+		},
+		{
+			"no word of it", dbus.TypeSignal, []field{bus, acquired, destination},
+			header{sender: busName, destination: us, member: "NameAcquired"}, false,
+		},
+		{
+			"a word of another bus", dbus.TypeSignal, []field{bus, with(dbus.FieldMember, "Odd"), destination},
+			header{sender: busName, destination: us, member: "Odd"}, false,
 		},
 		{"a broadcast with descriptors", dbus.TypeSignal, []field{sender, fds}, header{sender: stranger, fds: 3}, false},
 		{
@@ -84,7 +94,7 @@ func TestHeadersAreReadAsGodbusWritesThem(t *testing.T) {
 			header{sender: stranger, destination: us, fds: 3}, true,
 		},
 		{"an error", dbus.TypeError, []field{with(dbus.FieldErrorName, "a.B"), destination}, header{destination: us}, true},
-		{"a call", dbus.TypeMethodCall, []field{with(dbus.FieldMember, "M"), destination}, header{destination: us}, false},
+		{"a call", dbus.TypeMethodCall, []field{with(dbus.FieldMember, "M"), destination}, header{destination: us, member: "M"}, false},
 		{"fields of a later time", dbus.TypeSignal, later, header{sender: stranger, destination: us}, false},
 	} {
 		for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
@@ -101,6 +111,28 @@ func TestHeadersAreReadAsGodbusWritesThem(t *testing.T) {
 			if got.passes() != c.passes {
 				t.Errorf("%s: passes %v, want %v", c.name, got.passes(), c.passes)
 			}
+		}
+	}
+}
+
+func TestDescriptorsThatGodbusDoesNotBear(t *testing.T) {
+	t.Parallel()
+	for signature, want := range map[string]bool{
+		"h": true, "hs": true, "ha(h)s": true, "a{s(h)}h": true, "(sh)": true, "a{s(sh)}": true, "aa(h)": true,
+		"": false, "s": false, "ah": false, "aah": false, "hah": false, "a{sh}": false, "a{hs}": false, "a{hh}": false,
+		"a{sah}": false, "(ah)": false, "v": false, "hv": false, "a{sv}h": false, "h(sa(v))": false,
+	} {
+		h := header{kind: dbus.TypeMethodReply, signature: signature, fds: 1}
+		if got := h.bearable(); got != want {
+			t.Errorf("%q: %t, want %t", signature, got, want)
+		}
+		h.fds = 0
+		if !h.bearable() {
+			t.Errorf("%q without any is not borne", signature)
+		}
+		h.kind, h.fds = dbus.TypeError, 1
+		if h.bearable() {
+			t.Errorf("%q of an error is borne", signature)
 		}
 	}
 }

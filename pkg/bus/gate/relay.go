@@ -59,10 +59,18 @@ func letThrough(from *stream, to *net.UnixConn) error {
 	if err != nil || !passes {
 		return err
 	}
-	return forwardMessage(from, f, to)
+	if _, err := from.peek(f.header + f.body); err != nil {
+		return err
+	}
+	if from.countFDs(f.header+f.body) != f.fds {
+		return errProtocol // godbus panics over those that are missing, and keeps others
+	}
+	return from.forward(f.header+f.body, to)
 }
 
-// nextOrNone looks at the message of the bus that comes next, or drops it.
+// nextOrNone looks at the message of the bus that comes next, or drops it if no
+// client can have asked for it. Somebody may wait for a reply that godbus does
+// not bear, so that one ends the connection.
 func nextOrNone(from *stream) (f frame, passes bool, err error) {
 	if f, err = nextFrame(from); err != nil {
 		return f, false, err
@@ -74,9 +82,14 @@ func nextOrNone(from *stream) (f frame, passes bool, err error) {
 	if err != nil {
 		return f, false, err
 	}
-	if h, err := parseHeader(f, b); err != nil || !h.passes() {
+	h, err := parseHeader(f, b)
+	switch {
+	case err != nil || !h.passes():
 		return f, false, from.discard(f.header + f.body)
+	case !h.bearable():
+		return f, false, errProtocol
 	}
+	f.fds = h.fds
 	return f, true, nil
 }
 

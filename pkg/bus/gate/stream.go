@@ -130,6 +130,16 @@ func (s *stream) takeFDs(n int) (fds []int) {
 	return fds
 }
 
+// countFDs returns how many descriptors the next n bytes have, which are there.
+func (s *stream) countFDs(n int) (count int) {
+	for _, b := range s.fds {
+		if b.end <= s.pos+uint64(n) {
+			count += len(b.fds)
+		}
+	}
+	return count
+}
+
 // close closes the socket, and what nobody has taken.
 func (s *stream) close() {
 	s.sock.Close()
