@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 
 	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/bus/gate"
 	"github.com/machd/machd/pkg/machine1"
@@ -138,12 +140,42 @@ func Wait(ctx context.Context, call *dbus.Call, out ...any) error {
 		return machine1.FromBus(call.Err)
 	}
 	if len(out) == 0 {
+		discard(call.Body)
 		return nil
 	}
 	if err := call.Store(out...); err != nil {
+		discard(call.Body)
 		return fmt.Errorf("unexpected reply: %w", err)
 	}
 	return nil
+}
+
+// discard closes the descriptors in a reply that nobody takes.
+func discard(body []any) {
+	fds := map[dbus.UnixFD]bool{} // one may be there twice
+	findDescriptors(reflect.ValueOf(body), fds)
+	for fd := range fds {
+		_ = unix.Close(int(fd))
+	}
+}
+
+func findDescriptors(v reflect.Value, found map[dbus.UnixFD]bool) {
+	switch v.Kind() {
+	case reflect.Interface:
+		findDescriptors(v.Elem(), found)
+	case reflect.Slice:
+		for i := range v.Len() {
+			findDescriptors(v.Index(i), found)
+		}
+	case reflect.Map:
+		for _, value := range v.Seq2() {
+			findDescriptors(value, found)
+		}
+	case reflect.Int32:
+		if fd, ok := v.Interface().(dbus.UnixFD); ok {
+			found[fd] = true
+		}
+	}
 }
 
 func splitMember(member string) (iface, name string, err error) {
