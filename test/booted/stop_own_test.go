@@ -232,6 +232,29 @@ func TestMachdRestartsTenTimes(t *testing.T) {
 	}
 }
 
+// A machine that PID 1 starts again whenever it ends can be restarted, too.
+func TestMachdRestartsWhatComesBack(t *testing.T) {
+	w := watch(t)
+	for _, policy := range []string{"always", "on-success"} {
+		name := "again-" + policy
+		installGuest(t, name)
+		bootWith(t, name, "[Service]\nType=oneshot\nExecStart=true\n")
+		dropIn(t, name, "[Service]\nRestart="+policy+"\n")
+		run(t, "machctl", "start", name)
+		leader := wantNewLife(t, w, name, nil)
+		for range 2 {
+			run(t, "machctl", "restart", name)
+			p := w.properties(t, name)
+			if p["State"] != "running" || p["Leader"] == leader {
+				t.Errorf("Restart=%s: it is %v, its leader is %v, was %v", policy, p["State"], p["Leader"], leader)
+			}
+			leader = p["Leader"]
+		}
+		run(t, "machctl", "stop", name)
+		wantStopped(t, w, name)
+	}
+}
+
 // A protected machine is ended by nobody who does not insist.
 func TestMachdProtectsAMachine(t *testing.T) {
 	w := watch(t)

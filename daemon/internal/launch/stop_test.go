@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/machine"
@@ -20,7 +21,15 @@ import (
 
 func (p *pid1) Ending(ctx context.Context, name string) (unit.Ending, error) {
 	r, err := p.LastRun(ctx, name)
-	return unit.Ending{State: r.State, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept"), Frozen: strings.HasPrefix(name, "paused")}, err
+	return unit.Ending{
+		State: r.State, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept"),
+		Frozen: strings.HasPrefix(name, "paused"), ComesBack: strings.HasPrefix(name, "comes-back"),
+	}, err
+}
+
+func (p *pid1) Restart(_ context.Context, name, _ string) (dbus.ObjectPath, error) {
+	p.note("restart %s", name)
+	return "/job/3", nil
 }
 
 func (p *pid1) Thaw(_ context.Context, name string) error {
@@ -128,6 +137,33 @@ func TestStopEscalates(t *testing.T) {
 		again, err := w.Stop(t.Context(), m, machd.StopOptions{})
 		if err != nil || again != machd.StopGone {
 			t.Errorf("the next one ended it by %q, %v", again, err)
+		}
+	}
+}
+
+// What PID 1 starts again when it ends is stopped first, lest it come back before
+// it is; but not to restart it, as PID 1 would drop the job that does that.
+func TestRestartOfWhatComesBackIsNoStop(t *testing.T) {
+	t.Parallel()
+	const service = "comes-back.service"
+	for restarted, want := range map[bool][]string{
+		false: {"stop " + service},
+		true:  {"hold " + service, "restart " + service, "let go of " + service},
+	} {
+		w := newWorld(t)
+		w.register(t, name)
+		w.pid1.set(service, unit.Run{State: "active"})
+		m, _ := w.machines.View().Get(name)
+		m.Unit = service
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if restarted {
+			_, _ = w.Restart(ctx, m, machd.StopOptions{})
+		} else {
+			_, _ = w.Stop(ctx, m, machd.StopOptions{})
+		}
+		if got := w.took(); !slices.Equal(got, want) {
+			t.Errorf("restarted: %t; PID 1 was asked to %q, want %q", restarted, got, want)
 		}
 	}
 }

@@ -22,8 +22,9 @@ const signalPowerOff = unix.Signal(38)
 // firmware. An init that does not handle the signal would lose it, and another
 // program would end by it at once, so it goes only where it is waited for.
 func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last bool) {
-	if e.unit.ComesBack && n == 0 {
-		// PID 1 lets nothing come back that it is to stop.
+	if e.unit.ComesBack && n == 0 && !e.restarting {
+		// PID 1 lets nothing come back that it is to stop. A stop would take the
+		// place of the job that restarts it.
 		e.stop(ctx)
 	}
 	now, there := e.now()
