@@ -62,15 +62,22 @@ func (m *Manager) Register(ctx context.Context, r Registration) (_ Machine, err 
 	return m.add(ctx, newcomer)
 }
 
-// CheckName returns an error if a machine called name lives. One that is over,
-// but has not been collected yet, is collected first.
+// CheckName returns an error if a machine called name lives that would not make
+// way for another one. One that is over, but has not been collected yet, is
+// collected first. One that lives stays: who asks may not be allowed anything.
 func (m *Manager) CheckName(ctx context.Context, name string) error {
-	m.evict(ctx, Machine{Name: name})
-	if _, taken := m.View().Get(name); taken {
+	if holder, ok := m.View().Get(name); ok && !holder.makesWay() {
+		m.collectOver(ctx, holder)
+	}
+	if holder, taken := m.View().Get(name); taken && !holder.makesWay() {
 		return errNameTaken(name)
 	}
 	return nil
 }
+
+// makesWay reports whether the machine lives only until another one comes:
+// nobody named its leader, which has ended.
+func (m Machine) makesWay() bool { return m.implied && !alive(m.Leader) }
 
 // evict collects the machines that stand in newcomer's way and are over. Their
 // collection is under way; but one that registers again at once, as the next
@@ -82,13 +89,20 @@ func (m *Manager) evict(ctx context.Context, newcomer Machine) {
 	byLeader, _ := view.ByLeader(newcomer.leader.pid, newcomer.leader.id)
 	for _, holder := range []Machine{byName, byUnit, byLeader} {
 		switch {
-		case holder.Name == "" || holder.Class == machine1.ClassHost || alive(holder.Leader):
-		case holder.implied:
+		case holder.Name == "":
+		case holder.makesWay():
 			m.drop(ctx, holder, nil)
 		default:
-			m.check(ctx, holder.Name)
-			m.awaitEmpty(ctx, holder)
+			m.collectOver(ctx, holder)
 		}
+	}
+}
+
+// collectOver collects a machine that is over.
+func (m *Manager) collectOver(ctx context.Context, holder Machine) {
+	if holder.Class != machine1.ClassHost && !alive(holder.Leader) {
+		m.check(ctx, holder.Name)
+		m.awaitEmpty(ctx, holder)
 	}
 }
 

@@ -202,6 +202,13 @@ func TestImpliedLeader(t *testing.T) {
 
 	w.pid1.setState(service, "active")
 	register()
+	// Who asks for its name has not been asked who he is.
+	if err := w.CheckName(t.Context(), "a"); err != nil {
+		t.Errorf("its name is not to be had: %v", err)
+	}
+	if _, ok := w.View().Get("a"); !ok {
+		t.Error("the machine went before there was another one")
+	}
 	if _, err := w.Register(t.Context(), registrationOf("a", start(t, newUnit(t)))); err != nil {
 		t.Fatal(err)
 	}
