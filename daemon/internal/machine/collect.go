@@ -119,7 +119,7 @@ func (m *Manager) over(ctx context.Context, seen Machine) (bool, error) {
 	if alive(seen.Leader) {
 		return false, nil
 	}
-	if !seen.madeUnit() && !(seen.implied && seen.OwnsUnit()) {
+	if !seen.livesWithUnit() {
 		return true, nil
 	}
 	over, err := m.unitOver(ctx, seen.Unit)

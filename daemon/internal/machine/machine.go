@@ -91,6 +91,12 @@ func (m Machine) madeUnit() bool {
 	return m.OwnsUnit() && m.Unit == machine1.ScopeName(m.Name)
 }
 
+// livesWithUnit reports whether the machine goes on without its leader for as
+// long as its unit does.
+func (m Machine) livesWithUnit() bool {
+	return m.madeUnit() || m.implied && m.OwnsUnit()
+}
+
 // An Event says that a machine appeared or that it has gone.
 type Event struct {
 	Added   bool

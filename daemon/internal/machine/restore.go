@@ -99,7 +99,7 @@ func (m *Manager) revive(ctx context.Context, name string, links map[string]stri
 
 // overAtStart is over for a machine that is in no View yet.
 func (m *Manager) overAtStart(ctx context.Context, r Machine) bool {
-	if r.Leader != nil || !r.madeUnit() {
+	if r.Leader != nil || !r.livesWithUnit() {
 		return r.Leader == nil
 	}
 	over, err := m.unitOver(ctx, r.Unit)

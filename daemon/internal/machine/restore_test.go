@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -231,6 +232,57 @@ func TestRestoreKeepsAScopeWithoutItsLeader(t *testing.T) {
 	}
 	again.pid1.setTrouble(nil)
 	again.wantEvent("-a-b")
+}
+
+// TestRestoreKeepsWhatHasOnlyAnImpliedLeader is a machine that a short-lived
+// command registered, before this daemon ran or the one before it.
+func TestRestoreKeepsWhatHasOnlyAnImpliedLeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	service := newUnit(t)
+	w.pid1.setState(service, "active")
+	command := start(t, service)
+	r := registrationOf("a", command)
+	r.Implied = true
+	if _, err := w.Register(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	restarted := func(state string) *world {
+		t.Helper()
+		next := newWorldIn(t, w.dir)
+		next.pid1.setState(service, state)
+		next.restore()
+		return next
+	}
+	restarted("active").wantEvent("+a")
+	command.kill()
+	restarted("active").wantEvent("+a")
+	again := restarted("active")
+	if m := again.wantEvent("+a").Machine; m.Leader != nil || !m.OwnsUnit() {
+		t.Errorf("got %+v", m)
+	}
+	again.pid1.setState(service, "inactive")
+	again.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: service})
+	again.wantEvent("-a")
+}
+
+// TestRestoreDropsWithTheUnit is one whose unit ended while no daemon ran.
+func TestRestoreDropsWithTheUnit(t *testing.T) {
+	t.Parallel()
+	l := leaving{t, t.TempDir()}
+	service := newUnit(t)
+	dead := start(t, service)
+	pid := dead.pid()
+	dead.kill()
+	l.file("a", "%sLEADER_IMPLIED=1\n", lines262(service, pid, 7))
+	l.link(service, "a")
+	w := newWorldIn(t, l.dir)
+	w.pid1.setState(service, "inactive")
+	w.restore()
+	w.wantNoEvent()
+	if got := entriesOf(t, l.dir); got != nil {
+		t.Errorf("directory has %q", got)
+	}
 }
 
 // TestRestoreSettlesAJob ends the state opening of a machine whose job ended

@@ -22,6 +22,10 @@ const stateHeader = "# This is private data. Do not parse.\n"
 // write no SUBGROUP, although they read it; without it a machine that sits
 // below a user's service manager comes back as the owner of all of it.
 //
+// One key is ours, which all of them skip: LEADER_IMPLIED says that the machine
+// lives with its unit without its leader. So nothing but the owner of a unit has
+// it: who owns one cannot be seen any more when the leader is gone.
+//
 // Reference: machine.c, machine_save.
 func encodeState(m *Machine) []byte {
 	w := stateWriter{}
@@ -46,6 +50,9 @@ func encodeState(m *Machine) []byte {
 	w.textIf("SSH_ADDRESS", m.SSHAddress)
 	w.textIf("SSH_PRIVATE_KEY_PATH", m.SSHPrivateKeyPath)
 	w.textIf("CONTROL_ADDRESS", m.ControlAddress)
+	if m.implied && m.OwnsUnit() {
+		w.number("LEADER_IMPLIED", 1)
+	}
 	return w.Bytes()
 }
 
@@ -136,6 +143,7 @@ func decodeState(name string, data []byte) (Machine, error) {
 		m.ScopeJob = ""
 	}
 	m.VSockCID = knownCID(m.VSockCID)
+	m.implied = r.number("LEADER_IMPLIED", 1) == 1 && m.OwnsUnit()
 	return m, nil
 }
 

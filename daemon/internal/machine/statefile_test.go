@@ -113,6 +113,14 @@ func TestDecodeState(t *testing.T) {
 				m.leader, m.supervisor = identity{}, identity{}
 			}),
 		},
+		"a leader that nobody named": {
+			file262 + "LEADER_IMPLIED=1\n",
+			with(machineOf262(), func(m *Machine) { m.implied = true }),
+		},
+		"a leader that nobody named, in somebody else's unit": {
+			file262 + "SUBGROUP=payload\nLEADER_IMPLIED=1\n",
+			with(machineOf262(), func(m *Machine) { m.Subgroup = "payload" }),
+		},
 		"a key of a later release": {file262 + "COLOUR=blue\n", machineOf262()},
 	}
 	for name, tt := range tests {
@@ -150,7 +158,7 @@ func TestDecodeStateRefuses(t *testing.T) {
 }
 
 // TestEncodeState holds the bytes to those of 262, with SUBGROUP in the place
-// where 262 reads it.
+// where 262 reads it, and our own key at the end.
 func TestEncodeState(t *testing.T) {
 	t.Parallel()
 	m := machineOf262()
@@ -158,8 +166,17 @@ func TestEncodeState(t *testing.T) {
 		t.Errorf("got - want +\n%s", diff)
 	}
 	m.Subgroup = "payload"
+	m.implied = true // which says nothing about a unit that is not its own
 	want := strings.Replace(file262, "SCOPE_JOB", "SUBGROUP=payload\nSCOPE_JOB", 1)
 	if diff := cmp.Diff(string(encodeState(&m)), want); diff != "" {
+		t.Errorf("got - want +\n%s", diff)
+	}
+	m.Subgroup = ""
+	if diff := cmp.Diff(string(encodeState(&m)), file262+"LEADER_IMPLIED=1\n"); diff != "" {
+		t.Errorf("got - want +\n%s", diff)
+	}
+	m.foreign = true
+	if diff := cmp.Diff(string(encodeState(&m)), file262); diff != "" {
 		t.Errorf("got - want +\n%s", diff)
 	}
 }
@@ -186,6 +203,7 @@ MONOTONIC=0
 func FuzzDecodeState(f *testing.F) {
 	f.Add([]byte(file257))
 	f.Add([]byte(file262))
+	f.Add([]byte(file262 + "LEADER_IMPLIED=1\n"))
 	f.Add([]byte("NAME=c8-b\nCLASS=vm\nSUBGROUP='a b'\nROOT=\"\\\\\n\"\nNETIF=\"\t1\n2\"\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		m, err := decodeState("c8-b", file)
