@@ -48,11 +48,11 @@ func (l *Launcher) StartRun(ctx context.Context, name string, o machd.RunOptions
 	defer func() {
 		if err != nil {
 			h.handed.Close()
-			h.close()
 		}
 	}()
 	s, err := l.claimRun(ctx, name, o.StartOptions, h)
 	if err != nil {
+		h.close()
 		return Running{}, err
 	}
 	select {
@@ -68,7 +68,8 @@ func (l *Launcher) StartRun(ctx context.Context, name string, o machd.RunOptions
 	return h.handed, nil
 }
 
-// claimRun begins a start that h is for, which belongs to it from now on.
+// claimRun begins a start that h is for. All of h but the caller's side belongs to
+// it from now on, also when the caller leaves.
 func (l *Launcher) claimRun(ctx context.Context, name string, o machd.StartOptions, h *holder) (*start, error) {
 	run, err := l.runContext(ctx)
 	if err != nil {

@@ -207,8 +207,12 @@ func (s *start) endWithCaller(ctx context.Context) {
 	if err == nil {
 		err = raw.Read(func(fd uintptr) bool { return hungUp(fd, s.plan.Boots) })
 	}
-	if err != nil {
+	if ctx.Err() != nil {
 		return
+	}
+	if err != nil {
+		// Nobody would be told that he has gone.
+		s.l.cfg.Log.Warn("The caller of a machine is lost.", "machine", s.name, "error", err)
 	}
 	if !s.plan.Boots {
 		// The first process inside has seen it, too.

@@ -37,6 +37,7 @@ type pid1 struct {
 	refuses error             // what StartTransient says
 	result  chan string       // how jobs end
 	onStart func(name string) // once a unit runs
+	onPlan  func()            // when a start is planned
 }
 
 func (p *pid1) note(format string, args ...any) {
@@ -133,6 +134,9 @@ func (p *pid1) Reload(context.Context) error {
 func (p *pid1) Properties(_ context.Context, name string) (map[string]dbus.Variant, error) {
 	if name == blankUnit {
 		p.note("plan")
+		if p.onPlan != nil {
+			p.onPlan()
+		}
 	}
 	return nil, nil
 }
