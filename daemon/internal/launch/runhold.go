@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/machd/machd/daemon/internal/payload"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // Terminals makes terminals of the host's; *inside.Guard does.
@@ -178,7 +180,7 @@ func (l *Launcher) awaitForgotten(ctx context.Context, unit string) {
 	ctx, cancel := context.WithTimeout(ctx, goneLimit)
 	defer cancel()
 	for {
-		if _, err := l.cfg.Units.ActiveState(ctx, unit); err != nil {
+		if _, err := l.cfg.Units.ActiveState(ctx, unit); errors.Is(err, machine1.ErrNoSuchUnit) {
 			return
 		}
 		select {

@@ -61,10 +61,10 @@ func (l *Launcher) endUnit(ctx context.Context, name, unit string, existing bool
 
 func (l *Launcher) stopUnit(ctx context.Context, unit string) error {
 	over, err := l.awaitOver(ctx, unit, 0)
-	if over || err != nil {
+	if over || ctx.Err() != nil {
 		return err
 	}
-	if _, err := l.cfg.Units.Stop(ctx, unit, "replace"); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
+	if err := l.orderStop(ctx, unit); err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
 		return fmt.Errorf("cannot stop %s: %w", unit, err)
 	}
 	if over, err = l.awaitOver(ctx, unit, stopGrace); over || err != nil {
@@ -77,7 +77,33 @@ func (l *Launcher) stopUnit(ctx context.Context, unit string) error {
 	return machine1.Errorf(machine1.ErrTimeout, "%s does not end, although it was killed", unit)
 }
 
-// awaitOver reports whether the unit is over, which it has so long to be.
+// orderStop has PID 1 stop the unit, also if it does not hear the first time.
+func (l *Launcher) orderStop(ctx context.Context, unit string) error {
+	changed, stop := l.watches.add(unit)
+	defer stop()
+	for end := time.Now().Add(stopGrace); ; {
+		_, err := l.cfg.Units.Stop(ctx, unit, "replace")
+		if !unheard(err) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// unheard reports whether err says only that PID 1 was not there to answer: for a
+// moment it is not on the bus when it executes itself anew.
+func unheard(err error) bool {
+	return errors.Is(err, machine1.ErrNoReply) || errors.Is(err, machine1.ErrServiceUnknown)
+}
+
+// awaitOver reports whether the unit is over, which it has so long to be. A
+// question that PID 1 does not answer says nothing about the unit and is put
+// again, until the time is up or we are cut off from PID 1.
 func (l *Launcher) awaitOver(ctx context.Context, unit string, limit time.Duration) (bool, error) {
 	changed, stop := l.watches.add(unit)
 	defer stop()
@@ -88,10 +114,10 @@ func (l *Launcher) awaitOver(ctx context.Context, unit string, limit time.Durati
 		switch {
 		case errors.Is(err, machine1.ErrNoSuchUnit), err == nil && isOver(state):
 			return true, nil
-		case err != nil:
+		case ctx.Err() != nil:
+			return false, ctx.Err()
+		case limit == 0, errors.Is(err, machine1.ErrDisconnected):
 			return false, err
-		case limit == 0:
-			return false, nil
 		}
 		select {
 		case <-changed:

@@ -35,6 +35,7 @@ type pid1 struct {
 	runs    map[string]unit.Run // the units there are
 	asked   []string
 	refuses error             // what StartTransient says
+	trouble []error           // what the next calls about a unit's state and to stop one say
 	result  chan string       // how jobs end
 	onStart func(name string) // once a unit runs
 	onPlan  func()            // when a start is planned
@@ -83,7 +84,19 @@ func (p *pid1) WaitJob(ctx context.Context, _ dbus.ObjectPath) (string, error) {
 	}
 }
 
+func (p *pid1) inTrouble() (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.trouble) > 0 {
+		err, p.trouble = p.trouble[0], p.trouble[1:]
+	}
+	return err
+}
+
 func (p *pid1) Stop(_ context.Context, name, _ string) (dbus.ObjectPath, error) {
+	if err := p.inTrouble(); err != nil {
+		return "", err
+	}
 	p.note("stop %s", name)
 	p.set(name, unit.Run{State: "inactive", Result: "success"})
 	return "/job/2", nil
@@ -111,6 +124,9 @@ func (p *pid1) ResetFailed(_ context.Context, name string) error {
 }
 
 func (p *pid1) ActiveState(ctx context.Context, name string) (string, error) {
+	if err := p.inTrouble(); err != nil {
+		return "", err
+	}
 	r, err := p.LastRun(ctx, name)
 	return r.State, err
 }
