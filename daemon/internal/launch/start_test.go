@@ -200,6 +200,19 @@ func TestRefusedUnitIsLeftAlone(t *testing.T) {
 	w.wantLeft(t, s, "clone base to db", "start "+itsUnit, "remove db")
 }
 
+// PID 1 may start a unit without having said so, when it executes itself anew.
+func TestUnitOfWhichPID1SaysNothingIsEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.pid1.refuses = machine1.ErrNoReply
+	w.pid1.set(itsUnit, unit.Run{State: "active"})
+	s := w.begin(planned(name), machd.StartOptions{Wait: machd.WaitReady})
+	if _, err := s.await(within(t), machd.WaitReady); err == nil {
+		t.Error("it has started")
+	}
+	w.wantLeft(t, s, "start "+itsUnit, "stop "+itsUnit, "reset "+itsUnit, "let go of "+itsUnit)
+}
+
 func TestCloneThatFailsIsAllThatHappens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

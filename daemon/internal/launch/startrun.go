@@ -136,13 +136,21 @@ func (s *start) startUnit(ctx context.Context) (job dbus.ObjectPath, err error) 
 		s.held = true // the properties say so
 		job, err = s.l.cfg.Units.StartTransient(ctx, s.plan.Unit, "fail", s.plan.Properties)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, machine1.ErrNoReply) {
 		// It refused, and if there is such a unit it is somebody else's.
 		s.held = s.plan.Existing
 		return "", fmt.Errorf("PID 1 does not start %s: %w", s.plan.Unit, err)
 	}
+	s.undoUnit()
+	if err != nil {
+		return "", fmt.Errorf("PID 1 does not say whether it starts %s: %w", s.plan.Unit, err)
+	}
+	return job, nil
+}
+
+// undoUnit has the unit ended if the start is taken back.
+func (s *start) undoUnit() {
 	s.undo.add(func(ctx context.Context) error { return s.l.endUnit(ctx, s.name, s.plan.Unit, s.plan.Existing) })
-	return job, err
 }
 
 // hold has PID 1 remember how the unit ends.
