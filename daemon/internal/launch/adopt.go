@@ -90,7 +90,9 @@ func (l *Launcher) adopt(ctx context.Context) {
 // registers with. So it is begun again, unless somebody held the machine who is
 // gone by now.
 func (s *start) resume(ctx context.Context) error {
-	s.undo.add(func(ctx context.Context) error { return s.l.endUnit(ctx, s.name, s.plan.Unit, s.plan.Existing) })
+	if s.record.Asked { // or it would be somebody else's
+		s.undoUnit()
+	}
 	// A unit that is not there is not to be loaded.
 	_, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit)
 	gone := errors.Is(err, machine1.ErrNoSuchUnit)
@@ -101,7 +103,7 @@ func (s *start) resume(ctx context.Context) error {
 		}
 		s.undo = nil
 		return s.begin(ctx)
-	case gone:
+	case gone || !s.record.Asked:
 		return &overError{}
 	}
 	if err := s.hold(ctx); err != nil {

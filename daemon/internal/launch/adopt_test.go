@@ -60,8 +60,11 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		want        []string
 	}{
 		// And begun again, for which it is planned.
-		"whose unit was not started": {false, false, nil,
-			[]string{"reset " + itsUnit, "remove db", "plan"}},
+		"whose unit was not started": {false, false, nil, []string{"remove db", "plan"}},
+		"whose unit somebody else started": {false, false, &unit.Run{State: "active"},
+			[]string{"remove db", "plan"}},
+		"whose holder is gone and whose unit somebody else started": {false, true, &unit.Run{State: "active"},
+			[]string{"remove db"}},
 		"whose unit is not there": {true, false, nil,
 			[]string{"reset " + itsUnit, "remove db", "plan"}},
 		"whose holder is gone": {true, true, nil, []string{"reset " + itsUnit, "remove db"}},
@@ -92,6 +95,23 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		if told := w.told(); len(told) != 1 || told[0].Ready {
 			t.Errorf("a start %s: told %v", what, told)
 		}
+	}
+}
+
+// Who started the machine meanwhile is not to have it ended by the next daemon
+// that finds the record.
+func TestNothingIsLeftOfAStartThatIsNotNeeded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	<-w.starts.ready
+	s := newStart(w.Launcher, name, machd.StartOptions{})
+	s.record = record{Name: name, Unit: itsUnit}
+	if err := s.record.save(w.cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t.Context(), func(context.Context) error { return errRunning })
+	if left := w.records(t); len(left) > 0 || s.err != nil {
+		t.Errorf("there are still %v; %v", left, s.err)
 	}
 }
 

@@ -64,6 +64,7 @@ func (s *start) run(ctx context.Context, work func(context.Context) error) {
 	err := work(limited)
 	switch {
 	case errors.Is(err, errRunning):
+		s.record.remove(s.l.cfg.Dir) // an earlier daemon's, of a start that was not needed any more
 	case err == nil:
 		s.succeeded(ctx)
 	case ctx.Err() != nil:
