@@ -26,6 +26,7 @@ type record struct {
 	Network             bool          `json:",omitempty"` // what its network needs is reserved
 	Held                bool          // by whoever runs the machine
 	Asked               bool          // PID 1 was asked for the unit, or is being
+	Again               bool          `json:",omitempty"` // it failed once, and was begun anew
 }
 
 func newRecord(p Plan, o machd.StartOptions) record {
@@ -88,20 +89,23 @@ func (l *Launcher) adopt(ctx context.Context) {
 // resume goes on with a start that another daemon began. If nothing is left of
 // it, that may well be why: systemd-nspawn gives up if the daemon goes that it
 // registers with. So it is begun again, unless somebody held the machine who is
-// gone by now.
+// gone by now. Of a unit that is the administrator's there is left that it failed,
+// which it may have done for another reason: that is tried once.
 func (s *start) resume(ctx context.Context) error {
 	if s.record.Asked { // or it would be somebody else's
 		s.undoUnit()
 	}
 	// A unit that is not there is not to be loaded.
-	_, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit)
+	state, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit)
 	gone := errors.Is(err, machine1.ErrNoSuchUnit)
+	failed := s.plan.Existing && state == "failed" && !s.record.Again
 	switch {
-	case (gone || !s.record.Asked) && !s.record.Held:
+	case (gone || failed || !s.record.Asked) && !s.record.Held:
 		if err := s.undo.run(ctx); err != nil {
 			return fmt.Errorf("cannot take back what was done before machd was restarted: %w", err)
 		}
 		s.undo = nil
+		s.again = failed || s.record.Again
 		return s.begin(ctx)
 	case gone || !s.record.Asked:
 		return &overError{}

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -54,27 +55,39 @@ func TestNextDaemonGoesOnWithAStart(t *testing.T) {
 
 func TestNextDaemonTakesBackAStart(t *testing.T) {
 	t.Parallel()
+	existing := func(r *record) { r.Existing = true }
+	failed := &unit.Run{State: "failed", Result: "exit-code"}
 	for what, tt := range map[string]struct {
 		asked, held bool
 		now         *unit.Run
+		change      func(*record) // or nil
 		want        []string
 	}{
 		// And begun again, for which it is planned.
-		"whose unit was not started": {false, false, nil, []string{"remove db", "plan"}},
-		"whose unit somebody else started": {false, false, &unit.Run{State: "active"},
+		"whose unit was not started": {false, false, nil, nil, []string{"remove db", "plan"}},
+		"whose unit somebody else started": {false, false, &unit.Run{State: "active"}, nil,
 			[]string{"remove db", "plan"}},
-		"whose holder is gone and whose unit somebody else started": {false, true, &unit.Run{State: "active"},
+		"whose holder is gone and whose unit somebody else started": {false, true, &unit.Run{State: "active"}, nil,
 			[]string{"remove db"}},
-		"whose unit is not there": {true, false, nil,
+		"whose unit is not there": {true, false, nil, nil,
 			[]string{"reset " + itsUnit, "remove db", "plan"}},
-		"whose holder is gone": {true, true, nil, []string{"reset " + itsUnit, "remove db"}},
-		"whose unit failed": {true, false, &unit.Run{State: "failed", Result: "signal"},
+		"whose holder is gone": {true, true, nil, nil, []string{"reset " + itsUnit, "remove db"}},
+		"whose unit failed": {true, false, failed, nil,
 			[]string{"hold " + itsUnit, "reset " + itsUnit, "remove db", "let go of " + itsUnit}},
+		// PID 1 keeps it, with how it failed.
+		"of an administrator's unit that failed": {true, false, failed, existing, []string{"remove db", "plan"}},
+		"of an administrator's unit that failed twice": {true, false, failed, func(r *record) { r.Existing, r.Again = true, true },
+			[]string{"hold " + itsUnit, "remove db", "let go of " + itsUnit}},
+		"of an administrator's unit that ended": {true, false, &unit.Run{State: "inactive", Result: "success"}, existing,
+			[]string{"hold " + itsUnit, "remove db", "let go of " + itsUnit}},
 	} {
 		w := newWorld(t)
 		dir := t.TempDir()
 		r := record{Name: name, Unit: itsUnit, Boots: true, Since: time.Now(), Cloned: name, Asked: tt.asked, Held: tt.held,
 			Options: machd.StartOptions{Wait: machd.WaitReady}}
+		if tt.change != nil {
+			tt.change(&r)
+		}
 		if err := r.save(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -95,6 +108,26 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		if told := w.told(); len(told) != 1 || told[0].Ready {
 			t.Errorf("a start %s: told %v", what, told)
 		}
+	}
+}
+
+// A start that is begun again says so, for the daemon after this one.
+func TestStartIsBegunAgainOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	<-w.starts.ready
+	s := newStart(w.Launcher, name, machd.StartOptions{})
+	s.again, s.plan = true, planned(name)
+	if err := s.prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(w.cfg.Dir, name))
+	var r record
+	if err == nil {
+		err = json.Unmarshal(content, &r)
+	}
+	if err != nil || !r.Again {
+		t.Errorf("the record is %s, %v", content, err)
 	}
 }
 

@@ -42,6 +42,7 @@ type start struct {
 	held   bool     // by our reference, so that PID 1 does not forget how the unit ends
 	undo   undo
 	record record
+	again  bool            // it was begun by an earlier daemon, and an administrator's unit failed
 	inUse  *imagelock.Lock // on the image, as long as the machine reads it; nil if it does not
 
 	holder *holder // whoever runs the machine has the other side; or nil

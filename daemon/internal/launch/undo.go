@@ -152,7 +152,7 @@ func (l *Launcher) awaitGone(ctx context.Context, name, unit string) {
 // down before it is done.
 func (s *start) prepare(ctx context.Context) error {
 	s.record = newRecord(s.plan, s.options)
-	s.record.Held = s.holder != nil
+	s.record.Held, s.record.Again = s.holder != nil, s.again
 	if clone := s.plan.Clone; clone != nil {
 		if _, err := s.l.cfg.Images.Get(ctx, clone.To); err == nil {
 			s.record.Cloned = "" // it is somebody's
