@@ -36,11 +36,13 @@ func following(ctx context.Context, c *vtable.Call, pipe dbus.UnixFD, do func(co
 	if fd < 0 {
 		return machine1.Errorf(machine1.ErrInvalidArgs, "The pipe for progress did not come with the call")
 	}
-	defer unix.Close(fd)
-	if err := progress.CheckPipe(fd); err != nil {
+	own, err := progress.OpenPipe(fd)
+	unix.Close(fd)
+	if err != nil {
 		return err
 	}
-	ctx, stop := progress.Watch(ctx, progress.ToPipe(fd))
+	defer own.Close()
+	ctx, stop := progress.Watch(ctx, own.Tell)
 	defer stop()
 	return do(ctx)
 }

@@ -5,7 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +20,7 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// pipe returns both ends of a pipe; the one to write to as the daemon has it.
+// pipe returns both ends of a pipe, as its maker has them.
 func pipe(t *testing.T) (reader *os.File, writer int) {
 	t.Helper()
 	var ends [2]int
@@ -28,10 +32,21 @@ func pipe(t *testing.T) (reader *os.File, writer int) {
 	return reader, ends[1]
 }
 
+// open opens the pipe as the daemon does.
+func open(t *testing.T, writer int) progress.Pipe {
+	t.Helper()
+	p, err := progress.OpenPipe(writer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
 func TestListenerIsToldWhatIsNew(t *testing.T) {
 	t.Parallel()
 	reader, writer := pipe(t)
-	ctx, stop := progress.Watch(t.Context(), progress.ToPipe(writer))
+	ctx, stop := progress.Watch(t.Context(), open(t, writer).Tell)
 	m := progress.Of(ctx)
 	m.Add(10, 1)
 	lines := bufio.NewScanner(reader)
@@ -70,7 +85,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 	if _, err := unix.Write(writer, make([]byte, 4096)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := progress.Watch(t.Context(), progress.ToPipe(writer))
+	ctx, stop := progress.Watch(t.Context(), open(t, writer).Tell)
 	progress.Of(ctx).Add(1, 1)
 	time.Sleep(250 * time.Millisecond)
 	stopped := make(chan struct{})
@@ -88,7 +103,7 @@ func TestNobodyWaitsForWhoDoesNotRead(t *testing.T) {
 func TestLeavingCallsItOff(t *testing.T) {
 	t.Parallel()
 	reader, writer := pipe(t)
-	ctx, stop := progress.Watch(t.Context(), progress.ToPipe(writer))
+	ctx, stop := progress.Watch(t.Context(), open(t, writer).Tell)
 	defer stop()
 	reader.Close()
 	select {
@@ -101,20 +116,86 @@ func TestLeavingCallsItOff(t *testing.T) {
 	}
 }
 
+// Whoever gave the pipe may fill it between the look whether there is room and the
+// write, and has writes to the end that he gave block.
+func TestWhoFillsThePipeHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	reader, writer := pipe(t)
+	if _, err := unix.FcntlInt(uintptr(writer), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	filler, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", writer), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(filler)
+	p := open(t, writer)
+	var told atomic.Uint64
+	over, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if err := p.Tell(progress.Report{Bytes: told.Add(1)}, true); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	content, source := make([]byte, 4096), int(reader.Fd())
+	for range 2000 {
+		_, _ = unix.Write(filler, content)
+		_, _ = unix.Read(source, content)
+		_, _ = unix.Write(filler, content) // there was room for a moment only
+		before := told.Load()
+		for deadline := time.Now().Add(10 * time.Second); told.Load() < before+2; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				_, _ = unix.Read(source, content)
+				t.Fatal("it waits for room")
+			}
+		}
+	}
+	close(over)
+	<-done
+}
+
 func TestOnlyAPipeIsTaken(t *testing.T) {
 	t.Parallel()
 	reader, writer := pipe(t)
-	if err := progress.CheckPipe(writer); err != nil {
-		t.Error(err)
-	}
+	open(t, writer)
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer null.Close()
 	for name, f := range map[string]*os.File{"a reading end": reader, "a device": null} {
-		if err := progress.CheckPipe(int(f.Fd())); !errors.Is(err, machine1.ErrInvalidArgs) {
+		if _, err := progress.OpenPipe(int(f.Fd())); !errors.Is(err, machine1.ErrInvalidArgs) {
 			t.Errorf("%s: %v, want %v", name, err, machine1.ErrInvalidArgs)
 		}
+	}
+}
+
+func TestNamedPipeThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+	both.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	if _, err := progress.OpenPipe(int(writer.Fd())); !errors.Is(err, progress.ErrLeft) {
+		t.Errorf("got %v, want %v", err, progress.ErrLeft)
 	}
 }
