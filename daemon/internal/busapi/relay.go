@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/progress"
 )
 
 // relayStep is how long a wait for a caller's descriptor goes on until somebody
@@ -20,11 +22,15 @@ var errUnread = errors.New("nobody reads the log any more")
 // relay returns what writes lines to a descriptor that a caller has given, and a
 // context that ends when nobody reads them. It never hangs for longer than that
 // context: the descriptor is left as it is, blocking or not, since others have it
-// as well. stop is to be called before the descriptor is closed: no line is
-// written after it.
+// as well, who may fill what it leads to at any moment. stop is to be called before
+// the descriptor is closed: no line is written after it.
 func relay(ctx context.Context, to *os.File) (_ context.Context, line func(string), stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	fd, done := int(to.Fd()), make(chan struct{})
+	out, err := openOutlet(fd)
+	if err != nil {
+		cancel(err)
+	}
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
@@ -44,8 +50,9 @@ func relay(ctx context.Context, to *os.File) (_ context.Context, line func(strin
 				continue
 			}
 			// A line is short enough for a pipe that has room to take it as a whole.
-			_, _ = unix.Write(fd, append([]byte(text), '\n'))
-			return
+			if err := out.write(append([]byte(text), '\n')); !errors.Is(err, unix.EAGAIN) {
+				return
+			}
 		}
 	}
 	return ctx, line, func() {
@@ -53,6 +60,49 @@ func relay(ctx context.Context, to *os.File) (_ context.Context, line func(strin
 		<-done
 		writing.Lock()
 		defer writing.Unlock()
+		out.close()
+	}
+}
+
+// An outlet writes to a caller's descriptor, and to a pipe or a socket without
+// waiting for room.
+type outlet struct {
+	fd     int
+	opened bool // by us
+	socket bool
+}
+
+func openOutlet(fd int) (outlet, error) {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return outlet{}, err
+	}
+	switch stat.Mode & unix.S_IFMT {
+	case unix.S_IFIFO:
+		own, err := progress.Reopen(fd)
+		if errors.Is(err, unix.ENXIO) {
+			err = errUnread
+		}
+		return outlet{fd: own, opened: err == nil}, err
+	case unix.S_IFSOCK:
+		return outlet{fd: fd, socket: true}, nil
+	}
+	return outlet{fd: fd}, nil
+}
+
+// write fails with EAGAIN if there is no room.
+func (o outlet) write(b []byte) (err error) {
+	if o.socket {
+		_, err = unix.SendmsgN(o.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	} else {
+		_, err = unix.Write(o.fd, b)
+	}
+	return err
+}
+
+func (o outlet) close() {
+	if o.opened {
+		unix.Close(o.fd)
 	}
 }
 

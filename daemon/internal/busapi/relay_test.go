@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lines go to whoever reads them, and when he goes, so does the context.
@@ -42,5 +44,37 @@ func TestRelay(t *testing.T) {
 	}
 	if !errors.Is(context.Cause(ctx), errUnread) {
 		t.Errorf("it is over because of %v", context.Cause(ctx))
+	}
+}
+
+// Whoever gave the descriptor may fill it after a look whether there is room.
+func TestOutletDoesNotWaitForRoom(t *testing.T) {
+	t.Parallel()
+	var pipe [2]int
+	must(t, unix.Pipe2(pipe[:], unix.O_CLOEXEC))
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	for what, fds := range map[string][2]int{"a pipe": pipe, "a socket": pair} {
+		defer unix.Close(fds[0])
+		defer unix.Close(fds[1])
+		out, err := openOutlet(fds[1])
+		must(t, err)
+		full := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				err = out.write(make([]byte, 4096))
+			}
+			full <- err
+		}()
+		select {
+		case err := <-full:
+			if !errors.Is(err, unix.EAGAIN) {
+				t.Errorf("%s is full: %v", what, err)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s has it wait", what)
+		}
+		out.close()
 	}
 }

@@ -34,7 +34,7 @@ func OpenPipe(fd int) (Pipe, error) {
 	if stat.Mode&unix.S_IFMT != unix.S_IFIFO || flags&unix.O_ACCMODE == unix.O_RDONLY {
 		return Pipe{}, machine1.Errorf(machine1.ErrInvalidArgs, "progress takes the end of a pipe that is written to")
 	}
-	own, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	own, err := Reopen(fd)
 	if errors.Is(err, unix.ENXIO) {
 		return Pipe{}, ErrLeft
 	}
@@ -42,6 +42,12 @@ func OpenPipe(fd int) (Pipe, error) {
 		return Pipe{}, fmt.Errorf("cannot open the pipe for progress: %w", err)
 	}
 	return Pipe{own}, nil
+}
+
+// Reopen opens the pipe that fd is of anew, for writes that do not block. The error
+// is ENXIO if the pipe has a name and nobody reads it.
+func Reopen(fd int) (int, error) {
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
 // Close closes the pipe.
