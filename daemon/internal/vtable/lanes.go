@@ -18,10 +18,17 @@ const (
 	maxSlow      = 256
 
 	// What every sender is granted even when others have used up the rest: one
-	// who hoards shall not lock out another. The bus bounds the senders.
+	// who hoards shall not lock out another.
 	grantedBytes = 16 << 10
 	grantedSlow  = 1
 	hardMaxSlow  = 1024
+
+	// A user can have any number of senders, so he is bounded, too. As much is
+	// kept for root, who has to deal with those who hoard. As long as no more than
+	// plentySlow run, nobody is asked whose a sender is.
+	plentySlow  = 64
+	maxUserSlow = 128
+	othersSlow  = hardMaxSlow - maxUserSlow
 )
 
 // A lane is the calls of one sender. They run in order of arrival, except the
@@ -34,6 +41,10 @@ type lane struct {
 
 	slow    int        // running slow calls
 	waiting []slowCall // slow calls that may not run yet
+
+	// user is whose the sender is, once that is known.
+	user          uint32
+	known, asking bool
 
 	// All calls that have not been answered, slow ones too.
 	calls, bytes, fds int
@@ -48,7 +59,9 @@ type slowCall struct {
 type lanes struct {
 	// serve answers a call, or returns what remains to do for a slow one.
 	serve func(*wire.Message) (rest func())
-	out   flusher
+	// userOf tells whose a sender is.
+	userOf func(sender string) uint32
+	out    flusher
 
 	mu      sync.Mutex
 	senders map[string]*lane
@@ -56,6 +69,7 @@ type lanes struct {
 	entered uint64 // calls, since the start
 	bytes   int
 	slow    int
+	users   map[uint32]int // running slow calls of the lanes whose user is known
 	// congested are the lanes where slow calls wait, the one that waits longest
 	// first.
 	congested []*lane
@@ -71,8 +85,11 @@ type flusher interface {
 	Wake()     // in another one
 }
 
-func newLanes(serve func(*wire.Message) (rest func()), out flusher) *lanes {
-	return &lanes{serve: serve, out: out, senders: make(map[string]*lane), idle: make(chan struct{})}
+func newLanes(serve func(*wire.Message) (rest func()), userOf func(string) uint32, out flusher) *lanes {
+	return &lanes{
+		serve: serve, userOf: userOf, out: out,
+		senders: make(map[string]*lane), users: make(map[uint32]int), idle: make(chan struct{}),
+	}
 }
 
 // accept takes a call over. It leaves the message to its caller, and returns
@@ -136,7 +153,7 @@ func (ls *lanes) newLane(sender string) *lane {
 
 // retire keeps l for another sender if nobody works on it any more.
 func (ls *lanes) retire(l *lane) {
-	if l.calls == 0 && l.slow == 0 && !l.running {
+	if l.calls == 0 && l.slow == 0 && !l.running && !l.asking {
 		*l = lane{}
 		ls.spare = l
 	}

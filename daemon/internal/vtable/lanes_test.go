@@ -3,12 +3,20 @@ package vtable
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/machd/machd/daemon/internal/wire"
+	"github.com/machd/machd/pkg/dbustest"
 )
+
+// stranger is a user who is not the one that runs the tests, and those after him.
+const stranger = 4242000
 
 // A crowd is lanes whose calls wait until they are let go.
 type crowd struct {
@@ -17,6 +25,7 @@ type crowd struct {
 
 	mu      sync.Mutex
 	started map[string]int // slow calls
+	users   []string
 }
 
 func newCrowd(slow bool) *crowd {
@@ -32,7 +41,7 @@ func newCrowd(slow bool) *crowd {
 			c.mu.Unlock()
 			<-c.slow
 		}
-	}, nowhere{})
+	}, c.userOf, nowhere{})
 	return c
 }
 
@@ -40,6 +49,32 @@ type nowhere struct{}
 
 func (nowhere) TryFlush() {}
 func (nowhere) Wake()     {}
+
+// userOf takes what is before a "/" for the user.
+func (c *crowd) userOf(sender string) uint32 {
+	name, _, _ := strings.Cut(sender, "/")
+	if name == "root" {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.users, name) {
+		c.users = append(c.users, name)
+	}
+	return stranger + uint32(slices.Index(c.users, name))
+}
+
+// runningOf returns how many slow calls run of all senders of a user.
+func (c *crowd) runningOf(user string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for sender, started := range c.started {
+		if strings.HasPrefix(sender, user+"/") {
+			n += started
+		}
+	}
+	return n
+}
 
 func (c *crowd) running(sender string) int {
 	c.mu.Lock()
@@ -50,7 +85,7 @@ func (c *crowd) running(sender string) int {
 func (c *crowd) empty() bool {
 	c.lanes.mu.Lock()
 	defer c.lanes.mu.Unlock()
-	return len(c.senders) == 0 && c.bytes == 0 && c.lanes.slow == 0 && c.busy == 0 && len(c.congested) == 0
+	return len(c.senders) == 0 && c.bytes == 0 && c.lanes.slow == 0 && c.busy == 0 && len(c.congested) == 0 && len(c.lanes.users) == 0
 }
 
 func await(t *testing.T, what string, ok func() bool) {
@@ -162,6 +197,53 @@ func TestSlowCallsAreBoundedButGranted(t *testing.T) {
 	}
 }
 
+// A user may have as many senders as he likes.
+func TestWhatTheSendersOfOneUserHoardIsBounded(t *testing.T) {
+	t.Parallel()
+	c := newCrowd(true)
+	one := func(sender string) {
+		m := &wire.Message{Header: wire.Header{Sender: sender}, Body: make([]byte, 10)}
+		if err := c.accept(m, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const users, calls = 9, 2 * hardMaxSlow
+	for i := range calls {
+		one(fmt.Sprint("hoarder/", i))
+	}
+	await(t, "as many run as may", func() bool { return c.runningOf("hoarder") >= maxUserSlow })
+	one("other/1")
+	await(t, "another user's runs, too", func() bool { return c.running("other/1") == 1 })
+	// Of the first, nobody asked whose they are.
+	if n := c.runningOf("hoarder"); n > plentySlow+maxUserSlow {
+		t.Errorf("%d calls of one user run", n)
+	}
+
+	for u := range users {
+		for i := range maxUserSlow {
+			one(fmt.Sprint("hoarder", u, "/", i))
+		}
+	}
+	slow := func() int {
+		c.lanes.mu.Lock()
+		defer c.lanes.mu.Unlock()
+		return c.lanes.slow
+	}
+	await(t, "no more of theirs may run", func() bool { return slow() == othersSlow })
+	for i := range maxUserSlow {
+		one(fmt.Sprint("root/", i))
+	}
+	await(t, "all of root's run", func() bool { return c.runningOf("root") == maxUserSlow })
+	if n := slow(); n != hardMaxSlow {
+		t.Errorf("%d calls run", n)
+	}
+	close(c.slow)
+	await(t, "nothing is left", c.empty)
+	if n := c.runningOf("hoarder"); n != calls {
+		t.Errorf("%d calls of the first have run", n)
+	}
+}
+
 func TestStoppingDropsWhatWaits(t *testing.T) {
 	t.Parallel()
 	for _, slow := range []bool{false, true} {
@@ -196,7 +278,7 @@ func TestStoppingDoesNotWaitForEver(t *testing.T) {
 
 func TestALaneIsUsedAgainOnlyWhenItsGoroutineHasLeftIt(t *testing.T) {
 	t.Parallel()
-	ls := newLanes(nil, nowhere{})
+	ls := newLanes(nil, nil, nowhere{})
 	enter := func(sender string) (*lane, *wire.Message) {
 		m := &wire.Message{Header: wire.Header{Sender: sender}}
 		l, err := ls.enter(m)
@@ -224,5 +306,22 @@ func TestALaneIsUsedAgainOnlyWhenItsGoroutineHasLeftIt(t *testing.T) {
 	}
 	if third, _ := enter("c"); third != first && third != second {
 		t.Error("no lane is used again")
+	}
+}
+
+func TestTheBusTellsWhoseASenderIs(t *testing.T) {
+	t.Parallel()
+	b := dbustest.New(t)
+	s, err := Dial(t.Context(), b.Address, Config{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.dispatcher.begin(t.Context())
+	if user := s.userOf(b.Dial().Names()[0]); user != uint32(os.Getuid()) {
+		t.Errorf("our own connection is user %d's", user)
+	}
+	if user := s.userOf(":7.7"); user != nobody || privileged(user) {
+		t.Errorf("a sender that has left is user %d's", user)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/machd/machd/daemon/internal/wire"
 	"github.com/machd/machd/pkg/machine1"
@@ -85,6 +86,28 @@ func (s *Server) requestName(ctx context.Context, name string, flags uint32) (ui
 	d.Reset(reply)
 	result := d.Uint32()
 	return result, d.Close()
+}
+
+// nobody is the user of senders that have left, and of those that the bus tells
+// nothing of.
+const nobody = math.MaxUint32
+
+// userOf asks the bus whose the unique name sender is.
+func (s *Server) userOf(sender string) uint32 {
+	var e wire.Encoder
+	e.Text(sender)
+	reply, err := s.callBus(s.dispatcher.ctx, &wire.Header{Member: "GetConnectionUnixUser", Signature: "s"}, e.Bytes())
+	if err != nil || reply.Signature != "u" {
+		s.cfg.Log.Debug("the bus does not tell whose a connection is", "sender", sender, "error", err)
+		return nobody
+	}
+	var d wire.Decoder
+	d.Reset(reply)
+	user := d.Uint32()
+	if d.Close() != nil {
+		return nobody
+	}
+	return user
 }
 
 // callBus calls a method of the bus itself.

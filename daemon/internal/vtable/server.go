@@ -74,7 +74,7 @@ func Dial(ctx context.Context, address string, cfg Config) (*Server, error) {
 		pending:    make(map[uint32]chan *wire.Message),
 		owned:      make(map[string]bool),
 	}
-	s.lanes = newLanes(s.dispatcher.serve, conn)
+	s.lanes = newLanes(s.dispatcher.serve, s.userOf, conn)
 	s.encoders.New = func() any { return new(wire.Encoder) }
 	return s, nil
 }
