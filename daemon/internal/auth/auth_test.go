@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"testing"
@@ -60,5 +61,36 @@ func TestThePeerIsWhoConnected(t *testing.T) {
 	served.Close()
 	if c, err := auth.PeerCaller(served); err == nil {
 		t.Errorf("the peer of a closed connection is %v", c)
+	}
+}
+
+func TestAttendingEndsWithTheCaller(t *testing.T) {
+	t.Parallel()
+	b := dbustest.New(t)
+	a := authority(b)
+	client, other := b.Dial(), b.Dial()
+	ctx, c, done, err := a.Attend(t.Context(), client.Names()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	if c.UID != uint32(os.Getuid()) || c.PIDFD.PID() != os.Getpid() {
+		t.Errorf("the caller is user %d, process %d", c.UID, c.PIDFD.PID())
+	}
+	stays, _, release, err := a.Attend(t.Context(), other.Names()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+	next(t, ctx.Done())
+	if err := context.Cause(ctx); !errors.Is(err, machine1.ErrDisconnected) {
+		t.Errorf("it ended for %v", err)
+	}
+	if stays.Err() != nil {
+		t.Error("another caller is said to have left, too")
+	}
+	release()
+	if _, _, _, err := a.Attend(t.Context(), client.Names()[0]); !errors.Is(err, machine1.ErrServiceUnknown) {
+		t.Errorf("whom is attended that has left: %v", err)
 	}
 }

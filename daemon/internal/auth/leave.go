@@ -12,25 +12,49 @@ import (
 
 var errCallerLeft = fmt.Errorf("the caller has left the bus: %w", machine1.ErrDisconnected)
 
+// Attend is BusCaller that also returns a context that ends when the caller
+// leaves the bus, and what releases it: nobody else would get what is made for
+// him. Nothing is to be released if it fails.
+func (a *Authority) Attend(ctx context.Context, sender string) (context.Context, Caller, func(), error) {
+	ctx, release, err := a.whileConnected(ctx, sender)
+	if err != nil {
+		return nil, Caller{}, nil, err
+	}
+	// Who has left before he was watched is not known any more.
+	c, err := a.BusCaller(ctx, sender)
+	if err != nil {
+		release()
+		return nil, Caller{}, nil, err
+	}
+	return ctx, c, func() {
+		c.Close()
+		release()
+	}, nil
+}
+
 // whileCalling returns a context that ends when c leaves the bus, and what
 // releases it. Of a peer, only whoever serves him knows.
 func (a *Authority) whileCalling(ctx context.Context, c Caller) (context.Context, func(), error) {
 	if c.sender == "" {
 		return ctx, func() {}, nil
 	}
+	return a.whileConnected(ctx, c.sender)
+}
+
+func (a *Authority) whileConnected(ctx context.Context, sender string) (context.Context, func(), error) {
 	match := "type='signal',sender='" + busDaemon.Name + "',interface='" + busDaemon.Name +
-		"',member='NameOwnerChanged',arg0='" + c.sender + "'"
+		"',member='NameOwnerChanged',arg0='" + sender + "'"
 	signals := make(chan *dbus.Signal)
 	a.conn.Signal(signals)
 	if err := bus.Call(ctx, a.conn, busDaemon, busDaemon.Name+".AddMatch", false, []any{match}); err != nil {
 		a.conn.RemoveSignal(signals)
-		return nil, nil, fmt.Errorf("cannot watch %s: %w", c.sender, err)
+		return nil, nil, fmt.Errorf("cannot watch %s: %w", sender, err)
 	}
 	watched, cancel := context.WithCancelCause(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		awaitLeave(watched, signals, c.sender, cancel)
+		awaitLeave(watched, signals, sender, cancel)
 	}()
 	return watched, func() {
 		cancel(nil)

@@ -62,6 +62,8 @@ type Images interface {
 // Callers tells who is behind a name on the bus; *auth.Authority does.
 type Callers interface {
 	BusCaller(ctx context.Context, sender string) (auth.Caller, error)
+	// Attend is BusCaller and a context that ends when the caller leaves.
+	Attend(ctx context.Context, sender string) (_ context.Context, c auth.Caller, done func(), err error)
 }
 
 // Launcher starts and ends machines; *launch.Launcher does.

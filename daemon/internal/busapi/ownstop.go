@@ -35,7 +35,7 @@ var stopRows = []vtable.Method{
 	},
 	{
 		Name: "WaitMachine",
-		Doc:  "Waits until a machine can be used. The reply is that of StartMachine, without the unit.",
+		Doc:  "Waits until a machine can be used. The reply is that of StartMachine, without the unit. It ends when its caller leaves the bus, and one user may wait for 16 machines at a time.",
 		In:   "machine options", Out: "state note", Slow: true, Func: ofMachine(ownWait),
 	},
 }
@@ -130,11 +130,24 @@ func (o machineObject) mayEnd(ctx context.Context, c *vtable.Call, rule access.R
 	return m, parsed, err
 }
 
-// ownWait answers once the machine can be used.
-func ownWait(ctx context.Context, _ *vtable.Call, o machineObject, opts options) (state, note string, err error) {
+// ownWait answers once the machine can be used. Nobody is asked whether he may,
+// so it ends with its caller, and no user can have too many.
+func ownWait(ctx context.Context, c *vtable.Call, o machineObject, opts options) (state, note string, err error) {
 	parsed, err := machd.ParseWaitOptions(opts)
 	if err != nil {
 		return "", "", err
+	}
+	ctx, caller, done, err := o.api.callers.Attend(ctx, c.Sender)
+	if err != nil {
+		return "", "", err
+	}
+	defer done()
+	if !caller.Privileged() {
+		end, err := o.api.operations.BeginWait(caller.UID)
+		if err != nil {
+			return "", "", err
+		}
+		defer end()
 	}
 	return o.api.launcher.Wait(ctx, *o.machine, parsed)
 }

@@ -2,8 +2,11 @@ package busapi
 
 import (
 	"context"
+	"errors"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/operation"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -20,6 +24,9 @@ type launchWorld struct {
 	mu    sync.Mutex
 	calls []string // method, machine, whether it is listed
 	stops []machd.StopOptions
+
+	hang  atomic.Bool  // waits go on until they are ended
+	waits atomic.Int32 // those that hang
 }
 
 func (w *launchWorld) note(method string, m machine.Machine, o machd.StopOptions) {
@@ -41,7 +48,13 @@ func (w *launchWorld) take() []string {
 	return calls
 }
 
-func (w *launchWorld) Wait(_ context.Context, m machine.Machine, _ machd.WaitOptions) (state, note string, err error) {
+func (w *launchWorld) Wait(ctx context.Context, m machine.Machine, _ machd.WaitOptions) (state, note string, err error) {
+	if w.hang.Load() {
+		w.waits.Add(1)
+		defer w.waits.Add(-1)
+		<-ctx.Done()
+		return "", "", ctx.Err()
+	}
 	w.note("wait", m, machd.StopOptions{})
 	return machd.StateDegraded, "half of it", nil
 }
@@ -104,4 +117,69 @@ func TestEnding(t *testing.T) {
 	if got := w.launch.stops[0]; got != opts {
 		t.Errorf("the options came as %+v, want %+v", got, opts)
 	}
+}
+
+// await waits until n waits hang.
+func (w *launchWorld) await(t *testing.T, n int32) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); w.waits.Load() != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d calls wait, not %d", w.waits.Load(), n)
+		}
+	}
+}
+
+// Nobody is asked whether he may wait, so nothing of it is left when he has gone.
+func TestWaitingEndsWithItsCaller(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.launch.hang.Store(true)
+	leaver, stayer := w.bus.Dial(), w.bus.Dial()
+	for _, c := range []*dbus.Conn{leaver, stayer} {
+		for _, to := range []struct {
+			path   dbus.ObjectPath
+			member string
+			in     []any
+		}{
+			{machine1.ObjectPath, machd.ManagerInterface + ".WaitMachine", []any{aContainer}},
+			{machine1.MachinePath(aContainer), machd.MachineInterface + ".Wait", nil},
+		} {
+			in := append(to.in, machd.WaitOptions{Timeout: time.Hour}.Variants())
+			must(t, c.Object(w.server, to.path).Call(to.member, dbus.FlagNoReplyExpected, in...).Err)
+		}
+	}
+	w.launch.await(t, 4)
+	leaver.Close()
+	w.launch.await(t, 2)
+	stayer.Close()
+	w.launch.await(t, 0)
+}
+
+func TestOneUserDoesNotWaitTooOften(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.launch.hang.Store(true)
+	wait := func(flags dbus.Flags) error {
+		return w.bus.Dial().Object(w.server, machine1.ObjectPath).Call(machd.ManagerInterface+".WaitMachine", flags,
+			aContainer, machd.WaitOptions{}.Variants()).Err
+	}
+	w.polkit.user.Store(4242)
+	for range operation.MaxWaits {
+		must(t, wait(dbus.FlagNoReplyExpected))
+	}
+	w.launch.await(t, operation.MaxWaits)
+	var refusal dbus.Error
+	if err := wait(0); !errors.As(err, &refusal) || refusal.Name != machine1.ErrorName(machine1.ErrLimitsExceeded) {
+		t.Errorf("one more: %v", err)
+	}
+	for _, other := range []uint32{4243, uint32(os.Geteuid())} {
+		before := w.launch.waits.Load()
+		w.polkit.user.Store(other)
+		must(t, wait(dbus.FlagNoReplyExpected))
+		w.launch.await(t, before+1)
+	}
+	for range operation.MaxWaits {
+		must(t, wait(dbus.FlagNoReplyExpected)) // whom the daemon is for
+	}
+	w.launch.await(t, 2*operation.MaxWaits+2)
 }

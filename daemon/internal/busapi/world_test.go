@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,9 +52,19 @@ func (pid1) KillSubgroup(context.Context, string, string, string, int32) error {
 type polkit struct {
 	*auth.Authority
 
+	user atomic.Uint32 // who attends, 0 for who it is
+
 	mu     sync.Mutex
 	asked  []auth.Request
 	answer error // nil for yes
+}
+
+func (p *polkit) Attend(ctx context.Context, sender string) (context.Context, auth.Caller, func(), error) {
+	ctx, c, done, err := p.Authority.Attend(ctx, sender)
+	if user := p.user.Load(); user != 0 {
+		c.UID = user
+	}
+	return ctx, c, done, err
 }
 
 func (p *polkit) Check(_ context.Context, _ auth.Caller, r auth.Request) (auth.Verdict, error) {
@@ -183,6 +194,7 @@ const (
 
 // A world is the API on a private bus, with what is around it.
 type world struct {
+	bus        *dbustest.Bus
 	machines   *machine.Manager
 	polkit     *polkit
 	inside     *insideWorld
@@ -204,6 +216,7 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { conn.Close() })
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	w := &world{
+		bus:        b,
 		polkit:     &polkit{Authority: auth.New(conn, log)},
 		inside:     &insideWorld{begun: make(chan struct{}, operation.Max)},
 		launch:     &launchWorld{},

@@ -16,9 +16,16 @@ import (
 // Reference: operation.h, OPERATIONS_MAX.
 const Max = 64
 
+// MaxWaits is how often one user may wait for machines at a time: anybody may,
+// without being asked, and for as long as he likes.
+const MaxWaits = 16
+
 var (
 	// ErrTooMany says that Max operations go on.
 	ErrTooMany = machine1.Errorf(machine1.ErrLimitsExceeded, "Too many ongoing operations.")
+	// ErrTooManyWaits says that a user waits MaxWaits times.
+	ErrTooManyWaits = machine1.Errorf(machine1.ErrLimitsExceeded,
+		"You wait for %d machines already; try again when one of them is ready, or end who waits", MaxWaits)
 	// ErrMachineGone is the cause why an operation on a machine ended.
 	ErrMachineGone = fmt.Errorf("the machine has gone meanwhile: %w", machine1.ErrNoSuchMachine)
 )
@@ -28,10 +35,13 @@ type Set struct {
 	mu      sync.Mutex
 	count   int
 	cancels map[string]map[*context.CancelCauseFunc]struct{} // by machine
+	waits   map[uint32]int                                   // by user
 }
 
 // NewSet returns a set in which nothing goes on.
-func NewSet() *Set { return &Set{cancels: map[string]map[*context.CancelCauseFunc]struct{}{}} }
+func NewSet() *Set {
+	return &Set{cancels: map[string]map[*context.CancelCauseFunc]struct{}{}, waits: map[uint32]int{}}
+}
 
 // Full reports whether Begin would fail: a caller need not be asked for a
 // password then.
@@ -70,6 +80,26 @@ func (s *Set) end(machine string, key *context.CancelCauseFunc) {
 	delete(s.cancels[machine], key)
 	if len(s.cancels[machine]) == 0 {
 		delete(s.cancels, machine)
+	}
+}
+
+// BeginWait counts a wait of user's in until end is called, which must be done.
+// It does not count as an operation.
+func (s *Set) BeginWait(user uint32) (end func(), err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waits[user] >= MaxWaits {
+		return nil, ErrTooManyWaits
+	}
+	s.waits[user]++
+	return sync.OnceFunc(func() { s.endWait(user) }), nil
+}
+
+func (s *Set) endWait(user uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waits[user]--; s.waits[user] == 0 {
+		delete(s.waits, user)
 	}
 }
 

@@ -60,3 +60,30 @@ func TestAnOperationEndsWithItsMachine(t *testing.T) {
 	}
 	s.MachineGone("nobody")
 }
+
+func TestOneUserDoesNotWaitTooOften(t *testing.T) {
+	t.Parallel()
+	s := NewSet()
+	var ends []func()
+	for range MaxWaits {
+		end, err := s.BeginWait(1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, end)
+	}
+	if _, err := s.BeginWait(1000); !errors.Is(err, machine1.ErrLimitsExceeded) {
+		t.Errorf("one more than MaxWaits: %v", err)
+	}
+	if _, err := s.BeginWait(1001); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	ends[0]()
+	ends[0]() // twice is once
+	if _, err := s.BeginWait(1000); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+	if _, err := s.BeginWait(1000); err == nil {
+		t.Error("ending one made room for two")
+	}
+}

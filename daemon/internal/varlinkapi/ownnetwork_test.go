@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/machd/machd/pkg/machd"
@@ -16,6 +17,9 @@ type network struct {
 	Launcher // for what no test here asks
 	mu       sync.Mutex
 	calls    []string
+
+	hang  atomic.Bool  // waits go on until they are ended
+	waits atomic.Int32 // those that hang
 }
 
 func (n *network) note(format string, args ...any) {

@@ -144,6 +144,18 @@ func ownWait(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	caller, err := a.Identify(c.Conn)
+	if err != nil {
+		return nil, err
+	}
+	defer caller.Close()
+	if !caller.Privileged() {
+		end, err := a.Operations.BeginWait(caller.UID)
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+	}
 	state, note, err := a.Launcher.Wait(ctx, m, machd.WaitOptions{Timeout: timeoutOf(c)})
 	return readyReply{State: state, Note: note}, err
 }
