@@ -36,8 +36,8 @@ func varlinkQuestions(name, image string) []varlinkQuestion {
 	}
 	in := func(more string) string { return fmt.Sprintf(`{"name":%q%s}`, name, more) }
 	inImage := func(more string) string { return fmt.Sprintf(`{"name":%q%s}`, image, more) }
-	files := func(verb string) map[string]string {
-		return details("name", name, "verb", verb, "src", "/no/such/source", "dest", "/no/such/place")
+	files := func(machine, verb string) map[string]string {
+		return details(machine, name, "verb", verb, "src", "/no/such/source", "dest", "/no/such/place")
 	}
 	const paths = `,"source":"/no/such/source","destination":"/no/such/place"`
 	list := []varlinkQuestion{
@@ -50,9 +50,9 @@ func varlinkQuestions(name, image string) []varlinkQuestion {
 		{machine1.ActionHostShell, details("machine", ".host", "verb", "shell", "user", "nobody", "program", "/bin/true", "command_line", "/bin/true"),
 			of + "Open", `{"name":".host","mode":"shell","user":"nobody","path":"/bin/true"}`},
 		{machine1.ActionHostOpenPTY, details("machine", ".host"), of + "Open", `{"name":".host","mode":"tty"}`},
-		{manage, files("bind"), of + "BindMount", in(paths)},
-		{manage, files("copy"), of + "CopyFrom", in(paths)},
-		{manage, files("copy"), of + "CopyTo", in(paths + `,"replace":true`)},
+		{manage, files("name", "bind"), of + "BindMount", in(paths)},
+		{manage, files("name", "copy"), of + "CopyFrom", in(paths)},
+		{manage, files("name", "copy"), of + "CopyTo", in(paths + `,"replace":true`)},
 		{manage, details("name", name, "verb", "open_root_directory"), of + "OpenRootDirectory", in("")},
 		{machine1.ActionInspectImages, details("name", image), ofImage + "List", inImage(`,"acquireMetadata":"graceful"`)},
 		{images, details("image", image, "verb", "update"), ofImage + "Update", inImage(`,"readOnly":false`)},
@@ -61,10 +61,10 @@ func varlinkQuestions(name, image string) []varlinkQuestion {
 	if live.Host.Machd {
 		const own = machd1.MachineVarlink + "."
 		list = append(list,
-			varlinkQuestion{machd1.ActionBind, files("bind"), own + "BindMount", in(paths)},
-			varlinkQuestion{machd1.ActionBind, details("name", name, "verb", "unbind", "dest", "/no/such/place"), own + "Unbind", in(`,"destination":"/no/such/place"`)},
-			varlinkQuestion{machd1.ActionCopy, files("copy_from"), own + "CopyFrom", in(paths)},
-			varlinkQuestion{machd1.ActionCopy, files("copy_to"), own + "CopyTo", in(paths)},
+			varlinkQuestion{machd1.ActionBind, files("machine", "bind"), own + "BindMount", in(paths)},
+			varlinkQuestion{machd1.ActionBind, details("machine", name, "verb", "unbind", "dest", "/no/such/place"), own + "Unbind", in(`,"destination":"/no/such/place"`)},
+			varlinkQuestion{machd1.ActionCopy, files("machine", "copy_from"), own + "CopyFrom", in(paths)},
+			varlinkQuestion{machd1.ActionCopy, files("machine", "copy_to"), own + "CopyTo", in(paths)},
 			varlinkQuestion{machd1.ActionManageImages, details("image", image+"-clone", "verb", "remove", "settings", "0"),
 				machd1.MachineImageVarlink + ".Remove", `{"name":"` + image + `-clone"}`})
 	}

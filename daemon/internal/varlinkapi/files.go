@@ -29,7 +29,7 @@ func (a *API) bind(ctx context.Context, c *varlink.Call, rule access.Rule, b ins
 	if b.Source, b.Destination, err = inside.CheckBind(c.In.String("source"), c.In.String("destination")); err != nil {
 		return err
 	}
-	m, err = a.authorize(ctx, c, m, rule, map[string]string{"name": m.Name, "src": b.Source, "dest": b.Destination})
+	m, err = a.authorize(ctx, c, m, rule, map[string]string{machineDetail(rule): m.Name, "src": b.Source, "dest": b.Destination})
 	if err != nil {
 		return err
 	}
@@ -38,6 +38,18 @@ func (a *API) bind(ctx context.Context, c *varlink.Call, rule access.Rule, b ins
 		return err
 	}
 	return unsupported(a.Inside.Bind(ctx, leader, m.Name, b), errNotSupported)
+}
+
+// machineDetail returns the detail that says which machine a question about files
+// is about. Our own actions have the same one over D-Bus, and their messages
+// name it.
+//
+// Reference: machine-varlink.c, where it is another one than over D-Bus.
+func machineDetail(rule access.Rule) string {
+	if rule.Action == machine1.ActionManageMachines {
+		return "name"
+	}
+	return "machine"
 }
 
 func copyFrom(ctx context.Context, a *API, c *varlink.Call) (any, error) {
@@ -70,7 +82,7 @@ func (a *API) copy(ctx context.Context, c *varlink.Call, rule access.Rule, do co
 	if what.Source, what.Destination, err = inside.CheckCopy(c.In.String("source"), c.In.String("destination")); err != nil {
 		return err
 	}
-	m, err = a.authorize(ctx, c, m, rule, map[string]string{"name": m.Name, "src": what.Source, "dest": what.Destination})
+	m, err = a.authorize(ctx, c, m, rule, map[string]string{machineDetail(rule): m.Name, "src": what.Source, "dest": what.Destination})
 	if err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func ownUnbind(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err = a.authorize(ctx, c, m, access.OwnUnbind, map[string]string{"name": m.Name, "dest": destination})
+	m, err = a.authorize(ctx, c, m, access.OwnUnbind, map[string]string{"machine": m.Name, "dest": destination})
 	if err != nil {
 		return nil, err
 	}

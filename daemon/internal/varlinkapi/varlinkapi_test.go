@@ -26,9 +26,11 @@ import (
 	"github.com/machd/machd/daemon/internal/access"
 	"github.com/machd/machd/daemon/internal/auth"
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/imagemaker"
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/operation"
+	"github.com/machd/machd/daemon/internal/overview"
 	"github.com/machd/machd/daemon/internal/varlink"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -156,8 +158,9 @@ type fixture struct {
 	path     string        // of the sockets
 	users    string
 	hook     string
-	images   string // the pool
-	leader   int    // a child that lives as long as the test
+	images   string                     // the pool
+	leader   int                        // a child that lives as long as the test
+	asked    map[string]map[string]bool // details and verbs by action, as far as noted
 }
 
 func start(t *testing.T) *fixture {
@@ -188,10 +191,13 @@ func start(t *testing.T) *fixture {
 		images:   filepath.Join(root, "images"),
 		leader:   child(t),
 	}
+	images := image.NewStore(image.Config{Dirs: []string{f.images}, Pool: f.images, LockDir: filepath.Join(root, "locks"), Host: true})
+	guard := inside.NewGuard(log)
 	api, err = New(Config{
-		Machines: f.machines, Access: access.New(f.polkit, f.machines), Inside: inside.NewGuard(log),
+		Machines: f.machines, Access: access.New(f.polkit, f.machines), Inside: guard,
 		Launcher: f.network, Network: f.network, Doctor: f.network,
-		Images:     image.NewStore(image.Config{Dirs: []string{f.images}, Pool: f.images, LockDir: filepath.Join(root, "locks"), Host: true}),
+		Images: images, Maker: imagemaker.New(imagemaker.Config{Images: images}),
+		Overview:   &overview.Viewer{Machines: f.machines, Inside: guard},
 		Operations: operation.NewSet(), LogLevel: f.level, Version: "1", Log: log,
 		Identify: func(c *net.UnixConn) (auth.Caller, error) {
 			caller, err := auth.PeerCaller(c)
