@@ -48,6 +48,21 @@ func main() {
 	os.Exit(1)
 }
 
+// options are what users can say; man/machd.8 has them, too.
+type options struct {
+	version, user, system bool
+	introspect            string
+}
+
+func (o *options) flags() *flag.FlagSet {
+	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
+	flags.BoolVar(&o.version, "version", false, "print the version and exit")
+	flags.StringVar(&o.introspect, "bus-introspect", "", "print the introspection of `path`, an object or an interface, or with \"list\" which there are, and exit")
+	flags.BoolVar(&o.user, "user", false, "know the machines of the user's own service manager")
+	flags.BoolVar(&o.system, "system", true, "know the machines of the system, the default")
+	return flags
+}
+
 func run(ctx context.Context, args []string) error {
 	if len(args) == 1 && args[0] == inside.ErrandArgument {
 		return inside.RunErrand(ctx, newLogger(slog.LevelInfo))
@@ -55,28 +70,25 @@ func run(ctx context.Context, args []string) error {
 	if helped, err := help(ctx, args); helped {
 		return err
 	}
-	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
-	showVersion := flags.Bool("version", false, "print the version and exit")
-	introspect := flags.String("bus-introspect", "", "print the introspection of `PATH`, an object or an interface, or list them (list), and exit")
-	user := flags.Bool("user", false, "know the machines of the user's own service manager")
-	flags.Bool("system", true, "know the machines of the system, the default")
+	var o options
+	flags := o.flags()
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q: machd takes options only", flags.Arg(0))
 	}
-	if *showVersion {
+	if o.version {
 		fmt.Println("machd", version)
 		return nil
 	}
-	if *introspect != "" {
-		text, err := busapi.Introspect(ctx, *introspect)
+	if o.introspect != "" {
+		text, err := busapi.Introspect(ctx, o.introspect)
 		fmt.Print(text)
 		return err
 	}
 	self := systemInstance()
-	if *user {
+	if o.user {
 		var err error
 		if self, err = userInstance(); err != nil {
 			return err
