@@ -10,7 +10,7 @@ import (
 
 // A RunCommand is a machine to be run once, and what with.
 type RunCommand struct {
-	// Options are those of any start. The image is Options.Image, and what the
+	// Options are those of a start, but for VM, Save and Wait. The image is Options.Image, and what the
 	// machine writes to it is thrown away. Options.Command is what to run; without
 	// one the machine boots.
 	Options machd.StartOptions

@@ -3,8 +3,10 @@ package machd_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -60,6 +62,25 @@ func TestBadOptionsAreNamed(t *testing.T) {
 		if !errors.Is(err, machine1.ErrInvalidArgs) || err.Error() != c.want {
 			t.Errorf("%s: got %v, want %s", name, err, c.want)
 		}
+	}
+}
+
+func TestARunSaysWhichOptionsItHasNot(t *testing.T) {
+	t.Parallel()
+	for want, o := range map[string]machd.StartOptions{
+		"Option 'vm' asks for a virtual machine, which runs no command":                                 {VM: true},
+		"Option 'save' is for later starts, of which a machine that is thrown away has none":            {Save: true},
+		"Option 'wait' is for starts: a run is answered when it begins, and its session tells the rest": {Wait: machd.WaitNo},
+	} {
+		_, err := machd.ParseRunOptions(machd.RunOptions{StartOptions: o}.Variants())
+		if !errors.Is(err, machine1.ErrInvalidArgs) || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	o := machd.RunOptions{StartOptions: machd.StartOptions{Image: "a", WaitTimeout: time.Minute}, Terminal: true}
+	got, err := machd.ParseRunOptions(o.Variants())
+	if diff := cmp.Diff(o, got); diff != "" || err != nil {
+		t.Errorf("%v, (-want +got):\n%s", err, diff)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/machd/machd/daemon/internal/vtable"
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/test/mdoc"
 )
@@ -191,7 +192,11 @@ func document(t *testing.T, b *strings.Builder, i xmlInterface, table *vtable.In
 		if !ok {
 			t.Errorf("nobody says which options %s takes", method.Name)
 		}
-		writeOptions(b, options[set])
+		rows := options[set]
+		if set == "RunOptions" {
+			rows = slices.DeleteFunc(slices.Clone(rows), func(o optionRow) bool { return !machd.RunTakes(o.name) })
+		}
+		writeOptions(b, rows)
 	}
 	for _, signal := range table.Signals {
 		if signal.Doc == "" {

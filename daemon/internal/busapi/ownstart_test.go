@@ -47,6 +47,9 @@ func TestStarting(t *testing.T) {
 		{start, []any{"new", map[string]dbus.Variant{"wait": dbus.MakeVariant("never")}}, nil, nil, machine1.ErrInvalidArgs},
 		{run, []any{"new", []machd.Descriptor{}, image}, []string{"run base new"}, nil, machine1.ErrNoSuchImage},
 		{run, []any{"no/name", []machd.Descriptor{}, image}, nil, nil, machine1.ErrInvalidArgs},
+		{run, []any{"new", []machd.Descriptor{}, machd.RunOptions{StartOptions: machd.StartOptions{Wait: machd.WaitReady}}.Variants()}, nil, nil, machine1.ErrInvalidArgs},
+		{run, []any{"new", []machd.Descriptor{}, machd.RunOptions{StartOptions: machd.StartOptions{VM: true}}.Variants()}, nil, nil, machine1.ErrInvalidArgs},
+		{run, []any{"new", []machd.Descriptor{}, machd.RunOptions{StartOptions: machd.StartOptions{Save: true}}.Variants()}, nil, nil, machine1.ErrInvalidArgs},
 	} {
 		call := w.client.Object(w.server, machine1.ObjectPath).Call(c.call, 0, c.in...)
 		got := w.launch.take()

@@ -23,11 +23,16 @@ var runMethods = []varlink.Method[*API]{
 		Name: "Run",
 		Doc: "Starts a machine whose root is thrown away, for one command or, without one, its init. Its streams, its session and " +
 			"its outcome are as those of 'Exec'; the socket is closed when nothing of the machine is left",
-		In:     onNewMachine(append(slices.Clone(startOptions), option("terminal", "On a new terminal", varlink.Bool))...),
+		In:     onNewMachine(append(ofRun(startOptions), option("terminal", "On a new terminal", varlink.Bool))...),
 		Out:    execMethods[0].Out,
 		Access: machd.ActionStart,
 		Func:   ownRun,
 	},
+}
+
+// ofRun returns the options that a run has, too.
+func ofRun(options varlink.Fields) varlink.Fields {
+	return slices.DeleteFunc(slices.Clone(options), func(f varlink.Field) bool { return !machd.RunTakes(onBus(f.Name)) })
 }
 
 func ownRun(ctx context.Context, a *API, c *varlink.Call) (any, error) {
