@@ -10,18 +10,18 @@ import (
 // machinectl does.
 type aliasDifference struct {
 	why     string
-	lines   []string
-	version int    // of systemd, where it is only one
-	daemon  string // likewise
-	code    bool   // the exit status differs as well
-	perhaps bool   // it differs in some runs only
+	lines   []string // with their environment in front
+	version int      // of systemd, where it is only one
+	daemon  string   // likewise
+	code    bool     // the exit status differs as well, or in some runs if it does perhaps
+	perhaps bool     // it differs in some runs only
 }
 
 func (d aliasDifference) about(line, daemon string) bool {
 	return (d.version == 0 || d.version == live.Host.Version) && (d.daemon == "" || d.daemon == daemon) && slices.Contains(d.lines, line)
 }
 
-// aliasDifferences are all that there are.
+// aliasDifferences are all that there are. The first one about a line counts.
 var aliasDifferences = []aliasDifference{
 	{why: "options of 262, and of machctl, are accepted with 257 as well, and by the name machinectl", version: 257, code: true,
 		lines: []string{"list --system"}},
@@ -29,15 +29,15 @@ var aliasDifferences = []aliasDifference{
 	{why: "a switch may be given a value, which scripts for machctl do", code: true, lines: []string{"--no-legend=0 list"}},
 	{why: "what machinectl cannot print is printed", lines: []string{"show GUEST -a", "show VM --all", "show -p NetworkInterfaces GUEST"}, perhaps: true},
 	{why: "the tree of all processes of the host is for systemd-cgls", lines: []string{"status .host -n 0"}},
-	{why: "257 ends a line that was never begun", version: 257, perhaps: true, lines: []string{"shell -q GUEST /bin/false", "shell --quiet root@GUEST /bin/true",
-		"shell nosuchuser@GUEST /bin/true", "shell --uid=nosuchuser GUEST /bin/true", "shell GUEST /no/such/program"}},
 	{why: "machd says that there is no such user or program, where it can tell in time", daemon: machd, perhaps: true, code: true,
 		lines: []string{"shell nosuchuser@GUEST /bin/true", "shell --uid=nosuchuser GUEST /bin/true", "shell GUEST /no/such/program"}},
+	{why: "257 ends a line that was never begun", version: 257, perhaps: true, lines: []string{"shell -q GUEST /bin/false", "shell --quiet root@GUEST /bin/true",
+		"shell nosuchuser@GUEST /bin/true", "shell --uid=nosuchuser GUEST /bin/true", "shell GUEST /no/such/program"}},
 	{why: "transfers are made here, and not by importctl, of whose words only the results are kept", lines: []string{
 		"list-transfers", "--no-legend list-transfers", "pull-tar", "pull-tar x", "pull-raw x", "import-tar", "import-tar /no/such x", "import-raw /no/such", "import-fs /no/such",
 		"export-tar", "export-tar nobody /tmp/x", "export-raw nobody", "cancel-transfer", "cancel-transfer x", "cancel-transfer 7",
 		"pull-tar https://localhost/x.tar.xz bad/name", "pull-raw ftp://x/y.raw", "list-transfers x"}},
-	{why: "colour is for terminals; $SYSTEMD_COLORS is not asked", lines: []string{"list -a"}, perhaps: true},
+	{why: "colour is for terminals; $SYSTEMD_COLORS is not asked", lines: []string{"SYSTEMD_COLORS=1 NO_COLOR=1 list -a"}, perhaps: true},
 	{why: "257 does not know these verbs", version: 257, lines: []string{
 		"pause", "resume", "bind-volume GUEST", "unbind-volume", "bind-volume GUEST a:b c", "unbind-volume GUEST a:b c", "pause GUEST", "pause nobody", "pause .host", "pause ''",
 		"resume VM", "resume nobody", "pause GUEST nobody", "bind-volume GUEST a:b", "bind-volume nobody a:b", "bind-volume GUEST a", "bind-volume GUEST a:b::x=1",
@@ -55,5 +55,6 @@ var aliasDifferences = []aliasDifference{
 		"--output=\xff list", "--\xff list"}},
 	{why: "that there is nothing to disable is no failure", version: 257, lines: []string{"disable -V IMAGE"}, code: true},
 	{why: "machd tells of the supervisor with 257, too, and machinectl 257 does not show it", version: 257, daemon: machd, perhaps: true, lines: []string{
-		"status GUEST -n 0", "status VM -n0", "status VM GUEST -n 0", "status GUEST --lines 0 --full --all", "status VM -n 0"}},
+		"status GUEST -n 0", "status VM -n0", "status VM GUEST -n 0", "status GUEST --lines 0 --full --all",
+		"LC_ALL=C status GUEST -n 0", "LC_ALL=C.UTF-8 status GUEST -n 0", "COLUMNS=40 TERM=dumb status VM -n 0"}},
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -22,6 +23,11 @@ type aliasLine struct {
 	env     []string
 	prepare func(t *testing.T)        // what is there before
 	look    func(t *testing.T) string // what there is afterwards
+}
+
+// String has the environment in front.
+func (l aliasLine) String() string {
+	return strings.Join(append(slices.Clone(l.env), l.line), " ")
 }
 
 func lines(all ...string) []aliasLine {
