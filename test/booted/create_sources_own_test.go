@@ -25,7 +25,7 @@ Release: 1
 Summary: a system
 License: none
 BuildArch: noarch
-Provides: fedora-release systemd dbus passwd dnf util-linux iproute procps-ng
+Provides: fedora-release centos-stream-release systemd dbus passwd dnf util-linux iproute procps-ng
 AutoReqProv: no
 %description
 A system.
@@ -43,13 +43,40 @@ echo '#!/bin/sh' >%{buildroot}/usr/lib/systemd/systemd
 /usr/lib/systemd/systemd
 `
 
-// TestMachdCreatesAFedora makes a system of a repository of RPM packages.
-func TestMachdCreatesAFedora(t *testing.T) {
-	imagesGoAfter(t, "fed")
+// rpmRepository makes a repository of RPM packages and returns its directory.
+func rpmRepository(t *testing.T) string {
+	t.Helper()
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "minimal.spec"), []byte(rpmSpec), 0o644))
 	run(t, "bash", "-c", fmt.Sprintf("cd %[1]s && rpmbuild -bb --define '_topdir %[1]s/build' --define '_rpmdir %[1]s/repo' minimal.spec && createrepo_c repo", dir))
-	repository := "file://" + filepath.Join(dir, "repo")
+	return filepath.Join(dir, "repo")
+}
+
+// TestMachdCreatesACentOS makes one, too, of the packages that it is of, in the
+// version that was asked for.
+func TestMachdCreatesACentOS(t *testing.T) {
+	imagesGoAfter(t, "cent")
+	repository := rpmRepository(t)
+	versions := t.TempDir()
+	must(t, os.Symlink(repository, filepath.Join(versions, "9")))
+	mirror := "file://" + versions + "/$releasever" // which dnf fills in
+	o := observe(t, "machctl", "create", "cent", "--from", "centos-stream:9", "--verify=no", "--mirror", mirror)
+	if o.Code != 0 || !strings.Contains(o.Stderr, "machctl: made cent of centos-stream:9") {
+		t.Fatalf("%+v", o)
+	}
+	if text := readFile(t, filepath.Join(guests, "cent/etc/os-release")); text != "ID=fedora\n" { // which the package has
+		t.Errorf("it is %q", text)
+	}
+	if o := observe(t, "machctl", "create", "cent10", "--from", "centos-stream:10", "--verify=no", "--mirror", mirror); o.Code == 0 {
+		t.Errorf("of a version that is not there: %+v", o)
+	}
+	wantNoTrace(t, "cent10")
+}
+
+// TestMachdCreatesAFedora makes a system of a repository of RPM packages.
+func TestMachdCreatesAFedora(t *testing.T) {
+	imagesGoAfter(t, "fed")
+	repository := "file://" + rpmRepository(t)
 	if o := observe(t, "machctl", "create", "fed", "--from", "fedora:42", "--mirror", repository); o.Code == 0 {
 		t.Errorf("of packages that nobody has signed: %+v", o)
 	}

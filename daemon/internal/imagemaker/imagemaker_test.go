@@ -121,6 +121,12 @@ func TestConfigurationOfDnf(t *testing.T) {
 	if !strings.Contains(text, "baseurl=http://m/\ngpgcheck=0\n") || strings.Contains(text, "metalink") {
 		t.Errorf("with a mirror it is\n%s", text)
 	}
+	text = rpmFamilies[machd.SourceCentOS].config(machd.CreateOptions{Verify: machd.VerifySignature})
+	for _, repository := range []string{"baseos", "appstream"} {
+		if !strings.Contains(text, "["+repository+"]\n") || !strings.Contains(text, "repo=centos-"+repository+"-$releasever-stream&arch=$basearch") {
+			t.Errorf("without %s it is\n%s", repository, text)
+		}
+	}
 }
 
 // The daemon reads what the builder reports, and adds the last lines to a failure.
