@@ -22,6 +22,12 @@ type treeStyle struct {
 	pid      func(string) string
 }
 
+// A treeLine is one line of a tree: a process, or a group of some.
+type treeLine struct {
+	text    string
+	process bool
+}
+
 // branches returns what stands before a node that is followed by others or is
 // the last, and before the nodes below each.
 func (s treeStyle) branches(last bool) (node, below string) {
@@ -54,7 +60,7 @@ func (n *cgroupNode) child(name string) *cgroupNode {
 
 // drawProcesses draws the processes below root as a tree of control groups:
 // processes by PID, then the groups below by name. Others are left out.
-func drawProcesses(root string, processes []client.Process, style treeStyle) string {
+func drawProcesses(root string, processes []client.Process, style treeStyle) []treeLine {
 	top := &cgroupNode{}
 	for _, p := range processes {
 		rest, ok := strings.CutPrefix(p.Cgroup, root)
@@ -69,12 +75,11 @@ func drawProcesses(root string, processes []client.Process, style treeStyle) str
 		}
 		node.processes = append(node.processes, p)
 	}
-	var b strings.Builder
-	top.draw(&b, style, "")
-	return b.String()
+	return top.draw(nil, style, "")
 }
 
-func (n *cgroupNode) draw(b *strings.Builder, style treeStyle, prefix string) {
+// draw adds the lines of n to those there are.
+func (n *cgroupNode) draw(lines []treeLine, style treeStyle, prefix string) []treeLine {
 	slices.SortFunc(n.processes, func(a, b client.Process) int { return int(a.PID) - int(b.PID) })
 	digits := 0
 	if len(n.processes) > 0 {
@@ -84,14 +89,42 @@ func (n *cgroupNode) draw(b *strings.Builder, style treeStyle, prefix string) {
 		branch, _ := style.branches(i == len(n.processes)-1 && len(n.children) == 0)
 		pid := fmt.Sprintf("%*d", digits, p.PID)
 		command := style.fit(printable(p.Command), columns.Of(prefix+branch+pid+" "))
-		fmt.Fprintf(b, "%s%s%s%s %s\n", style.indent, prefix, branch, style.pid(pid), command)
+		lines = append(lines, treeLine{fmt.Sprintf("%s%s%s%s %s\n", style.indent, prefix, branch, style.pid(pid), command), true})
 	}
 	names := slices.Sorted(maps.Keys(n.children))
 	for i, name := range names {
 		branch, below := style.branches(i == len(names)-1)
-		fmt.Fprintf(b, "%s%s%s%s\n", style.indent, prefix, branch, printable(name))
-		n.children[name].draw(b, style, prefix+below)
+		lines = append(lines, treeLine{fmt.Sprintf("%s%s%s%s\n", style.indent, prefix, branch, printable(name)), false})
+		lines = n.children[name].draw(lines, style, prefix+below)
 	}
+	return lines
+}
+
+// cutTree returns a tree in no more lines than there is room for, the last of
+// which says how many processes are left out. A group of which nothing is shown
+// is not shown either.
+func cutTree(lines []treeLine, room int, style treeStyle) string {
+	shown := len(lines)
+	if room < shown {
+		shown = max(room-1, 0)
+		for shown > 0 && !lines[shown-1].process {
+			shown--
+		}
+	}
+	var b strings.Builder
+	for _, line := range lines[:shown] {
+		b.WriteString(line.text)
+	}
+	left := 0
+	for _, line := range lines[shown:] {
+		if line.process {
+			left++
+		}
+	}
+	if left > 0 {
+		fmt.Fprintf(&b, "%s%s %d more; --full shows all\n", style.indent, style.ellipsis, left)
+	}
+	return b.String()
 }
 
 // fit shortens text that begins at column used.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -16,11 +17,13 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// processIndent is how far a process tree stands from the left, and
-// processMargin is its width on a terminal.
+// processIndent is how far a process tree stands from the left, processMargin is
+// what it leaves of the width of a terminal, and leastTree how many lines it has
+// on the lowest one.
 const (
 	processIndent = "\t\t  "
 	processMargin = 18
+	leastTree     = 5
 )
 
 // status shows each machine as a block for people.
@@ -90,7 +93,7 @@ func (a *app) statusText(r *report) string {
 		if r.Subgroup != "" && r.Subgroup != "/" {
 			b.row("Subgroup", r.Subgroup)
 		}
-		b.WriteString(a.processTree(r))
+		b.WriteString(a.processTree(r, strings.Count(b.String()+r.log, "\n")))
 		b.WriteString(r.log)
 	}
 	return b.String()
@@ -203,7 +206,10 @@ func addressLines(m client.Machine, addresses []netip.Addr) string {
 	return strings.Join(lines, "\n\t          ")
 }
 
-func (a *app) processTree(r *report) string {
+// processTree draws the processes of a machine. On a terminal it leaves room for
+// the other lines there are, and for the prompt below; what is redrawn there can
+// be scrolled, and machinectl has a pager for that.
+func (a *app) processTree(r *report, others int) string {
 	if len(r.processes) == 0 {
 		return ""
 	}
@@ -211,11 +217,15 @@ func (a *app) processTree(r *report) string {
 	if r.Subgroup != "" {
 		cgroup += "/" + strings.Trim(r.Subgroup, "/")
 	}
-	width := 0
+	width, room := 0, math.MaxInt
 	if a.ui.isTerminal() && !a.full && !a.all {
 		width = max(a.ui.width-processMargin, 1)
+		if a.ui.height > 0 && !a.stock && !a.watching {
+			room = max(a.ui.height-1-others, leastTree)
+		}
 	}
-	return drawProcesses(cgroup, r.processes, treeStyle{indent: processIndent, unicode: a.ui.unicode, width: width, ellipsis: a.ui.ellipsis, pid: a.pidStyle})
+	style := treeStyle{indent: processIndent, unicode: a.ui.unicode, width: width, ellipsis: a.ui.ellipsis, pid: a.pidStyle}
+	return cutTree(drawProcesses(cgroup, r.processes, style), room, style)
 }
 
 func (a *app) pidStyle(text string) string { return a.ui.styled(text, styleGrey) }

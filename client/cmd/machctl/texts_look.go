@@ -7,7 +7,8 @@ const (
 
 	statusHelp = `One screen a machine: what it is, since when it runs, where, how much it takes,
 its network and ports, what is wrong with it, its processes and the last lines of
-its log, of which --lines says how many.`
+its log, of which --lines says how many. On a terminal, the processes are those
+for which there is room, and with --full all.`
 
 	showHelp = `Properties come one a line, as NAME=VALUE. With --property=NAME=VALUE a property
 is shown only if it has that value.`
