@@ -46,8 +46,8 @@ func (a *app) importToHost(cmd *cobra.Command, kind archive, args []string) erro
 		return err
 	}
 	defer in.Close()
-	far := farCommand{verb: verb, words: a.farWords(cmd, verb, []string{stream, name})}
-	if a.imageClass() == client.ClassMachine {
+	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, verb, []string{stream, name})}
+	if a.standInsHelp() && a.imageClass() == client.ClassMachine {
 		line := []string{"machinectl", verb}
 		if a.force {
 			line = append(line, "--force")
@@ -71,7 +71,7 @@ func (a *app) exportFromHost(cmd *cobra.Command, args []string) error {
 	}
 	packed := "--format=" + string(format)
 	far := farCommand{verb: cmd.Name(), words: append([]string{packed}, a.farWords(cmd, cmd.Name(), []string{name, stream})...)}
-	if a.imageClass() == client.ClassMachine {
+	if a.standInsHelp() && a.imageClass() == client.ClassMachine {
 		far.instead = &standIn{[]string{"machinectl", packed, cmd.Name(), name, stream}, "machinectl", "what it tells is another text"}
 	}
 	out := &lateTarget{path: to}
