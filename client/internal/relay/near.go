@@ -233,6 +233,9 @@ func (n *nearEnd) copyBare(signals <-chan os.Signal) (status int, err error) {
 		if n.Stdin != nil {
 			if _, err := io.Copy(n.input, n.Stdin); err != nil && !errors.Is(err, syscall.EPIPE) {
 				failed <- err
+				// It would take the end of its input for the end of all.
+				n.program.Signal(syscall.SIGTERM)
+				n.program.End()
 			}
 		}
 		n.input.Close()

@@ -141,15 +141,17 @@ var errBroken = errors.New("broken")
 // A command must not take a part of its input for all.
 func TestInputThatBreaksOffIsNoEnd(t *testing.T) {
 	t.Parallel()
-	mark := t.TempDir() + "/mark"
-	_, err := relay.Run(relay.Command{
-		Args: []string{"far", "cat >" + mark + "; echo all >>" + mark}, Stdin: &brokenInput{3}, Stdout: io.Discard,
-	})
-	if !errors.Is(err, errBroken) {
-		t.Errorf("it ended with %v", err)
-	}
-	if text, err := os.ReadFile(mark); err == nil && strings.Contains(string(text), "all") {
-		t.Errorf("it took %q", text)
+	for _, line := range [][]string{{"far"}, {"sh", "-c", `echo machctl-relay: bare; eval "$0"`}} {
+		mark := t.TempDir() + "/mark"
+		_, err := relay.Run(relay.Command{
+			Args: append(line, "cat >"+mark+"; echo all >>"+mark), Stdin: &brokenInput{3}, Stdout: io.Discard,
+		})
+		if !errors.Is(err, errBroken) {
+			t.Errorf("%s: it ended with %v", line, err)
+		}
+		if text, err := os.ReadFile(mark); err == nil && strings.Contains(string(text), "all") {
+			t.Errorf("%s: it took %q", line, text)
+		}
 	}
 }
 
