@@ -9,6 +9,8 @@ package tarball
 
 import (
 	"archive/tar"
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -137,15 +139,22 @@ func orUnexpected(err error) error {
 	return err
 }
 
-// Read returns a reader of an archive of a file or a directory. It ends with an
-// error unless that is the whole archive. Whoever has it reads it to its end, or
-// closes it.
+// heldBack is how much of an archive waits for tar to say that it is all, in
+// bytes: its last two records, one of which the mark of its end begins in.
+const heldBack = 2 * 10240
+
+// packBuffer is how much of an archive is read at a time, in bytes.
+const packBuffer = 64<<10 + heldBack
+
+// Read returns a reader of an archive of a file or a directory. Unless that is the
+// whole archive, it ends with an error, and what was read is none that tar takes.
+// Whoever has it reads it to its end, or closes it.
 func Read(ctx context.Context, name string) (io.ReadCloser, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	p := &packing{File: r, done: make(chan error, 1)}
+	p := &packing{file: r, packed: bufio.NewReaderSize(r, packBuffer), done: make(chan error, 1)}
 	go func() {
 		defer w.Close()
 		p.done <- Pack(ctx, name, w)
@@ -153,22 +162,40 @@ func Read(ctx context.Context, name string) (io.ReadCloser, error) {
 	return p, nil
 }
 
+// A packing is an archive that is being made. It is no file to whoever copies it:
+// only its own Read sees how tar ends.
 type packing struct {
-	*os.File
-	done chan error
+	file   *os.File
+	packed *bufio.Reader
+	done   chan error
+	rest   io.Reader // what comes when tar has ended, or nil
+	failed error     // how it has ended
 }
 
 func (p *packing) Read(b []byte) (int, error) {
-	n, err := p.File.Read(b)
-	if !errors.Is(err, io.EOF) {
-		return n, err
+	if p.rest == nil {
+		_, err := p.packed.Peek(heldBack + 1)
+		if err == nil {
+			return p.packed.Read(b[:min(len(b), p.packed.Buffered()-heldBack)])
+		}
+		if !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		p.rest, p.failed = p.packed, <-p.done
+		if p.failed != nil {
+			// tar leaves out what it cannot read, and ends the archive well. In
+			// place of that end there is what is no member, and ends amid a block.
+			p.rest = bytes.NewReader(bytes.Repeat([]byte{0xff}, heldBack+1))
+		}
 	}
-	if failed := <-p.done; failed != nil {
-		err = failed
+	n, err := p.rest.Read(b)
+	if errors.Is(err, io.EOF) && p.failed != nil {
+		err = p.failed
 	}
-	p.done <- err // for whoever reads again
 	return n, err
 }
+
+func (p *packing) Close() error { return p.file.Close() }
 
 func run(ctx context.Context, cmd *exec.Cmd) error {
 	words := &child.Words{}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -109,6 +110,35 @@ func TestWhatIsNoArchive(t *testing.T) {
 	for range 2 {
 		if _, err := io.ReadAll(nothing); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("nothing to pack: %v", err)
+		}
+	}
+}
+
+// Not parallel: it is another tar that is found.
+func TestAnArchiveThatIsNotAllIsNone(t *testing.T) {
+	tar, err := exec.LookPath("tar")
+	must(t, err)
+	bin := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(bin, "tar"), []byte("#!/bin/sh\n"+tar+" \"$@\"\necho tar: left something out >&2\nexit 2\n"), 0o755))
+	path := os.Getenv("PATH")
+	many := t.TempDir()
+	for i := range 30 {
+		must(t, os.WriteFile(filepath.Join(many, strconv.Itoa(i)), bytes.Repeat([]byte{'x'}, i*1000), 0o600))
+	}
+	for _, name := range []string{tree(t), many, t.TempDir(), filepath.Join(many, "29"), "/no/such"} {
+		t.Setenv("PATH", bin+":"+path)
+		r, err := tarball.Read(t.Context(), name)
+		must(t, err)
+		defer r.Close()
+		var packed bytes.Buffer
+		if _, err := io.Copy(&packed, r); err == nil || name != "/no/such" && err.Error() != "tar: left something out" {
+			t.Errorf("%s: %v", name, err)
+		}
+		t.Setenv("PATH", path)
+		list := exec.Command("tar", "t")
+		list.Stdin = &packed
+		if out, err := list.CombinedOutput(); err == nil {
+			t.Errorf("%s: tar takes what was made of it: %s", name, out)
 		}
 	}
 }
