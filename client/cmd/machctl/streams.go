@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client/internal/relay"
 )
 
 // streams are the files that a command in a machine gets for ours. It gets no
@@ -17,14 +19,19 @@ type streams struct {
 	in, out, err *os.File // nil is /dev/null
 
 	theirs  []*os.File // ends of pipes, to be closed here when the command has them
-	typed   *pipeline  // from our terminal, or nil
-	outputs []*pipeline
+	typed   *inlet     // or nil
+	outputs []*outlet
 }
 
-// A pipeline is a pipe between a terminal and a command, and our end of it.
-type pipeline struct {
-	terminal, end *os.File
-	done          chan struct{} // closed when nothing is copied any more
+// An inlet is our end of a pipe that a command reads, and the terminal where that
+// is typed.
+type inlet struct{ pipe, from *os.File }
+
+// An outlet is our end of a pipe that a command writes to, and where that goes.
+type outlet struct {
+	pipe *os.File
+	to   io.Writer
+	done chan struct{} // closed when nothing is copied any more
 }
 
 func newStreams(in, out, err *os.File, typed bool) (*streams, error) {
@@ -32,18 +39,18 @@ func newStreams(in, out, err *os.File, typed bool) (*streams, error) {
 	var errs [3]error
 	switch {
 	case isTerminal(in) && typed:
-		s.in, errs[0] = s.fromTerminal(in)
+		s.in, errs[0] = s.input(in)
 	case isTerminal(in):
 		s.in = nil
 	}
 	if isTerminal(out) {
-		s.out, errs[1] = s.toTerminal(out)
+		s.out, errs[1] = s.output(out)
 	}
 	switch {
 	case isTerminal(out) && sameFile(out, err):
 		s.err = s.out // or the order would be lost
 	case isTerminal(err):
-		s.err, errs[2] = s.toTerminal(err)
+		s.err, errs[2] = s.output(err)
 	}
 	if err := errors.Join(errs[:]...); err != nil {
 		s.close()
@@ -63,20 +70,22 @@ func sameFile(a, b *os.File) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-func (s *streams) fromTerminal(terminal *os.File) (*os.File, error) {
+// input returns what a command reads.
+func (s *streams) input(from *os.File) (*os.File, error) {
 	r, w, err := newPipe(1)
 	if err == nil {
 		s.theirs = append(s.theirs, r)
-		s.typed = &pipeline{terminal, w, nil}
+		s.typed = &inlet{w, from}
 	}
 	return r, err
 }
 
-func (s *streams) toTerminal(terminal *os.File) (*os.File, error) {
+// output returns what a command writes to.
+func (s *streams) output(to io.Writer) (*os.File, error) {
 	r, w, err := newPipe(0)
 	if err == nil {
 		s.theirs = append(s.theirs, w)
-		s.outputs = append(s.outputs, &pipeline{terminal, r, make(chan struct{})})
+		s.outputs = append(s.outputs, &outlet{r, to, make(chan struct{})})
 	}
 	return w, err
 }
@@ -97,31 +106,31 @@ func (s *streams) begin() {
 	s.closeTheirs()
 	if s.typed != nil {
 		go func() {
-			_, _ = io.Copy(s.typed.end, s.typed.terminal) // until nobody types or reads
-			s.typed.end.Close()
+			_, _ = io.Copy(s.typed.pipe, s.typed.from) // until nobody types or reads
+			s.typed.pipe.Close()
 		}()
 	}
-	for _, p := range s.outputs {
-		go p.show()
+	for _, o := range s.outputs {
+		go o.copy()
 	}
 }
 
 // finish returns when all that an ended command wrote is shown, whoever else
 // may still hold its files.
 func (s *streams) finish() {
-	for _, p := range s.outputs {
-		_ = p.end.SetReadDeadline(time.Unix(1, 0))
-		<-p.done
+	for _, o := range s.outputs {
+		_ = o.pipe.SetReadDeadline(time.Unix(1, 0))
+		<-o.done
 	}
 }
 
 func (s *streams) close() {
 	s.closeTheirs()
 	if s.typed != nil {
-		s.typed.end.Close()
+		s.typed.pipe.Close()
 	}
-	for _, p := range s.outputs {
-		p.end.Close()
+	for _, o := range s.outputs {
+		o.pipe.Close()
 	}
 }
 
@@ -132,29 +141,12 @@ func (s *streams) closeTheirs() {
 	s.theirs = nil
 }
 
-// show copies to the terminal, and closes the pipe to one that is gone: who
-// writes into it must learn that.
-func (p *pipeline) show() {
-	defer close(p.done)
-	defer p.end.Close()
-	_, err := io.Copy(p.terminal, p.end)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return
-	}
-	raw, err := p.end.SyscallConn()
-	if err != nil {
-		return
-	}
-	// What is in the pipe now is the rest.
-	buffer := make([]byte, 32<<10)
-	for {
-		n := 0
-		err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buffer) })
-		if err != nil || n <= 0 {
-			return
-		}
-		if _, err := p.terminal.Write(buffer[:n]); err != nil {
-			return
-		}
+// copy copies what the command writes, and closes the pipe when nobody takes that:
+// who writes into it must learn it.
+func (o *outlet) copy() {
+	defer close(o.done)
+	defer o.pipe.Close()
+	if _, err := io.Copy(o.to, o.pipe); errors.Is(err, os.ErrDeadlineExceeded) {
+		_, _ = io.Copy(o.to, relay.Rest(o.pipe))
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/machd/machd/pkg/child"
 )
 
@@ -106,14 +108,34 @@ func (f *farEnd) feed(to *os.File) {
 
 func (f *farEnd) sendOutput(from *os.File) {
 	defer from.Close()
+	if errors.Is(f.copyOutput(from), os.ErrDeadlineExceeded) {
+		_ = f.copyOutput(Rest(from))
+	}
+}
+
+// copyOutput sends what there is to read. It returns nil if nobody takes it, and
+// the command is to learn that.
+func (f *farEnd) copyOutput(from io.Reader) error {
 	buffer := make([]byte, maxPayload)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 && f.send(output, buffer[:n]) != nil {
-			return // and the command learns that nobody reads
+			return nil
 		}
 		if err != nil {
-			return
+			return err
 		}
 	}
+}
+
+// Rest returns a reader of what is in a pipe now, whose deadline for reading is
+// over: what is left of a command that has ended. What others go on writing is not
+// waited for.
+func Rest(pipe *os.File) io.Reader {
+	left := 0
+	if raw, err := pipe.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) })
+	}
+	_ = pipe.SetReadDeadline(time.Time{})
+	return io.LimitReader(pipe, int64(left))
 }

@@ -74,6 +74,51 @@ func TestACommandIsAsOneOfThisHost(t *testing.T) {
 	}
 }
 
+// A slowReader takes nothing of the output for a while once it has begun.
+type slowReader struct {
+	pause time.Duration
+	took  int
+}
+
+func (s *slowReader) Write(p []byte) (int, error) {
+	if p[0] == 'o' {
+		time.Sleep(s.pause)
+		s.pause = 0
+		s.took += len(p) - 5 // the frame's head
+	}
+	return len(p), nil
+}
+
+// Nothing of the output is lost on who reads it late, and what is left behind is
+// not waited for.
+func TestOutputThatIsReadLateIsAllThere(t *testing.T) {
+	t.Parallel()
+	for script, want := range map[string]int{
+		"printf x; sleep 0.2; head -c 60000 /dev/zero":                         60001,
+		"sleep 100 2>/dev/null & printf x; sleep 0.2; head -c 60000 /dev/zero": 60001,
+		"yes 2>/dev/null & printf x; sleep 0.2":                                60001,
+	} {
+		in, feed := io.Pipe()
+		reader := &slowReader{pause: 2 * time.Second}
+		var status int
+		var err error
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			status, err = relay.Serve(in, reader, exec.Command("sh", "-c", script))
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatalf("%s does not end", script)
+		}
+		if reader.took < want || status != 0 || err != nil {
+			t.Errorf("%s: %d bytes of %d came, status %d, %v", script, reader.took, want, status, err)
+		}
+		feed.Close()
+	}
+}
+
 // Signals come before input that nobody takes.
 func TestSignalsArePassedOn(t *testing.T) {
 	const signal = syscall.SIGUSR1
