@@ -141,9 +141,11 @@ func (x *Execution) Wait(ctx context.Context) (machd.Outcome, error) {
 	packet := make([]byte, machd.MaxPacket)
 	n, err := x.session.Read(packet)
 	switch {
+	case err == nil:
+		// It has been told, and counts, though ctx may have ended meanwhile.
 	case ctx.Err() != nil:
 		return machd.Outcome{}, ctx.Err()
-	case err != nil:
+	default:
 		// The daemon's end closed is the end of the file, or a reset if an
 		// order of ours was unread.
 		return machd.Outcome{Failure: machd.FailureLost, Message: "the machine manager has ended, and nobody can tell how the command did"}, nil

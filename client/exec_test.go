@@ -207,6 +207,22 @@ func TestWaitingForACommandEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// What was read counts, whatever has ended meanwhile.
+func TestAnOutcomeThatCameIsTold(t *testing.T) {
+	t.Parallel()
+	_, c := connectToC8(t)
+	x := mustExec(t, c, shell("exit 7"))
+	got, err := x.Wait(&endingContext{t.Context()})
+	if diff := cmp.Diff(exited(7), got); err != nil || diff != "" {
+		t.Errorf("%v; want -, got +:\n%s", err, diff)
+	}
+}
+
+// An endingContext has ended for whoever asks, and tells nobody by itself.
+type endingContext struct{ context.Context }
+
+func (*endingContext) Err() error { return context.Canceled }
+
 func TestExecEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	w, c := connectToC8(t)

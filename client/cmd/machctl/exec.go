@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -136,6 +138,10 @@ func (a *app) execOnTerminal(ctx context.Context, command client.ExecCommand, ru
 	})
 }
 
+// outcomeLimit is how long it may take to hear how a command has ended whose terminal
+// has hung up as its machine ended.
+const outcomeLimit = 2 * time.Second
+
 // follow shows a command's terminal until it ends or the user leaves it, and
 // tells how it ended.
 func follow(ctx context.Context, running *client.Execution, show func(ctx context.Context, over <-chan struct{}) (ptyfwd.Result, error)) error {
@@ -149,6 +155,12 @@ func follow(ctx context.Context, running *client.Execution, show func(ctx contex
 		close(over)
 	}()
 	result, err := show(ctx, over)
+	if err == nil && result.Ending == ptyfwd.HungUp {
+		select {
+		case <-over:
+		case <-time.After(outcomeLimit):
+		}
+	}
 	cancel()
 	<-over
 	switch {
@@ -156,6 +168,8 @@ func follow(ctx context.Context, running *client.Execution, show func(ctx contex
 		return err
 	case result.Ending != ptyfwd.HungUp:
 		return endingError(result)
+	case errors.Is(waitErr, context.Canceled):
+		return &commandError{"the machine has ended, and the command with it", exitOurs}
 	case waitErr != nil:
 		return waitErr
 	}

@@ -227,6 +227,34 @@ func TestExecEndsWithItsCommandWhateverThatLeftBehind(t *testing.T) {
 	}
 }
 
+// That the machine has ended may be heard before how the command did.
+func TestAShellTellsHowItsCommandEndedWithTheMachine(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		told bool
+		code int
+		says string
+	}{{true, 7, ""}, {false, 125, "machctl: the machine has ended, and the command with it\r\n"}} {
+		w := worldWithMachine(t)
+		told := filepath.Join(t.TempDir(), "told")
+		tm := runOnTerminal(t, w, 80, "-q", "shell", "c8-ns", "/bin/sh", "-c",
+			"trap '' HUP; echo ready; exec <&- >&- 2>&-; until test -e "+told+"; do sleep 0.01; done; exit 7")
+		tm.await("ready")
+		w.Remove("c8-ns")
+		if row.told {
+			time.Sleep(200 * time.Millisecond) // nobody tells when it has heard of that
+			if err := os.WriteFile(told, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tm.exits(row.code)
+		if got := strings.TrimPrefix(tm.text(), "ready\r\n"); got != row.says {
+			t.Errorf("it says %q, want %q", got, row.says)
+		}
+		_ = os.WriteFile(told, nil, 0o600)
+	}
+}
+
 // A command that asks at once gets the size too.
 func TestACommandHasTheSizeFromTheBeginning(t *testing.T) {
 	t.Parallel()

@@ -163,14 +163,14 @@ func (a *app) attach(ctx context.Context, name, action string, login bool, open 
 }
 
 func (a *app) forward(ctx context.Context, name string, s session, watch *client.GoneWatch, login bool) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
 	// Without a bus nobody says when the machine ends, so that the next
 	// hang-up has to do.
 	ended := make(chan struct{})
 	died := false
 	go func() {
-		died = watch.Wait(ctx) == nil
+		died = watch.Wait(watching) == nil
 		close(ended)
 	}()
 
@@ -180,7 +180,7 @@ func (a *app) forward(ctx context.Context, name string, s session, watch *client
 		if err != nil {
 			return result, err
 		}
-		cancel()
+		stop()
 		<-ended
 		if result.MidLine && a.ui.isTerminal() && result.Ending != ptyfwd.OutputClosed {
 			a.ui.print("\n")
