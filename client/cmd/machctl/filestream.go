@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,7 +47,7 @@ func checkArchive(verb string, args []string) error {
 // copyStreamTo copies what a tar archive has into a machine. It is unpacked
 // first, so that nothing is copied of one that is not whole.
 func (a *app) copyStreamTo(ctx context.Context, name, destination string) error {
-	return a.withStreamDir(ctx, name, func(dir string) error {
+	return a.withStreamDir(ctx, name, func(ctx context.Context, dir string) error {
 		source, err := tarball.Unpack(ctx, os.Stdin, dir)
 		if err != nil {
 			return fmt.Errorf("cannot read the tar archive at standard input: %w", err)
@@ -66,7 +67,7 @@ func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
 		// The copies would be files of root's, which are not ours to read or remove.
 		return machine1.Errorf(machine1.ErrAccessDenied, "only root makes a tar archive of files of a machine")
 	}
-	return a.withStreamDir(ctx, name, func(dir string) error {
+	return a.withStreamDir(ctx, name, func(ctx context.Context, dir string) error {
 		made := filepath.Join(dir, "copy")
 		if err := a.client.CopyFrom(ctx, name, a.copying(source, made)); err != nil {
 			return err
@@ -80,35 +81,57 @@ func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
 
 // withStreamDir has a directory for files on their way, and the daemon at hand.
 // What would fail is to fail before anything is read.
-func (a *app) withStreamDir(ctx context.Context, name string, do func(dir string) error) error {
+func (a *app) withStreamDir(ctx context.Context, name string, do func(ctx context.Context, dir string) error) error {
 	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
 		return err
 	}
 	if _, err := a.client.Machine(ctx, name); err != nil {
 		return err
 	}
-	return withTempDir(streamDir, ".machctl-*", do)
+	return withTempDir(ctx, streamDir, ".machctl-*", do)
 }
 
+// endLimit is how long what writes to a directory on its way may take to end after
+// a signal. It may be waiting for input that does not come.
+const endLimit = time.Second
+
 // withTempDir has an empty directory that nobody else can look into, until do
-// returns or a signal ends us.
-func withTempDir(where, pattern string, do func(dir string) error) error {
+// returns or a signal ends us, and the context of do first.
+func withTempDir(ctx context.Context, where, pattern string, do func(ctx context.Context, dir string) error) error {
 	outer, err := os.MkdirTemp(where, pattern)
 	if err != nil {
 		return fmt.Errorf("cannot make room for the files: %w", err)
 	}
 	// An archive says who may look into the inner one.
 	inner := filepath.Join(outer, "files")
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	signals := takeSignals()
 	ended := make(chan error, 1)
-	go func() { ended <- join(os.Mkdir(inner, 0o755), do(inner)) }()
+	go func() { ended <- join(os.Mkdir(inner, 0o755), do(ctx, inner)) }()
 	select {
 	case err = <-ended:
 	case s := <-signals:
 		err = signalError(s)
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(endLimit):
+		}
 	}
-	// What goes on being written fails then.
-	return join(err, os.RemoveAll(outer))
+	return join(err, removeTemp(outer))
+}
+
+// removeTemp removes a directory that somebody may still write to, as the daemon
+// does. Once it is gone he cannot.
+func removeTemp(dir string) (err error) {
+	const tries = 5
+	for range tries {
+		if err = os.RemoveAll(dir); !errors.Is(err, unix.ENOTEMPTY) {
+			return err
+		}
+	}
+	return err
 }
 
 // signalError is the end by a signal.

@@ -63,8 +63,8 @@ func (a *app) copyFromHost(cmd *cobra.Command, name, source, destination string)
 	if a.standInsHelp() {
 		far.instead = stockCopy(stockCopyFrom, false, name, source)
 	}
-	return withTempDir(filepath.Dir(destination), ".#machctl-copy-*", func(dir string) error {
-		made, err := a.receive(cmd.Context(), far, dir)
+	return withTempDir(cmd.Context(), filepath.Dir(destination), ".#machctl-copy-*", func(ctx context.Context, dir string) error {
+		made, err := a.receive(ctx, far, dir)
 		if err != nil {
 			return err
 		}

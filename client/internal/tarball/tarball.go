@@ -49,7 +49,8 @@ func Pack(ctx context.Context, name string, w *os.File) error {
 }
 
 // Unpack reads an archive into an empty directory of the caller's, and returns
-// the path of what it is an archive of: that directory, or a file in it.
+// the path of what it is an archive of: that directory, or a file in it. If ctx ends
+// first, nothing is unpacked any more, but r may still be being read.
 func Unpack(ctx context.Context, r io.Reader, dir string) (name string, err error) {
 	in, toTar, err := os.Pipe()
 	if err != nil {
@@ -65,7 +66,11 @@ func Unpack(ctx context.Context, r io.Reader, dir string) (name string, err erro
 	}()
 	err = run(ctx, cmd)
 	in.Close() // so that nobody waits for tar to read on
-	c := <-passed
+	var c contents
+	select {
+	case c = <-passed:
+	case <-ctx.Done():
+	}
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()

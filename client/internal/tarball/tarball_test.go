@@ -2,6 +2,7 @@ package tarball_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/machd/machd/client/internal/tarball"
 )
@@ -140,6 +142,27 @@ func TestAnArchiveThatIsNotAllIsNone(t *testing.T) {
 		if out, err := list.CombinedOutput(); err == nil {
 			t.Errorf("%s: tar takes what was made of it: %s", name, out)
 		}
+	}
+}
+
+func TestUnpackingEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tarball.Unpack(ctx, r, t.TempDir())
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits for more of the archive")
 	}
 }
 
