@@ -130,8 +130,12 @@ func (a *app) runRelayed(far farCommand, stdin io.Reader, stdout io.Writer) erro
 // runOnTerminal runs it on a terminal there that is joined to ours, by ssh.
 func (a *app) runOnTerminal(far farCommand) error {
 	otherwise := "exit 127"
-	if far.instead != nil {
+	switch {
+	case far.instead != nil:
 		otherwise = a.sayThere(far) + "exec " + quoted(far.instead.line)
+	case runsCommands[far.verb]:
+		// To us that is a status as the command's own are.
+		otherwise = a.sayNobodyThere(far) + fmt.Sprintf("exit %d", exitOurs)
 	}
 	script := a.settingThere() + runMachctl + otherwise
 	terminal := "-t"
@@ -162,8 +166,10 @@ func (a *app) runOnTerminal(far farCommand) error {
 		break
 	}
 	switch status := ssh.Status(); {
+	case status == sshFailed && runsCommands[far.verb]:
+		return a.unreachableOr(", or the command has exited with 255")
 	case status == sshFailed:
-		return a.unreachable(status)
+		return a.unreachableOr("")
 	case status == shellNotFound && far.instead == nil && !runsCommands[far.verb]:
 		return a.nobodyThere(far)
 	case status != 0:
@@ -209,13 +215,19 @@ func (a *app) unreachable(status int) error {
 			fmt.Sprintf(`"ssh %s true" has to work first: the user needs a shell there`, a.sshName()),
 		}
 	}
+	return a.unreachableOr("")
+}
+
+// unreachableOr is the end of ssh with the status that it has where it fails, and
+// what else that may be.
+func (a *app) unreachableOr(other string) error {
 	return &hintedError{
-		machine1.Errorf(machine1.ErrDisconnected, "ssh has not reached %s, or has lost it", a.host.itself()),
+		machine1.Errorf(machine1.ErrDisconnected, "ssh has not reached %s, or has lost it%s", a.host.itself(), other),
 		fmt.Sprintf(`"ssh %s" has to work first`, a.sshName()),
 	}
 }
 
-func (a *app) nobodyThere(far farCommand) error {
+func (a *app) nobodyThere(far farCommand) *hintedError {
 	why := ""
 	if a.host.Container != "" {
 		why = fmt.Sprintf(", to get into %q", a.host.Container)
@@ -223,7 +235,13 @@ func (a *app) nobodyThere(far farCommand) error {
 	return lacksMachctl(a.host.itself().String(), far.verb, why)
 }
 
-func lacksMachctl(place, verb, why string) error {
+// sayNobodyThere is a line of a shell that says so.
+func (a *app) sayNobodyThere(far farCommand) string {
+	nobody := a.nobodyThere(far)
+	return "echo " + quote("machctl: "+nobody.Error()) + " >&2; echo " + quote("machctl: hint: "+nobody.hint) + " >&2; "
+}
+
+func lacksMachctl(place, verb, why string) *hintedError {
 	return &hintedError{
 		machine1.Errorf(machine1.ErrServiceUnknown, "%s has no machctl, and %s needs it there%s", place, verb, why),
 		"install machd there, or machctl alone",
