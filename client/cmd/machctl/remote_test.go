@@ -1,6 +1,14 @@
 package main
 
-import "testing"
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/machd/machd/client/internal/sshtest"
+)
 
 // A terminal has one stream, in which a command of there that cannot be run must
 // not look like one that has ended.
@@ -27,5 +35,27 @@ func TestARemoteCommandOnATerminalThatCannotBe(t *testing.T) {
 		if got := tm.text(); got != row.says {
 			t.Errorf("%q: it says %q, want %q", row.words, got, row.says)
 		}
+	}
+}
+
+// A pager has its keys from the terminal, and what is read by it is not lost to
+// whoever reads on.
+func TestARemoteVerbOnATerminalLeavesTheInput(t *testing.T) {
+	t.Parallel()
+	w := worldWithMachine(t)
+	log := filepath.Join(t.TempDir(), "log")
+	for verb, want := range map[string]string{
+		"cat c8-ns":             " -t ",
+		"shell c8-ns /bin/true": " -tt ",
+		"exec -t c8-ns true":    " -tt ",
+	} {
+		cmd := exec.Command("sh", "-c", "machctl -q -H far "+verb+" </dev/null; true")
+		cmd.Env = append(command(w).Env, sshtest.Log+"="+log)
+		putOnTerminal(t, 80, cmd).exits(0)
+		text, err := os.ReadFile(log)
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: ssh gets %q, %v; want%s", verb, text, err, want)
+		}
+		_ = os.Remove(log)
 	}
 }

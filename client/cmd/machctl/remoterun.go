@@ -46,11 +46,24 @@ func (a *app) runThere(cmd *cobra.Command, args []string) error {
 	if a.wantsTerminal(cmd.Name()) {
 		return a.runOnTerminal(far)
 	}
-	var stdin io.Reader = os.Stdin
-	if isTerminal(os.Stdin) && !a.interactive && !a.tty && cmd.Name() != "shell" {
-		stdin = nil
+	var stdin io.Reader
+	if a.readsInput(cmd.Name()) {
+		stdin = os.Stdin
 	}
 	return a.runRelayed(far, stdin, os.Stdout)
+}
+
+// readsInput reports whether a verb that is run on another host may read our
+// standard input. From others it is kept: what is read ahead for them would be
+// lost to whoever reads it after us.
+func (a *app) readsInput(verb string) bool {
+	switch {
+	case isTerminal(os.Stdin):
+		return a.interactive || a.tty || verb == "shell"
+	case runsCommands[verb]:
+		return true
+	}
+	return verb == "login" || verb == "edit" || verb == "copy-to"
 }
 
 // standInsHelp reports whether what does instead of machctl can be where it is
@@ -138,14 +151,22 @@ func (a *app) runOnTerminal(far farCommand) error {
 		otherwise = a.sayNobodyThere(far) + fmt.Sprintf("exit %d", exitOurs)
 	}
 	script := a.settingThere() + runMachctl + otherwise
-	terminal := "-t"
-	if !isTerminal(os.Stdin) {
+	terminal, stdin := "-t", os.Stdin
+	if !isTerminal(os.Stdin) && !a.readsInput(far.verb) {
+		// Keys for a pager come from where it would read them here.
+		stdin, _ = os.Open("/dev/tty")
+		defer stdin.Close()
+	}
+	if stdin == nil || !isTerminal(stdin) {
 		terminal = "-tt"
 	}
 	// Not that the connection was closed, but why there is none.
 	line := a.host.SSH([]string{terminal, "-o", "LogLevel=ERROR"}, shellCommand(script, far.words))
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if stdin != nil {
+		cmd.Stdin = stdin
+	}
 	signals := takeSignals()
 	defer signals.stop()
 	ssh, err := child.Start(cmd, syscall.SIGTERM)
