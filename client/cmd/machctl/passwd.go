@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/client"
+	"github.com/machd/machd/pkg/child"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -138,12 +139,7 @@ func (a *app) hashFor(ctx context.Context, name, password string) (string, error
 	case a.host.given: // ssh may ask for a password each time
 		return client.HashPassword(password), nil
 	}
-	execution, err := a.client.Exec(ctx, name, client.ExecCommand{Args: usesYescrypt})
-	if err != nil {
-		return "", err
-	}
-	defer execution.Close()
-	outcome, err := execution.Wait(ctx)
+	outcome, _, err := a.askInside(ctx, name, usesYescrypt, nil)
 	if err != nil {
 		return "", err
 	}
@@ -173,12 +169,7 @@ func (a *app) passwdInside(ctx context.Context, name, user, password string) err
 	if err != nil {
 		return err
 	}
-	execution, err := a.client.Exec(ctx, name, client.ExecCommand{Args: []string{"chpasswd", "-e"}, Stdin: reader, Stdout: os.Stderr, Stderr: os.Stderr})
-	if err != nil {
-		return err
-	}
-	defer execution.Close()
-	outcome, err := execution.Wait(ctx)
+	outcome, said, err := a.askInside(ctx, name, []string{"chpasswd", "-e"}, reader)
 	switch {
 	case err != nil:
 		return err
@@ -187,9 +178,38 @@ func (a *app) passwdInside(ctx context.Context, name, user, password string) err
 	case outcome.Failure != "":
 		return fmt.Errorf("cannot set the password of %s in %q: %s", user, name, outcome.Message)
 	case outcome.Exit == nil || *outcome.Exit != 0:
-		return chpasswdFailed(name, user)
+		return &loggedError{chpasswdFailed(name, user), said}
 	}
 	return nil
+}
+
+// askInside runs a program of the machine that takes but a moment. It has nothing of
+// ours but its input: nobody has asked for a command of the machine's. What it has
+// said are its last lines.
+func (a *app) askInside(ctx context.Context, name string, args []string, in *os.File) (outcome machd.Outcome, said []string, err error) {
+	words := &child.Words{}
+	var files streams
+	defer files.close()
+	out, err := files.output(words)
+	if err != nil {
+		return outcome, nil, err
+	}
+	begin, cancel := a.limit(ctx)
+	defer cancel()
+	running, err := a.client.Exec(begin, name, client.ExecCommand{Args: args, Stdin: in, Stdout: out, Stderr: out})
+	if err != nil {
+		return outcome, nil, err
+	}
+	defer running.Close()
+	files.begin()
+	wait, cancel := a.limit(ctx)
+	defer cancel()
+	outcome, err = running.Wait(wait)
+	files.finish()
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = machine1.Errorf(machine1.ErrTimeout, "%s in %q takes too long, and was ended", args[0], name)
+	}
+	return outcome, strings.FieldsFunc(words.String(), func(r rune) bool { return r == '\n' }), err
 }
 
 // passwdByHost has machctl on another host run the machine's program.

@@ -21,6 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	commands := sshtest.Commands()
 	commands["machctl"], commands[machinectl] = main, main
+	commands["chpasswd"] = chpasswd
 	testscript.Main(m, commands)
 }
 
