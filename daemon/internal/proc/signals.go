@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,24 +21,39 @@ func (s Signals) Has(signal unix.Signal) bool {
 // handler for them, or blocks them to take them when it likes, as systemd does.
 // The first process of a PID namespace loses all others but SIGKILL and SIGSTOP;
 // any other process ends by most of them.
-func (p *PIDFD) Heard() (Signals, error) {
-	data, err := p.read("status")
-	if err != nil {
-		return 0, err
-	}
-	return parseHeard(data)
-}
-
-func parseHeard(status []byte) (Signals, error) {
-	var heard Signals
-	for _, key := range []string{"SigBlk:", "SigCgt:"} {
-		set, err := statusSignals(status, key)
+//
+// While it starts another program, a process blocks all signals, and lets them
+// through afterwards: that moment, which takes up to momentLooks, is waited for.
+func (p *PIDFD) Heard() (heard Signals, err error) {
+	for range momentLooks {
+		data, err := p.read("status")
 		if err != nil {
 			return 0, err
 		}
-		heard |= set
+		blocked, caught, err := parseSignals(data)
+		if err != nil {
+			return 0, err
+		}
+		heard = blocked | caught
+		if !blocked.Has(unix.SIGSEGV) { // nobody takes that one when he likes
+			break
+		}
+		time.Sleep(momentPause)
 	}
 	return heard, nil
+}
+
+const (
+	momentLooks = 20
+	momentPause = 5 * time.Millisecond
+)
+
+func parseSignals(status []byte) (blocked, caught Signals, err error) {
+	if blocked, err = statusSignals(status, "SigBlk:"); err != nil {
+		return 0, 0, err
+	}
+	caught, err = statusSignals(status, "SigCgt:")
+	return blocked, caught, err
 }
 
 // statusSignals returns the set in the line that begins with key.

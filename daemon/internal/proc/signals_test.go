@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestParseHeard(t *testing.T) {
+func TestParseSignals(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, status string
@@ -23,7 +23,8 @@ func TestParseHeard(t *testing.T) {
 		{"a set is missing", "SigBlk:\t0000000000000000\n", nil, true},
 		{"no number", "SigBlk:\tx\nSigCgt:\t0\n", nil, true},
 	} {
-		got, err := parseHeard([]byte(c.status))
+		blocked, caught, err := parseSignals([]byte(c.status))
+		got := blocked | caught
 		if (err != nil) != c.fails {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -64,6 +65,28 @@ func TestHeardByAShell(t *testing.T) {
 	cmd.Wait()
 	if _, err := p.Heard(); err == nil {
 		t.Error("a dead process hears")
+	}
+}
+
+// A shell blocks all signals while a program begins to run in its place.
+func TestHeardByAShellThatIsBusy(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("sh", "-c", "echo; while :; do /bin/true; done")
+	input, output := pipes(t, cmd)
+	defer input.Close()
+	if _, err := output.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for range 200 {
+		if heard, err := p.Heard(); err != nil || heard.Has(unix.SIGUSR2) {
+			t.Fatalf("it hears %x, %v", heard, err)
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
