@@ -182,30 +182,19 @@ func broadcast(prefix netip.Prefix) (netip.Addr, bool) {
 	return netip.AddrFrom4(b), true
 }
 
-// addRoute makes r, if it is not there.
+// addRoute makes r, unless there is a route to the same: r from an earlier call,
+// or that of somebody who knows another way, such as a guest that has asked a
+// router.
 func (s *Space) addRoute(r Route, done *doneSteps) error {
 	err := s.changeRoute(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, r)
 	if errors.Is(err, unix.EEXIST) {
-		if there, err := s.hasRoute(r); there || err != nil {
-			return err
-		}
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("cannot make the route to %s: %w", r.Dst, err)
 	}
 	done.add(func() error { return s.changeRoute(unix.RTM_DELROUTE, 0, r) })
 	return nil
-}
-
-func (s *Space) hasRoute(r Route) (bool, error) {
-	table := r.Table
-	if table == 0 {
-		table = unix.RT_TABLE_MAIN
-	}
-	routes, err := s.Routes()
-	return slices.ContainsFunc(routes, func(there Route) bool {
-		return there.Dst == r.Dst.Masked() && there.Via == r.Via && there.Link == r.Link && there.Table == table
-	}), err
 }
 
 // loopbackMetric is behind every route of the kernel's own, so what the host

@@ -2,6 +2,7 @@ package link_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -120,20 +121,41 @@ func TestALinkThatHasGoneIsTakenBackWithoutAnError(t *testing.T) {
 	must(t, undo())
 }
 
-func TestAnotherRouteToTheSameIsAnError(t *testing.T) {
+func TestAnotherRouteToTheSameStays(t *testing.T) {
 	t.Parallel()
-	host, machine := newSpace(t, 0), newSpace(t, 0)
-	host.connect("ve-a", machine, "host0")
-	_, err := machine.Configure(ofAMachine)
-	must(t, err)
-	config := ofAMachine
-	config.Addrs = prefixes("10.0.2.2/30")
-	config.Routes = []link.Route{{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.0.2.1")}}
-	if _, err := machine.Configure(config); !errors.Is(err, unix.EEXIST) {
-		t.Errorf("got %v, want that there is another default route", err)
-	}
-	if got := machine.addressesOf("host0"); got != addressesOfIt {
-		t.Errorf("it has the addresses %s", got)
+	for name, c := range map[string]struct {
+		there  link.Route
+		routes string
+	}{
+		"of an administrator's": {
+			link.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("172.16.0.1"), OnLink: true},
+			"0.0.0.0/0 via 172.16.0.1, ::/0 via fd00:1::1",
+		},
+		// networkd's in a guest, which has asked for a router.
+		"of a router that told": {
+			link.Route{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("fe80::1"), Metric: 1024},
+			"0.0.0.0/0 via 10.0.1.1, ::/0 via fe80::1",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host, machine := newSpace(t, 0), newSpace(t, 0)
+			host.connect("ve-a", machine, "host0")
+			host.up("ve-a")
+			first := ofAMachine
+			first.Routes = []link.Route{c.there}
+			_, err := machine.Configure(first)
+			must(t, err)
+			undo, err := machine.Configure(ofAMachine)
+			must(t, err)
+			if got := machine.routesOf("host0"); got != c.routes {
+				t.Errorf("it has the routes %s, want %s", got, c.routes)
+			}
+			must(t, undo())
+			if got, want := machine.routesOf("host0"), fmt.Sprintf("%s via %s", c.there.Dst, c.there.Via); got != want {
+				t.Errorf("taking back ours leaves the routes %s, want %s", got, want)
+			}
+		})
 	}
 }
 
