@@ -228,6 +228,16 @@ func (f *Forwarder) Changed() []Sysctl {
 	return slices.Clone(f.changed)
 }
 
+// Opened returns the links of ours that switches were changed of.
+func (f *Forwarder) Opened() (links []string) {
+	for _, c := range f.Changed() {
+		if link := c.link(); f.ours(link) && !slices.Contains(links, link) {
+			links = append(links, link)
+		}
+	}
+	return links
+}
+
 // putBack puts switches back and takes them off the record. What cannot be put
 // back stays there.
 func (f *Forwarder) putBack(changes []Sysctl) error {

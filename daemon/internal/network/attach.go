@@ -66,16 +66,24 @@ func (m *Manager) attach(ctx context.Context, x machine.Machine) (*network, erro
 
 	m.order.Lock()
 	defer m.order.Unlock()
+	before := m.of(x.Name)
 	n, err := m.identify(x)
 	if n == nil {
 		return nil, err
 	}
-	var undo undo
+	has := before != nil && before.Since == x.Monotonic && before.ours()
+	if has && (err != nil || !n.ours() || n.place() != before.place()) {
+		has = false
+		if err := m.withdraw(before); err != nil {
+			m.cfg.Log.Warn("Part of a network cannot be taken back.", "machine", x.Name, "error", err)
+		}
+	}
 	if err == nil && n.ours() {
-		err = m.connect(n, guest, &undo)
+		err = m.connect(n, guest, has)
 	}
 	if err != nil {
-		undo.run(m.cfg.Log)
+		m.endService(n)
+		err = errors.Join(err, m.switchOff(n))
 		n.By, n.Problems = "", append(n.Problems, err.Error())
 	}
 	return n, errors.Join(err, m.put(n))
@@ -179,8 +187,40 @@ func (m *Manager) locate(n *network, x machine.Machine) error {
 	return nil
 }
 
-// connect makes the network that n says. m.order is held.
-func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
+// connect makes the network that n says. A machine that has it keeps it, whatever
+// cannot be made again: one that spoils its own end of the link must not be rid
+// of what guards the host. m.order is held.
+func (m *Manager) connect(n *network, guest *link.Space, has bool) error {
+	var undo undo
+	if err := m.configure(n, guest, &undo); err != nil {
+		if !has {
+			undo.run(m.cfg.Log)
+			return err
+		}
+		n.Problems = append(n.Problems, err.Error())
+		m.cfg.Log.Error("The link of a machine is not what it should be.", "machine", n.Machine, "error", err)
+	}
+	if err := m.publish(n); err != nil {
+		if n.Kind == machd.LinkBridge && !has {
+			undo.run(m.cfg.Log)
+			return err
+		}
+		// The machine and the host reach each other all the same.
+		n.Problems = append(n.Problems, err.Error())
+		m.cfg.Log.Error("A machine has no way out, and no port of the host leads to it.", "machine", n.Machine, "error", err)
+	}
+	if n.Kind == machd.LinkBridge {
+		return nil
+	}
+	if err := m.serve(n); err != nil {
+		n.Problems = append(n.Problems, err.Error())
+		m.cfg.Log.Warn("A machine is not answered all that it may ask by DHCP and DNS.", "machine", n.Machine, "error", err)
+	}
+	return nil
+}
+
+// configure gives both ends of the machine's link what they are to have.
+func (m *Manager) configure(n *network, guest *link.Space, undo *undo) error {
 	mtu := m.outside.mtu()
 	if mtu >= 1500 {
 		mtu = 0 // as it is
@@ -194,7 +234,7 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 		if err != nil {
 			return err
 		}
-		if m.usersOf(n.Link) == 0 {
+		if !m.isShared(n) {
 			undo.add(back)
 		}
 	}
@@ -212,21 +252,8 @@ func (m *Manager) connect(n *network, guest *link.Space, undo *undo) error {
 	}
 	undo.add(back)
 	if l, err := guest.Link(guestLink); err == nil {
-		mac, n.MAC = l.MAC, l.MAC.String()
+		n.MAC = l.MAC.String()
 	}
-	if n.Kind == machd.LinkBridge {
-		return m.publish(n, undo)
-	}
-	if err := m.publish(n, undo); err != nil {
-		// The machine and the host reach each other all the same.
-		n.Problems = append(n.Problems, err.Error())
-		m.cfg.Log.Error("A machine has no way out, and no port of the host leads to it.", "machine", n.Machine, "error", err)
-	}
-	if err := m.serve(n, mac); err != nil {
-		n.Problems = append(n.Problems, err.Error())
-		m.cfg.Log.Warn("A machine is not answered all that it may ask by DHCP and DNS.", "machine", n.Machine, "error", err)
-	}
-	undo.add(func() error { m.endService(n); return nil })
 	return nil
 }
 
@@ -283,7 +310,7 @@ func (m *Manager) Detach(x machine.Machine) {
 	}
 }
 
-// detach undoes connect, and returns what there is left: what a start was told
+// detach takes back what connect has made, and returns what there is left: what a start was told
 // stays for as long as its unit.
 func (m *Manager) detach(x machine.Machine) (*network, error) {
 	m.order.Lock()
@@ -292,11 +319,7 @@ func (m *Manager) detach(x machine.Machine) (*network, error) {
 	if n == nil || n.Since != x.Monotonic {
 		return nil, nil
 	}
-	var err error
-	if n.ours() {
-		m.endService(n)
-		err = m.unpublish(n)
-	}
+	err := m.withdraw(n)
 	if n.Unit == "" {
 		return nil, errors.Join(err, m.drop(n))
 	}

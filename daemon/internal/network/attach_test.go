@@ -180,14 +180,14 @@ func TestAMachineInAZoneIsReachedByOthersOfIt(t *testing.T) {
 		host, _, _ := strings.Cut(address, "/")
 		l.reaches(a, host)
 	}
-	if found, known := l.lookup("vz-web", "b"); !known || len(found) != 2 {
+	if found, known := l.lookup(l.of("a").place(), "b"); !known || len(found) != 2 {
 		t.Errorf("b is found at %v", found)
 	}
 	address, _, _ := strings.Cut(l.status(b).Addresses[0], "/")
-	if name, known := l.reverse("vz-web", netip.MustParseAddr(address)); name != "b" || !known {
+	if name, known := l.reverse(l.of("a").place(), netip.MustParseAddr(address)); name != "b" || !known {
 		t.Errorf("%s is that of %q", address, name)
 	}
-	if found, known := l.lookup("vz-web", "example.com"); known {
+	if found, known := l.lookup(l.of("a").place(), "example.com"); known {
 		t.Errorf("example.com is found at %v", found)
 	}
 	apart := Request{Machine: "c", Kind: machd.LinkZone, Shared: "web", Options: machd.NetworkOptions{Addresses: []string{"10.7.9.2/24"}}}

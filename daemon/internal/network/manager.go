@@ -63,7 +63,7 @@ type Manager struct {
 	mu       sync.Mutex // over what follows, and never held for a change
 	networks map[string]*network
 	claims   claims
-	links    map[string]*service
+	links    map[place]*service
 	leases   leases
 }
 
@@ -88,7 +88,7 @@ func New(cfg Config) (*Manager, error) {
 		site:     uniqueLocal(strings.TrimSpace(string(id))),
 		networks: map[string]*network{},
 		claims:   claims{},
-		links:    map[string]*service{},
+		links:    map[place]*service{},
 
 		unsettled: make(chan struct{}, 1),
 	}

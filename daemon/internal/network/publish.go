@@ -16,16 +16,14 @@ import (
 
 // publish gives a network its rules, and switches on what they need. The guard
 // comes before what it guards. m.order is held.
-func (m *Manager) publish(n *network, undo *undo) error {
+func (m *Manager) publish(n *network) error {
 	table, err := m.table()
-	if err != nil {
-		return err
+	if err == nil {
+		err = table.Change(nft.Rules{}, m.shareOf(n))
 	}
-	rules := m.rulesOf(n)
-	if err := table.Change(nft.Rules{}, rules); err != nil {
-		return fmt.Errorf("cannot make the rules of %s: %w", n.Link, err)
+	if err != nil { // the guard may have gone, where there was one
+		return errors.Join(fmt.Errorf("cannot make the rules of %s: %w", n.Link, err), m.switchOff(n))
 	}
-	undo.add(func() error { return table.Change(rules, nft.Rules{}) })
 	if n.Kind == machd.LinkBridge {
 		return nil
 	}
@@ -40,33 +38,36 @@ func (m *Manager) publish(n *network, undo *undo) error {
 	return nil
 }
 
-// unpublish undoes publish, and ends the connections to the machine's ports.
-func (m *Manager) unpublish(n *network) error {
-	table, err := m.table()
-	if err != nil {
-		return nil // so there was nothing
+// withdraw takes back all that the host does for a machine, and ends the
+// connections to its ports. The rules go last, and what could not be switched off
+// stays guarded. m.order is held.
+func (m *Manager) withdraw(n *network) error {
+	m.endService(n)
+	err := m.switchOff(n)
+	if !n.ours() {
+		return err // so it has no rules
 	}
-	err = table.Change(m.ofNobodyElse(n, m.shareOf(n)), nft.Rules{})
 	_, dropErr := m.host.DropAddresses(addrsOf(n.addresses())...)
-	return errors.Join(err, dropErr, m.switchOff(n))
-}
-
-// rulesOf returns what is to be put into the table for one machine. What those of
-// its zone share is there with the first of them.
-func (m *Manager) rulesOf(n *network) nft.Rules {
-	r := m.shareOf(n)
-	if m.usersOf(n.Link) > 0 {
-		r.Links, r.Routers = nil, nil
+	if err == nil && len(m.managed(n.Machine)) == 0 {
+		return errors.Join(m.clear(), dropErr)
 	}
-	return r
+	table, openErr := m.table()
+	if openErr != nil {
+		return errors.Join(err, dropErr) // so there is nothing
+	}
+	rules := m.ofNobodyElse(n, m.shareOf(n))
+	if err != nil {
+		rules.Links = nil
+	}
+	return errors.Join(err, dropErr, table.Change(rules, nft.Rules{}))
 }
 
 // ofNobodyElse returns those of a machine's rules that no other machine on its
 // link has as well.
 func (m *Manager) ofNobodyElse(n *network, rules nft.Rules) nft.Rules {
 	var theirs nft.Rules
-	for _, o := range m.all() {
-		if o.Machine != n.Machine && o.Link == n.Link && o.ours() && o.Since != 0 {
+	for _, o := range m.managed(n.Machine) {
+		if o.Link == n.Link {
 			theirs = joined(theirs, m.shareOf(o))
 		}
 	}
@@ -81,7 +82,8 @@ func joined(a, b nft.Rules) nft.Rules {
 	}
 }
 
-// shareOf returns the same with what is shared.
+// shareOf returns the rules of one machine, with those that it shares with others
+// of its zone.
 func (m *Manager) shareOf(n *network) (r nft.Rules) {
 	if n.Kind != machd.LinkBridge {
 		r.Links = []nft.Link{{Name: n.Link, Sources: m.sources(n)}}
@@ -194,12 +196,12 @@ func (m *Manager) switchOn(links ...string) error {
 // of them when it was the last.
 func (m *Manager) switchOff(n *network) error {
 	switch {
-	case n.Kind == machd.LinkBridge, m.usersOf(n.Link) > 0:
+	case n.Kind == machd.LinkBridge, m.isShared(n):
 		return nil
-	case len(m.linkNames()) > 1:
+	case len(m.linkNames(n.Machine)) > 0:
 		return m.forward.Release(n.Link)
 	}
-	return m.clear()
+	return m.forward.Restore()
 }
 
 // guardUplinks sees to it that a link that forwards for us alone, IPv4 or IPv6,
@@ -227,16 +229,24 @@ func (m *Manager) guardUplinks(open4, open6 []string) error {
 	return nil
 }
 
-// linkNames are the links of machines that we manage, and more.
-func (m *Manager) linkNames(more ...string) []string {
-	names := more
-	for _, n := range m.all() {
-		if n.ours() && n.Since != 0 && n.Kind != machd.LinkBridge && !slices.Contains(names, n.Link) {
+// managed are the networks of machines that are there, but for one, which is ""
+// for none.
+func (m *Manager) managed(but string) []*network {
+	return slices.DeleteFunc(m.all(), func(n *network) bool { return !n.ours() || n.Since == 0 || n.Machine == but })
+}
+
+// linkNames are the links of those, where they are ours to change.
+func (m *Manager) linkNames(but string) (names []string) {
+	for _, n := range m.managed(but) {
+		if n.Kind != machd.LinkBridge && !slices.Contains(names, n.Link) {
 			names = append(names, n.Link)
 		}
 	}
 	return names
 }
+
+// isShared reports whether another machine is on the link of one.
+func (m *Manager) isShared(n *network) bool { return slices.Contains(m.linkNames(n.Machine), n.Link) }
 
 // endConnections ends those that came by ports of a machine.
 func (m *Manager) endConnections(n *network, ports []machd.Port) error {

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -55,7 +54,7 @@ func (m *Manager) takeOver(ctx context.Context) {
 func (m *Manager) tidy() {
 	m.order.Lock()
 	defer m.order.Unlock()
-	if len(m.linkNames()) > 0 {
+	if len(m.managed("")) > 0 {
 		m.mend(false)
 		return
 	}
@@ -64,26 +63,43 @@ func (m *Manager) tidy() {
 	}
 }
 
-// clear takes back what is on the host for all machines together. m.order is
-// held.
+// clear takes back what is on the host for all machines together. The rules stay
+// if anything else does: it is guarded by them. m.order is held.
 func (m *Manager) clear() error {
-	err := m.forward.Restore()
-	m.guarded = nil
-	table, openErr := m.table()
-	if openErr != nil {
-		return err // so there are no rules
+	if err := m.forward.Restore(); err != nil {
+		return err
 	}
-	return errors.Join(err, table.Remove())
+	m.guarded = nil
+	table, err := m.table()
+	if err != nil {
+		return nil // so there are no rules
+	}
+	return table.Remove()
+}
+
+// reconcile makes the rules what they should be, and returns which were not. A
+// link that is no machine's any more is closed before its guard goes. m.order is
+// held.
+func (m *Manager) reconcile(table *nft.Table) (wrong []string, err error) {
+	links := m.linkNames("")
+	over := slices.DeleteFunc(m.forward.Opened(), func(name string) bool { return slices.Contains(links, name) })
+	if err := m.forward.Release(over...); err != nil {
+		m.cfg.Log.Warn("Links of machines that have ended are not as they were; they stay guarded.", "error", err)
+	}
+	return table.Reconcile(m.want())
 }
 
 // want are the rules that there should be. m.order is held.
 func (m *Manager) want() (r nft.Rules) {
 	r.Uplinks = slices.Clone(m.guarded)
-	zones := map[string]nft.Rules{}
-	for _, n := range m.all() {
-		if !n.ours() || n.Since == 0 {
-			continue
+	links := m.linkNames("")
+	for _, name := range m.forward.Opened() {
+		if !slices.Contains(links, name) { // nothing may come from there
+			r.Links = append(r.Links, nft.Link{Name: name})
 		}
+	}
+	zones := map[string]nft.Rules{}
+	for _, n := range m.managed("") {
 		share := m.shareOf(n)
 		if n.Kind == machd.LinkZone { // what its machines share is there once
 			_, share = changedRules(zones[n.Link], share)
@@ -106,21 +122,24 @@ func (m *Manager) Mend(ctx context.Context) ([]string, error) {
 	defer m.order.Unlock()
 	m.outside.refresh()
 	table, err := m.table()
-	if err != nil || len(m.linkNames()) == 0 {
+	if err != nil || len(m.managed("")) == 0 {
 		return nil, err
 	}
-	lacking, err := table.Reconcile(m.want())
-	return lacking, errors.Join(err, m.switchOn())
+	lacking, err := m.reconcile(table)
+	if err != nil || len(m.linkNames("")) == 0 {
+		return lacking, err
+	}
+	return lacking, m.switchOn()
 }
 
 // mend makes the rules what they should be, and tells what was lacking if
 // somebody took it away. m.order is held.
 func (m *Manager) mend(tell bool) {
 	table, err := m.table()
-	if err != nil || len(m.linkNames()) == 0 {
+	if err != nil || len(m.managed("")) == 0 {
 		return
 	}
-	lacking, err := table.Reconcile(m.want())
+	lacking, err := m.reconcile(table)
 	switch {
 	case err != nil:
 		m.cfg.Log.Error("The rules of machines' networks cannot be restored.", "error", err)
@@ -167,7 +186,7 @@ func (m *Manager) watchHost(ctx context.Context) error {
 		m.order.Lock()
 		defer m.order.Unlock()
 		m.outside.refresh()
-		if len(m.linkNames()) == 0 {
+		if len(m.linkNames("")) == 0 {
 			return
 		}
 		if err := m.switchOn(); err != nil {

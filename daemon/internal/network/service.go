@@ -17,15 +17,16 @@ const hostName = "host.machd.internal"
 
 // serve has DHCP, router solicitations and DNS answered on a machine's link, if
 // they are not yet for others of its zone.
-func (m *Manager) serve(n *network, mac net.HardwareAddr) error {
+func (m *Manager) serve(n *network) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.links[n.Link]
+	at := n.place()
+	l := m.links[at]
 	if l == nil {
 		l = &service{guests: map[string]guest{}}
-		m.links[n.Link] = l
+		m.links[at] = l
 	}
-	l.guests[n.Machine] = guest{mac.String(), responder.Guest{
+	l.guests[n.Machine] = guest{n.MAC, responder.Guest{
 		Addr4: n.Guest4.Addr(), Addr6: n.Guest6.Addr(), Hostname: n.Machine,
 	}}
 	if l.responder != nil {
@@ -37,9 +38,9 @@ func (m *Manager) serve(n *network, mac net.HardwareAddr) error {
 	}
 	r, err := responder.Start(responder.Config{
 		Link: n.Link, Index: n.Index, Gateway4: n.Gateway4, Gateway6: n.Gateway6, MTU: mtu,
-		Guest:    func(mac net.HardwareAddr) (responder.Guest, bool) { return m.guest(n.Link, mac) },
-		Lookup:   func(name string) ([]netip.Addr, bool) { return m.lookup(n.Link, name) },
-		Reverse:  func(addr netip.Addr) (string, bool) { return m.reverse(n.Link, addr) },
+		Guest:    func(mac net.HardwareAddr) (responder.Guest, bool) { return m.guest(at, mac) },
+		Lookup:   func(name string) ([]netip.Addr, bool) { return m.lookup(at, name) },
+		Reverse:  func(addr netip.Addr) (string, bool) { return m.reverse(at, addr) },
 		Upstream: m.upstream,
 		Holder:   m.holder,
 		Log:      m.cfg.Log,
@@ -50,6 +51,14 @@ func (m *Manager) serve(n *network, mac net.HardwareAddr) error {
 	l.responder = r
 	return errors.Join(r.Problems()...)
 }
+
+// A place is a link. What comes later may have the name of what has gone.
+type place struct {
+	link  string
+	index int
+}
+
+func (n *network) place() place { return place{n.Link, n.Index} }
 
 // A service is what answers on one link, and whom.
 type service struct {
@@ -66,12 +75,12 @@ type guest struct {
 // link all of it.
 func (m *Manager) endService(n *network) {
 	m.mu.Lock()
-	l := m.links[n.Link]
+	l := m.links[n.place()]
 	var ended *responder.Responder
 	if l != nil {
 		if delete(l.guests, n.Machine); len(l.guests) == 0 {
 			ended = l.responder
-			delete(m.links, n.Link)
+			delete(m.links, n.place())
 		}
 	}
 	m.mu.Unlock()
@@ -94,26 +103,16 @@ func (m *Manager) endServices() {
 	responder.CloseAll(all)
 }
 
-// usersOf tells how many machines have a link.
-func (m *Manager) usersOf(link string) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if l := m.links[link]; l != nil {
-		return len(l.guests)
-	}
-	return 0
-}
-
 // guest returns whom a MAC address on a link is of. On a link between two there
 // is but one, who may choose his own.
-func (m *Manager) guest(link string, mac net.HardwareAddr) (responder.Guest, bool) {
+func (m *Manager) guest(at place, mac net.HardwareAddr) (responder.Guest, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.links[link]
+	l := m.links[at]
 	if l == nil {
 		return responder.Guest{}, false
 	}
-	shared := strings.HasPrefix(link, "vz-")
+	shared := strings.HasPrefix(at.link, "vz-")
 	for _, g := range l.guests {
 		if !shared || g.mac == mac.String() {
 			return g.Guest, true
@@ -125,10 +124,10 @@ func (m *Manager) guest(link string, mac net.HardwareAddr) (responder.Guest, boo
 // lookup answers for the names of machines, to machines that reach them by it:
 // those of their zone, and the host. All others are for the host's resolver, so
 // that no public name is ever hidden.
-func (m *Manager) lookup(link, name string) (addrs []netip.Addr, known bool) {
+func (m *Manager) lookup(at place, name string) (addrs []netip.Addr, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.links[link]
+	l := m.links[at]
 	if l == nil {
 		return nil, false
 	}
@@ -148,10 +147,10 @@ func (m *Manager) lookup(link, name string) (addrs []netip.Addr, known bool) {
 }
 
 // reverse returns whose an address on a link is.
-func (m *Manager) reverse(link string, addr netip.Addr) (name string, known bool) {
+func (m *Manager) reverse(at place, addr netip.Addr) (name string, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := m.links[link]
+	l := m.links[at]
 	if l == nil {
 		return "", false
 	}
