@@ -129,6 +129,13 @@ func (m *Manager) identify(x machine.Machine) (*network, error) {
 		n.Ports, n.Problems = nil, append(n.Problems, err.Error())
 		m.cfg.Log.Error("Ports of a machine are not published.", "machine", n.Machine, "error", err)
 	}
+	m.mu.Lock()
+	err = m.mayExpose(n, n.Inward.ports())
+	m.mu.Unlock()
+	if err != nil {
+		n.Inward, n.Problems = nil, append(n.Problems, err.Error())
+		m.cfg.Log.Error("Ports of the host are not exposed to a machine.", "machine", n.Machine, "error", err)
+	}
 	return n, nil
 }
 

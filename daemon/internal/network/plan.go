@@ -54,7 +54,7 @@ func (m *Manager) Plan(r Request) (Plan, error) {
 	m.mu.Lock()
 	err = m.choose(n, w)
 	if err == nil {
-		err = m.claims.check(n.Machine, n.Ports.ports())
+		err = m.mayHavePorts(n)
 	}
 	m.mu.Unlock()
 	if err == nil && len(n.Ports) > 0 {
@@ -190,6 +190,8 @@ func (m *Manager) Reserve(p Plan) error {
 		return m.forgetReserved(p.machine) // of an earlier start
 	}
 	n := *p.network
+	m.order.Lock() // so that no port is added meanwhile
+	defer m.order.Unlock()
 	m.mu.Lock()
 	before := m.networks[n.Machine]
 	if before != nil && before.Since != 0 {
@@ -218,7 +220,15 @@ func (m *Manager) stillFree(n *network) error {
 			return refused("Address %s is that of %s by now", p.Addr(), by)
 		}
 	}
-	return m.claims.check(n.Machine, n.Ports.ports())
+	return m.mayHavePorts(n)
+}
+
+// mayHavePorts refuses ports that other machines have. m.mu is held.
+func (m *Manager) mayHavePorts(n *network) error {
+	if err := m.claims.check(n.Machine, n.Ports.ports()); err != nil {
+		return err
+	}
+	return m.mayExpose(n, n.Inward.ports())
 }
 
 // Release drops what was reserved for a machine that does not come. It does

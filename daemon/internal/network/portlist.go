@@ -73,6 +73,16 @@ func (l portList) has(p machd.Port) bool {
 	return slices.ContainsFunc(l, func(r portRun) bool { return r.index(p) >= 0 })
 }
 
+// hostOf returns the port of the host that goes with one of the machine's side.
+func (l portList) hostOf(protocol machd.Protocol, guest uint16) (host uint16, ok bool) {
+	for _, r := range l {
+		if i := int(guest) - int(r.first.Guest); r.first.Protocol == protocol && i >= 0 && i < r.n {
+			return r.first.Host + uint16(i), true
+		}
+	}
+	return 0, false
+}
+
 // with returns the list with more ports.
 func (l portList) with(ports ...machd.Port) portList {
 	l = slices.Clone(l)

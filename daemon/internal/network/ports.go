@@ -43,37 +43,45 @@ func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, i
 	changed := *n
 	list := changed.list(inward)
 	ports = slices.DeleteFunc(slices.Clone(ports), list.has)
+	*list = list.with(ports...)
 	switch {
 	case len(ports) == 0:
 		return nil
 	case inward:
-		err = mayExpose(n, ports)
+		m.mu.Lock()
+		err = m.mayExpose(&changed, ports)
+		m.mu.Unlock()
 	default:
 		err = m.mayPublish(n, ports)
 	}
 	if err != nil {
 		return err
 	}
-	*list = list.with(ports...)
 	return m.replace(n, &changed, nil, ports, inward)
 }
 
-// mayExpose refuses ports of a machine's gateway that lead elsewhere already.
-func mayExpose(n *network, more []machd.Port) error {
-	type place struct {
-		protocol machd.Protocol
-		port     uint16
-	}
-	taken := map[place]uint16{}
-	for p := range n.Inward.all() {
-		taken[place{p.Protocol, p.Guest}] = p.Host
-	}
-	for _, p := range more {
-		at := place{p.Protocol, p.Guest}
-		if host, ok := taken[at]; ok {
-			return machine1.Errorf(unix.EADDRINUSE, "Machine %s finds port %d of the host at %d/%s of its gateway already", n.Machine, host, p.Guest, p.Protocol)
+// mayExpose refuses those of a machine's ports of the gateway that lead elsewhere,
+// too, for itself or for others on its link, whose gateway is the same. m.mu is
+// held.
+func (m *Manager) mayExpose(n *network, ports []machd.Port) error {
+	for _, o := range m.networks {
+		if o.Machine == n.Machine || o.Link != n.Link {
+			continue
 		}
-		taken[at] = p.Host
+		for _, p := range ports {
+			if host, ok := o.Inward.hostOf(p.Protocol, p.Guest); ok && host != p.Host {
+				return machine1.Errorf(unix.EADDRINUSE,
+					"Machine %s, whose gateway is the same, finds port %d of the host at %d/%s of it already; port %d can be exposed at another one, as OTHER:%d",
+					o.Machine, host, p.Guest, p.Protocol, p.Host, p.Host)
+			}
+		}
+	}
+	for _, p := range ports {
+		if host, _ := n.Inward.hostOf(p.Protocol, p.Guest); host != p.Host {
+			return machine1.Errorf(unix.EADDRINUSE,
+				"Machine %s would find two ports of the host at %d/%s of its gateway, %d and %d; port %d can be exposed at another one, as OTHER:%d",
+				n.Machine, p.Guest, p.Protocol, host, p.Host, p.Host, p.Host)
+		}
 	}
 	return nil
 }
@@ -156,23 +164,28 @@ func (n *network) portRules(ports []machd.Port, inward bool) (r nft.Rules) {
 	return r
 }
 
-// replace makes n what changed is, which lacks the ports that are gone and has
+// replace makes n what after is, which lacks the ports that are gone and has
 // those that come, and the rules with it. m.order is held.
-func (m *Manager) replace(n, changed *network, gone, come []machd.Port, inward bool) error {
+func (m *Manager) replace(n, after *network, gone, come []machd.Port, inward bool) error {
 	table, err := m.table()
 	if err != nil {
 		return err
 	}
 	remove, add := m.ofNobodyElse(n, n.portRules(gone, inward)), n.portRules(come, inward)
+	if inward {
+		others := m.othersOn(n)
+		noLonger, again := changed(nameServer(append(others, n)), nameServer(append(others, after)))
+		remove.Inward, add.Inward = append(remove.Inward, noLonger...), append(add.Inward, again...)
+	}
 	if err := table.Change(remove, add); err != nil {
 		return fmt.Errorf("cannot change the ports of machine %s: %w", n.Machine, err)
 	}
-	if err := m.records.save(changed); err != nil {
+	if err := m.records.save(after); err != nil {
 		return errors.Join(fmt.Errorf("cannot write down the ports of machine %s: %w", n.Machine, err), table.Change(add, remove))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.networks[n.Machine] = changed
+	m.networks[n.Machine] = after
 	if !inward {
 		m.claims.remove(n.Machine, gone)
 		m.claims.add(n.Machine, come)

@@ -55,24 +55,30 @@ func (m *Manager) withdraw(n *network) error {
 	if openErr != nil {
 		return errors.Join(err, dropErr) // so there is nothing
 	}
-	rules := m.ofNobodyElse(n, m.shareOf(n))
+	remove, add := m.ofNobodyElse(n, m.shareOf(n)), nft.Rules{}
 	if err != nil {
-		rules.Links = nil
+		remove.Links = nil
 	}
-	return errors.Join(err, dropErr, table.Change(rules, nft.Rules{}))
+	others := m.othersOn(n)
+	_, add.Inward = changed(nameServer(append(others, n)), nameServer(others)) // which it may have had another service at
+	return errors.Join(err, dropErr, table.Change(remove, add))
 }
 
 // ofNobodyElse returns those of a machine's rules that no other machine on its
 // link has as well.
 func (m *Manager) ofNobodyElse(n *network, rules nft.Rules) nft.Rules {
-	var theirs nft.Rules
-	for _, o := range m.managed(n.Machine) {
-		if o.Link == n.Link {
-			theirs = joined(theirs, m.shareOf(o))
-		}
+	others := m.othersOn(n)
+	theirs := nft.Rules{Inward: nameServer(others)}
+	for _, o := range others {
+		theirs = joined(theirs, m.rulesOf(o))
 	}
 	rest, _ := changedRules(rules, theirs)
 	return rest
+}
+
+// othersOn returns the other machines on the link of one.
+func (m *Manager) othersOn(n *network) []*network {
+	return slices.DeleteFunc(m.managed(n.Machine), func(o *network) bool { return o.Link != n.Link })
 }
 
 func joined(a, b nft.Rules) nft.Rules {
@@ -82,12 +88,17 @@ func joined(a, b nft.Rules) nft.Rules {
 	}
 }
 
-// shareOf returns the rules of one machine, with those that it shares with others
-// of its zone.
-func (m *Manager) shareOf(n *network) (r nft.Rules) {
+// shareOf returns the rules of one machine, with those that all on its link share.
+func (m *Manager) shareOf(n *network) nft.Rules {
+	r := m.rulesOf(n)
+	r.Inward = append(r.Inward, nameServer(append(m.othersOn(n), n))...)
+	return r
+}
+
+// rulesOf returns the same but for the gateway's DNS.
+func (m *Manager) rulesOf(n *network) (r nft.Rules) {
 	if n.Kind != machd.LinkBridge {
 		r.Links = []nft.Link{{Name: n.Link, Sources: m.sources(n)}}
-		r.Inward = n.nameServer()
 	}
 	if n.Kind == machd.LinkZone {
 		r.Routers = n.Routers
@@ -150,30 +161,29 @@ func (n *network) inwardRules(p machd.Port) (list []nft.Inward) {
 	return list
 }
 
-// nameServer keeps the gateways' own DNS from a machine that publishes its port
-// for every address of the host.
-func (n *network) nameServer() (list []nft.Inward) {
+// nameServer keeps the DNS of the gateway of a link from machines that publish its
+// port for every address of the host. Where one of those on the link finds another
+// service of the host there, they all do.
+func nameServer(on []*network) (list []nft.Inward) {
 	for _, protocol := range []machd.Protocol{machd.UDP, machd.TCP} {
-		if n.exposes(protocol, dnsPort) {
-			continue // the host has another one for it
-		}
-		for _, g := range n.gateways() {
-			at := netip.AddrPortFrom(g.Addr(), dnsPort)
-			list = append(list, nft.Inward{Link: n.Link, Protocol: number(protocol), At: at, To: at})
+		for _, n := range on {
+			if n.Kind == machd.LinkBridge {
+				continue // whose gateway is not the host
+			}
+			for _, g := range n.gateways() {
+				at := netip.AddrPortFrom(g.Addr(), dnsPort)
+				one := nft.Inward{Link: n.Link, Protocol: number(protocol), At: at, To: at}
+				exposes := func(o *network) bool {
+					_, ok := o.Inward.hostOf(protocol, dnsPort)
+					return ok && slices.Contains(o.gateways(), g)
+				}
+				if !slices.Contains(list, one) && !slices.ContainsFunc(on, exposes) {
+					list = append(list, one)
+				}
+			}
 		}
 	}
 	return list
-}
-
-// exposes reports whether a service of the host is to be found at a port of the
-// gateway.
-func (n *network) exposes(protocol machd.Protocol, port uint16) bool {
-	for p := range n.Inward.all() {
-		if p.Protocol == protocol && p.Guest == port {
-			return true
-		}
-	}
-	return false
 }
 
 const dnsPort = 53
@@ -246,7 +256,7 @@ func (m *Manager) linkNames(but string) (names []string) {
 }
 
 // isShared reports whether another machine is on the link of one.
-func (m *Manager) isShared(n *network) bool { return slices.Contains(m.linkNames(n.Machine), n.Link) }
+func (m *Manager) isShared(n *network) bool { return len(m.othersOn(n)) > 0 }
 
 // endConnections ends those that came by ports of a machine.
 func (m *Manager) endConnections(n *network, ports []machd.Port) error {

@@ -3,12 +3,12 @@ package network
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 
 	"github.com/machd/machd/daemon/internal/nft"
 	"github.com/machd/machd/daemon/internal/task"
-	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -98,16 +98,33 @@ func (m *Manager) want() (r nft.Rules) {
 			r.Links = append(r.Links, nft.Link{Name: name})
 		}
 	}
-	zones := map[string]nft.Rules{}
+	onLink, leads := map[string][]*network{}, places{}
 	for _, n := range m.managed("") {
-		share := m.shareOf(n)
-		if n.Kind == machd.LinkZone { // what its machines share is there once
-			_, share = changedRules(zones[n.Link], share)
-			zones[n.Link] = joined(zones[n.Link], share)
-		}
-		r = joined(r, share)
+		onLink[n.Link] = append(onLink[n.Link], n)
+		own := m.rulesOf(n)
+		own.Ports = slices.DeleteFunc(own.Ports, func(p nft.Port) bool { return m.contradicts(leads, n, p.Key(), p.To) })
+		own.Inward = slices.DeleteFunc(own.Inward, func(i nft.Inward) bool { return m.contradicts(leads, n, i.Key(), i.To) })
+		r = joined(r, own)
+	}
+	for _, on := range onLink {
+		r.Inward = append(r.Inward, nameServer(on)...)
 	}
 	return r
+}
+
+// places are where ports lead to.
+type places map[nft.Key]netip.AddrPort
+
+// contradicts reports whether a port of a machine leads elsewhere already. None
+// may, and if one did nothing could be restored because of it.
+func (m *Manager) contradicts(leads places, n *network, port nft.Key, to netip.AddrPort) bool {
+	had, ok := leads[port]
+	if ok && had != to {
+		m.cfg.Log.Error("A port leads to two places, one of which is left out.", "machine", n.Machine, "port", port.String(), "place", to.String())
+		return true
+	}
+	leads[port] = to
+	return false
 }
 
 // Mend makes links, rules and switches what they should be, and tells which
