@@ -79,8 +79,11 @@ func (s store) save(n *network) error {
 	return wholefile.Write(s.path(n.Machine), append(text, '\n'), 0o644)
 }
 
-// files is the directory of what the machine is shown.
-func (s store) files(machine string) string { return filepath.Join(string(s), machine) }
+// files is the directory of what the machine is shown. By the ends of their names
+// it is never another machine's record, nor that of the switches.
+func (s store) files(machine string) string { return filepath.Join(string(s), machine+filesEnd) }
+
+const filesEnd = ".d"
 
 // remove removes the record and what the machine was shown.
 func (s store) remove(machine string) error {
@@ -88,7 +91,17 @@ func (s store) remove(machine string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.RemoveAll(s.files(machine)))
+	return errors.Join(err, os.RemoveAll(s.files(machine)), s.removeOld(machine))
+}
+
+// removeOld removes what an earlier daemon has shown the machine: it had a
+// directory of the machine's name, which may be that of something else.
+func (s store) removeOld(machine string) error {
+	path := filepath.Join(string(s), machine)
+	if info, err := os.Lstat(path); err != nil || !info.IsDir() || strings.HasSuffix(machine, filesEnd) {
+		return nil
+	}
+	return os.RemoveAll(path)
 }
 
 // all returns the records there are, and an error for those that cannot be read.
