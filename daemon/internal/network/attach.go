@@ -79,6 +79,9 @@ func (m *Manager) attach(ctx context.Context, x machine.Machine) (*network, erro
 		}
 	}
 	if err == nil && n.ours() {
+		if !m.choices.manage && n.Kind != machd.LinkBridge {
+			m.keepOthersOff(ctx, n.Link)
+		}
 		err = m.connect(n, guest, has)
 	}
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/machd/machd/pkg/nspawnfile"
 )
@@ -96,6 +98,17 @@ func parsePool(text string, bits int) (pool, error) {
 		return pool{}, fmt.Errorf("it is larger than can be used, which is /%d", bits-16)
 	}
 	return pool{whole, bits}, nil
+}
+
+// machines are those that have settings.
+func (p Paths) machines() (names []string) {
+	for _, dir := range p.Settings {
+		paths, _ := filepath.Glob(dir + "/*.nspawn")
+		for _, path := range paths {
+			names = append(names, strings.TrimSuffix(filepath.Base(path), ".nspawn"))
+		}
+	}
+	return names
 }
 
 // settings returns the .nspawn file of a machine that root wrote, or nil. Others,

@@ -164,6 +164,9 @@ func (m *Manager) drop(n *network) error {
 	}
 	m.set(n.Machine, nil)
 	m.mu.Unlock()
+	if !m.choices.manage && n.ours() {
+		m.keepOthersOff(context.Background())
+	}
 	return m.writeDown(n.Machine)
 }
 

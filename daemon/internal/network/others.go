@@ -2,12 +2,15 @@ package network
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/machd/machd/daemon/internal/wholefile"
 	"github.com/machd/machd/pkg/nspawnfile"
@@ -33,45 +36,59 @@ type others struct {
 	active func(ctx context.Context, unit string) (bool, error)
 	reload func(ctx context.Context, service string)
 	log    *slog.Logger
+
+	mu sync.Mutex // one change of the files at a time
 }
 
-// keepOff writes the files by which they leave our links alone.
-func (o *others) keepOff(ctx context.Context) {
-	changed := false
-	for stock, links := range stockNetworks {
-		ours := strings.TrimSuffix(stock, ".network") + "-machd.network"
-		path := filepath.Join(o.paths.Ours, ours)
-		if !o.hasStock(stock) {
-			continue
+// keepOff writes the files by which they leave links alone, names or patterns, and
+// removes those of an earlier call that are not needed any more.
+func (o *others) keepOff(ctx context.Context, links func() []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all, changed := links(), false
+	for stock, pattern := range stockNetworks {
+		path := filepath.Join(o.paths.Ours, strings.TrimSuffix(stock, ".network")+"-machd.network")
+		names := slices.DeleteFunc(slices.Clone(all), func(link string) bool {
+			return !strings.HasPrefix(link, strings.TrimSuffix(pattern, "*"))
+		})
+		text := ""
+		if len(names) > 0 && o.hasStock(stock) {
+			text = "# These links of machines are machd's, see machd(8). A file of your own that matches\n" +
+				"# them wins over this one, and has machd leave them alone.\n" +
+				"[Match]\nName=" + strings.Join(names, " ") + "\n\n[Link]\nUnmanaged=yes\n"
 		}
-		text := "# The links of machines are machd's, see machd(8). A file of your own that matches\n" +
-			"# them wins over this one, and has machd leave them alone.\n" +
-			"[Match]\nName=" + links + "\n\n[Link]\nUnmanaged=yes\n"
 		changed = o.write(path, text) || changed
 	}
 	if changed {
 		o.reload(ctx, Networkd)
 	}
-	if _, err := os.Stat(filepath.Dir(o.paths.NM)); err == nil {
-		text := "# The links of machines are machd's, see machd(8).\n" +
-			"[keyfile]\nunmanaged-devices+=interface-name:ve-*;interface-name:vz-*\n"
-		if o.write(filepath.Join(o.paths.NM, "80-machd.conf"), text) {
-			o.reload(ctx, NetworkManager)
-		}
+	if _, err := os.Stat(filepath.Dir(o.paths.NM)); err != nil {
+		return
+	}
+	text := ""
+	if len(all) > 0 {
+		text = "# These links of machines are machd's, see machd(8).\n" +
+			"[keyfile]\nunmanaged-devices+=interface-name:" + strings.Join(all, ";interface-name:") + "\n"
+	}
+	if o.write(filepath.Join(o.paths.NM, "80-machd.conf"), text) {
+		o.reload(ctx, NetworkManager)
 	}
 }
 
-// write reports whether the file is another one now.
+// write reports whether the file is another one now. One without a text is
+// removed.
 func (o *others) write(path, text string) bool {
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	old, err := os.ReadFile(path)
+	if err == nil && string(old) == text || errors.Is(err, fs.ErrNotExist) && text == "" {
 		return false
 	}
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
+	if text == "" {
+		err = os.Remove(path)
+	} else if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
 		err = wholefile.Write(path, []byte(text), 0o644)
 	}
 	if err != nil {
-		o.log.Warn("Another network manager may take over the links of machines.", "path", path, "error", err)
+		o.log.Warn("Another network manager is not told which links of machines are whose.", "path", path, "error", err)
 	}
 	return err == nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -40,7 +41,8 @@ func put(t *testing.T, path, text string) {
 
 func TestOtherManagersAreKeptOff(t *testing.T) {
 	o, reloaded := newOthers(t)
-	o.keepOff(t.Context())
+	all := func() []string { return []string{"ve-*", "vz-*"} }
+	o.keepOff(t.Context(), all)
 	if _, err := os.Stat(o.paths.Ours); err == nil || len(*reloaded) > 0 {
 		t.Errorf("on a host without any something is written, and %q reloaded", *reloaded)
 	}
@@ -49,8 +51,8 @@ func TestOtherManagersAreKeptOff(t *testing.T) {
 	put(t, o.paths.Stock+"/80-container-vz.network", "[Match]\nKind=bridge\nName=vz-*\n")
 	put(t, o.paths.Networkd[0]+"/80-container-vz.network", "[Match]\nName=vz-*\n") // in the stock one's place
 	put(t, filepath.Dir(o.paths.NM)+"/state", "")
-	o.keepOff(t.Context())
-	o.keepOff(t.Context())
+	o.keepOff(t.Context(), all)
+	o.keepOff(t.Context(), all)
 	if want := []string{Networkd, NetworkManager}; !slices.Equal(*reloaded, want) {
 		t.Errorf("%q were reloaded, want each once: %q", *reloaded, want)
 	}
@@ -70,6 +72,31 @@ func TestOtherManagersAreKeptOff(t *testing.T) {
 	}
 	if o.claim("ve-a") {
 		t.Error("our own file is taken for an administrator's")
+	}
+
+	// Where only some links are ours, others are theirs again.
+	*reloaded = nil
+	some := func() []string { return []string{"ve-a", "ve-b"} }
+	o.keepOff(t.Context(), some)
+	for path, want := range map[string]string{
+		files[0]:                      "\nName=ve-a ve-b\n",
+		o.paths.NM + "/80-machd.conf": "+=interface-name:ve-a;interface-name:ve-b\n",
+	} {
+		if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s is %s, %v", path, text, err)
+		}
+	}
+	put(t, o.paths.Networkd[0]+"/80-container-ve.network", "[Match]\nName=ve-*\n")
+	o.keepOff(t.Context(), some)
+	if left := glob(o.paths.Ours); len(left) > 0 {
+		t.Errorf("%q comes before an administrator's file", left)
+	}
+	o.keepOff(t.Context(), func() []string { return nil })
+	if want := []string{Networkd, NetworkManager, Networkd, NetworkManager}; !slices.Equal(*reloaded, want) {
+		t.Errorf("%q were reloaded, want %q", *reloaded, want)
+	}
+	if _, err := os.Stat(o.paths.NM + "/80-machd.conf"); err == nil {
+		t.Error("the file of NetworkManager is left")
 	}
 }
 

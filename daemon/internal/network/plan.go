@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -43,7 +44,7 @@ func (m *Manager) Plan(r Request) (Plan, error) {
 	}
 	n := &network{Machine: r.Machine, Unit: r.Unit, Kind: r.Kind, Shared: r.Shared, Link: linkName(r), By: machd.NetworkByMachd}
 	switch {
-	case w.unwanted, !m.choices.manage && !asks(r.Options), r.Kind == machd.LinkBridge && len(w.addresses) == 0:
+	case w.unwanted, !m.choices.manage && !asks(r.Options) && len(w.addresses) == 0, r.Kind == machd.LinkBridge && len(w.addresses) == 0:
 		return Plan{machine: r.Machine}, nil
 	case m.others.claim(n.Link):
 		if asks(r.Options) {
@@ -208,6 +209,9 @@ func (m *Manager) Reserve(p Plan) error {
 	}
 	if err := m.writeDown(n.Machine); err != nil {
 		return errors.Join(fmt.Errorf("cannot write down the network of %s: %w", n.Machine, err), m.Release(n.Machine))
+	}
+	if !m.choices.manage {
+		m.keepOthersOff(context.Background())
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (m *Manager) Restore() {
 // takeOver gives the machines that are there what they have already, and what
 // they lack; an earlier daemon may have been another one than machd.
 func (m *Manager) takeOver(ctx context.Context) {
-	m.others.keepOff(ctx)
+	m.keepOthersOff(ctx)
 	for x := range m.cfg.Machines().All() {
 		if x.Class != machine1.ClassHost {
 			m.Attach(ctx, x)
