@@ -4,7 +4,9 @@ import "fmt"
 
 // Reconcile makes the tables what want says, whatever somebody did to them, and
 // returns what was lacking or too much: nothing if all was well. What was there
-// keeps what it has counted. A table that nothing is wanted of is removed.
+// keeps what it has counted. A table that nothing is wanted of is removed. Where
+// there can be no rules for bridges it does all else, and returns ErrNoBridge if
+// some are wanted.
 func (t *Table) Reconcile(want Rules) (mended []string, err error) {
 	inet, bridge, err := want.places()
 	if err != nil {
@@ -12,8 +14,9 @@ func (t *Table) Reconcile(want Rules) (mended []string, err error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var lacks error
 	if !bridge.empty() && t.bridge.missing != nil {
-		return nil, t.bridge.missing
+		bridge, lacks = newElements(), t.bridge.missing
 	}
 	err = t.settle(func(b *batch) error {
 		mended = nil
@@ -33,7 +36,7 @@ func (t *Table) Reconcile(want Rules) (mended []string, err error) {
 		return nil, fmt.Errorf("cannot mend the tables: %w", err)
 	}
 	t.inet.made, t.bridge.made = !inet.empty(), !bridge.empty()
-	return distinct(mended), nil
+	return distinct(mended), lacks
 }
 
 func (h *half) reconcile(c *conn, b *batch, want *elements) ([]string, error) {

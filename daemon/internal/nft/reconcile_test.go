@@ -2,6 +2,7 @@ package nft_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -292,5 +293,19 @@ func TestWatchIsNotCalledTwiceAtOnce(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// A machine of a zone, on a kernel without rules for bridges, does not keep others
+// from having theirs.
+func TestReconcileDoesWithoutBridges(t *testing.T) {
+	table := openTable(t)
+	table.LackBridges()
+	mended, err := table.Reconcile(everything())
+	if !errors.Is(err, nft.ErrNoBridge) || !slices.Contains(mended, "link ve-x") {
+		t.Errorf("it has mended %q, %v", mended, err)
+	}
+	if got := ruleset(t); !strings.Contains(got, "ve-x") || strings.Contains(got, "table bridge") {
+		t.Errorf("there is %s", got)
 	}
 }
