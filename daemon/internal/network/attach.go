@@ -108,6 +108,9 @@ func (m *Manager) identify(x machine.Machine) (*network, error) {
 		again.Since, again.Link, again.Index, again.Peer, again.Problems, again.Kept = n.Since, n.Link, n.Index, n.Peer, nil, false
 		if len(before.Problems) > 0 && len(before.addresses()) > 0 {
 			again.By = machd.NetworkByMachd // what failed then need not fail now
+			if !before.ours() {
+				m.dropRefusedPorts(&again) // others may have got them
+			}
 		}
 		return &again, nil
 	}
@@ -128,18 +131,23 @@ func (m *Manager) identify(x machine.Machine) (*network, error) {
 	if err != nil {
 		return n, err
 	}
+	m.dropRefusedPorts(n)
+	return n, nil
+}
+
+// dropRefusedPorts leaves a network without the ports that it cannot have.
+func (m *Manager) dropRefusedPorts(n *network) {
 	if err := m.mayPublish(n, n.Ports.ports()); err != nil {
 		n.Ports, n.Problems = nil, append(n.Problems, err.Error())
 		m.cfg.Log.Error("Ports of a machine are not published.", "machine", n.Machine, "error", err)
 	}
 	m.mu.Lock()
-	err = m.mayExpose(n, n.Inward.ports())
+	err := m.mayExpose(n, n.Inward.ports())
 	m.mu.Unlock()
 	if err != nil {
 		n.Inward, n.Problems = nil, append(n.Problems, err.Error())
 		m.cfg.Log.Error("Ports of the host are not exposed to a machine.", "machine", n.Machine, "error", err)
 	}
-	return n, nil
 }
 
 // manager tells who manages the network of a machine that we have not been told

@@ -29,9 +29,12 @@ type claim struct {
 // with ten thousand as with ten.
 type claims map[hostPort]claim
 
+// add takes note of ports of a machine, but for those that another one has.
 func (c claims) add(machine string, ports []machd.Port) {
 	for _, p := range ports {
-		c[hostPortOf(p)] = claim{machine, p.Guest}
+		if by, ok := c[hostPortOf(p)]; !ok || by.machine == machine {
+			c[hostPortOf(p)] = claim{machine, p.Guest}
+		}
 	}
 }
 

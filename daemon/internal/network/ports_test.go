@@ -170,6 +170,38 @@ func TestWhatAStartReservesIsTheMachines(t *testing.T) {
 	}
 }
 
+// A machine that has no network takes no port from others, neither by what it
+// wants nor when it is given one after all.
+func TestAMachineThatFailsTakesNoPort(t *testing.T) {
+	l := newLab(t)
+	a := l.start("a")
+	l.must(l.AddPorts(t.Context(), "a", ports(t, "8080:80"), false))
+	taken := func() {
+		t.Helper()
+		if err := l.AddPorts(t.Context(), "a", ports(t, "8080:81"), false); !errors.Is(err, unix.EADDRINUSE) {
+			t.Errorf("a has its port no more: %v", err)
+		}
+	}
+	l.write(l.paths.Settings[0]+"/b.nspawn", "[X-Machd]\nAddress="+l.status(a).Addresses[0]+"\nPublish=8080:80\n")
+	b := l.start("b")
+	if s := l.status(b); s.Managed || len(s.Problems) == 0 {
+		t.Fatalf("its network is %+v", s)
+	}
+	taken()
+	n := *l.of("b")
+	n.set(netip.MustParsePrefix("10.50.0.2/30"), netip.MustParseAddr("10.50.0.1"))
+	l.must(l.put(&n))
+	_, err := l.Mend(t.Context())
+	l.must(err)
+	if s := l.status(b); !s.Managed || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "machine a") {
+		t.Errorf("its network is %+v", s)
+	}
+	l.end(b)
+	taken()
+	l.isWell()
+	l.end(a)
+}
+
 // What is asked for twice is there once, so that a port that runs can be saved.
 func TestAPortThatIsThereAlreadyStays(t *testing.T) {
 	l := newLab(t)
