@@ -328,8 +328,8 @@ func (m *Manager) Detach(x machine.Machine) {
 	}
 }
 
-// detach takes back what connect has made, and returns what there is left: what a start was told
-// stays for as long as its unit.
+// detach takes back what connect has made, and returns what there is left: what a
+// start was told stays for as long as its unit.
 func (m *Manager) detach(x machine.Machine) (*network, error) {
 	m.order.Lock()
 	defer m.order.Unlock()

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -227,4 +228,24 @@ func setOrMap(name string) string {
 		return "map"
 	}
 	return "set"
+}
+
+// Machines of a zone may have been given addresses of one family each, as IPv6
+// comes and goes on the host.
+func TestTheGuardOfAZoneStaysForMachinesWithOtherAddresses(t *testing.T) {
+	l := newLab(t)
+	machines := l.inZone("a", "b")
+	n := *l.of("b")
+	n.Guest6, n.Gateway6 = netip.Prefix{}, netip.Prefix{}
+	l.must(l.put(&n))
+	l.mend(false)
+	l.end(machines[0])
+	if got := elements(t, "links") + elements(t, "networks4"); strings.Count(got, "vz-web") != 2 {
+		t.Errorf("it has the guard %s", got)
+	}
+	if got := elements(t, "networks6"); strings.Contains(got, "vz-web") {
+		t.Errorf("left is %s", got)
+	}
+	l.isWell()
+	l.end(machines[1])
 }

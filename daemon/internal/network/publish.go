@@ -61,6 +61,11 @@ func (m *Manager) withdraw(n *network) error {
 	}
 	others := m.othersOn(n)
 	_, add.Inward = changed(nameServer(append(others, n)), nameServer(others)) // which it may have had another service at
+	if len(remove.Links) > 0 {
+		for _, o := range others { // who have other addresses, and the same guard
+			add.Links = append(add.Links, m.rulesOf(o).Links...)
+		}
+	}
 	return errors.Join(err, dropErr, table.Change(remove, add))
 }
 
