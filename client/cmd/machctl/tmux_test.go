@@ -69,7 +69,7 @@ func TestListsFitTerminalsOfAnyWidth(t *testing.T) {
 	w.Add(m)
 	for _, columns := range []int{20, 45, 80, 120} {
 		for _, name := range []string{"machctl", machinectl} {
-			for env, ellipsis := range map[string]string{"LC_ALL=C.UTF-8": "…", "LC_ALL=C": "...", "LC_ALL=C.UTF-8 NO_COLOR=1": "…", "LC_ALL=C.UTF-8 TERM=dumb": "…", "env -u TERM -u HOME LC_ALL=C.UTF-8": "…"} {
+			for env, ellipsis := range map[string]string{"LC_ALL=C.UTF-8": "…", "LC_ALL=C": "...", "LC_ALL=C.UTF-8 NO_COLOR=1": "…", "LC_ALL=C.UTF-8 TERM=dumb": "…", "LC_ALL=ja_JP.UTF-8": "...", "env -u TERM -u HOME LC_ALL=C.UTF-8": "…"} {
 				screen := openPane(t, w, columns, 20, env, name+" list").awaitExit(0)
 				lines := strings.Split(screen, "\n")
 				if len(lines) != 5 || !strings.Contains(lines[3], "1 machine") || lines[2] != "" {
@@ -80,6 +80,16 @@ func TestListsFitTerminalsOfAnyWidth(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Some characters count for two columns there.
+func TestListsOfEastAsiaOnVeryNarrowTerminals(t *testing.T) {
+	t.Parallel()
+	w := machine1test.New(t)
+	w.Add(machine1test.C8NS())
+	for _, line := range []string{"machctl list", "machctl list -o wide", "machctl list-images", machinectl + " list"} {
+		openPane(t, w, 10, 40, "LANG=ja_JP.UTF-8 LC_ALL=", line).awaitExit(0)
 	}
 }
 

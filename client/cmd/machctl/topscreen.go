@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/client/internal/columns"
 	"github.com/machd/machd/client/internal/fullscreen"
 	"github.com/machd/machd/client/internal/table"
 )
@@ -103,27 +104,26 @@ func (v *topView) draw() error {
 	t.Headers[v.order.column] += v.arrow()
 	drawn := strings.Split(t.Draw(table.Layout{Width: width, Header: true, Colour: v.ui.colour, Ellipsis: v.ui.ellipsis}), "\n")
 
-	lines := []string{cutLine(v.totals(rows), width), "", drawn[0]}
+	lines := []string{fullscreen.Fit(v.totals(rows), width), "", drawn[0]}
 	lines = append(lines, drawn[1+v.first:1+min(v.first+page, len(rows))]...)
 	for len(lines) < topLines+page {
 		lines = append(lines, "")
 	}
 	keys := "q leaves   order by: n name  c cpu  m memory  t tasks  r read  w write   i turns it round"
-	return v.screen.Draw(append(lines, "", v.ui.styled(cutLine(keys, width), styleGrey)))
+	return v.screen.Draw(append(lines, "", v.ui.styled(fullscreen.Fit(keys, width), styleGrey)))
 }
 
-// arrow shows which way the rows are sorted.
+// arrow shows which way the rows are sorted. Where a triangle may take two
+// columns, the headers would not stand above their numbers.
 func (v *topView) arrow() string {
-	up := v.order.reverse != (v.order.column == 0)
-	switch {
-	case up && v.ui.unicode:
-		return "▲"
-	case up:
-		return "^"
-	case v.ui.unicode:
-		return "▼"
+	up, down := "^", "v"
+	if v.ui.unicode && columns.Of("▲") == 1 {
+		up, down = "▲", "▼"
 	}
-	return "v"
+	if v.order.reverse != (v.order.column == 0) {
+		return up
+	}
+	return down
 }
 
 func (v *topView) totals(rows []load) string {
@@ -146,6 +146,3 @@ func value(n *float64) float64 {
 	}
 	return *n
 }
-
-// cutLine keeps a line of plain text from taking two rows.
-func cutLine(text string, width int) string { return text[:min(len(text), width)] }

@@ -16,6 +16,8 @@ import (
 	"unicode"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/client/internal/columns"
 )
 
 // SGR parameters.
@@ -40,10 +42,8 @@ type ui struct {
 }
 
 func newUI(out, err *os.File, o *options) *ui {
-	u := &ui{out: out, err: err, options: o, ellipsis: "...", unicode: utf8Locale()}
-	if u.unicode {
-		u.ellipsis = "…"
-	}
+	u := &ui{out: out, err: err, options: o, unicode: utf8Locale()}
+	u.ellipsis = columns.Ellipsis(u.unicode)
 	size, sizeErr := unix.IoctlGetWinsize(int(out.Fd()), unix.TIOCGWINSZ)
 	if sizeErr != nil {
 		return u

@@ -147,7 +147,7 @@ func (v *watchView) show() error {
 		lines = append(lines, "")
 	}
 	keys := "q leaves   " + time.Now().Format("15:04:05") + ", and again when something changes"
-	return v.screen.Draw(append(lines, "", v.ui.styled(cutLine(keys, width), styleGrey)))
+	return v.screen.Draw(append(lines, "", v.ui.styled(fullscreen.Fit(keys, width), styleGrey)))
 }
 
 // scroll is by how many of all lines a key moves what is shown.

@@ -22,16 +22,29 @@ func Of(text string) int {
 	return n
 }
 
+// Ellipsis returns what stands for text that is cut off. Terminals do not agree
+// on the width of … in East Asian locales, where what is beside it would not
+// stand below each other any more.
+func Ellipsis(unicode bool) string {
+	if unicode && !runewidth.EastAsianWidth {
+		return "…"
+	}
+	return "..."
+}
+
 // Truncate shortens a text that takes more than most columns, the last of which
-// are tail's then.
+// are tail's then. Where there is no room for that there are dots.
 func Truncate(text string, most int, tail string) string {
 	if Of(text) <= most {
 		return text
 	}
+	if most < Of(tail) {
+		return strings.Repeat(".", max(most, 0))
+	}
 	if strings.ContainsFunc(text+tail, func(r rune) bool { return !isPlain(r) }) {
 		return runewidth.Truncate(text, most, tail)
 	}
-	left := max(most-Of(tail), 0)
+	left := most - Of(tail)
 	for i := range text {
 		if left == 0 {
 			return text[:i] + tail

@@ -1,6 +1,13 @@
 package fullscreen
 
-import "testing"
+import (
+	"regexp"
+	"testing"
+
+	"github.com/mattn/go-runewidth"
+
+	"github.com/machd/machd/client/internal/columns/columnstest"
+)
 
 func TestFit(t *testing.T) {
 	t.Parallel()
@@ -26,3 +33,17 @@ func TestFit(t *testing.T) {
 		}
 	}
 }
+
+func TestFitInEastAsia(t *testing.T) {
+	columnstest.EastAsian(t, true)
+	for _, line := range []string{"a cut…", "├─1 sleep infinity", "日本語 ▲", "\x1b[4m…\x1b[0m", "bad\xff!", "naïve\t→"} {
+		for width := range 20 {
+			got := Fit(line, width)
+			if n := runewidth.StringWidth(sgr.ReplaceAllString(got, "")); n > width {
+				t.Errorf("Fit(%q, %d) = %q, of %d columns", line, width, got, n)
+			}
+		}
+	}
+}
+
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*m")

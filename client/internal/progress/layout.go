@@ -49,7 +49,7 @@ func (b *Bar) layout(s State, width int) string {
 	case room <= 0:
 		text = ""
 	case columns.Of(text) > room:
-		text = columns.Truncate(text, room, b.ellipsis())
+		text = columns.Truncate(text, room, columns.Ellipsis(b.out.Unicode))
 	}
 	room -= columns.Of(text) + 1 + b.frame()
 	if s.fraction() >= 0 && room >= narrowest {
@@ -160,13 +160,6 @@ func (b *Bar) style() style {
 		return braille
 	}
 	return ascii
-}
-
-func (b *Bar) ellipsis() string {
-	if b.out.Unicode {
-		return "…"
-	}
-	return "..."
 }
 
 func (b *Bar) coloured(text, sgr string) string {

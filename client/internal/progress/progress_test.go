@@ -11,6 +11,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/mattn/go-runewidth"
+
+	"github.com/machd/machd/client/internal/columns/columnstest"
 )
 
 func size(bytes uint64) string { return fmt.Sprintf("%dB", bytes) }
@@ -59,7 +61,7 @@ func text(t *testing.T, f *os.File) string {
 }
 
 func TestALineSaysWhatThereIsRoomFor(t *testing.T) {
-	t.Parallel()
+	columnstest.EastAsian(t, false)
 	for _, row := range []struct {
 		unicode bool
 		title   string
@@ -87,9 +89,21 @@ func TestALineSaysWhatThereIsRoomFor(t *testing.T) {
 		if n := runewidth.StringWidth(got); n > row.width {
 			t.Errorf("%q has %d columns, want %d at most", got, n, row.width)
 		}
-		// Where … takes two columns there is room for a letter less.
-		if got != row.want && runewidth.RuneWidth('…') == 1 {
+		if got != row.want {
 			t.Errorf("%d columns: got\n%q, want\n%q", row.width, got, row.want)
+		}
+	}
+}
+
+func TestALineFitsInEastAsia(t *testing.T) {
+	columnstest.EastAsian(t, true)
+	w := newWorld(Output{File: file(t), Unicode: true}, "a-long-name-of-an-image-of-ウェブサーバー")
+	for i := range uint64(5) {
+		w.pass(time.Second, i*105, 1000)
+	}
+	for width := range 100 {
+		if got := w.layout(w.State, width); runewidth.StringWidth(got) > width {
+			t.Errorf("%q has more than %d columns", got, width)
 		}
 	}
 }

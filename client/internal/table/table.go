@@ -68,7 +68,7 @@ func (t *Table) drawRow(b *strings.Builder, row []Cell, widths []int, l Layout, 
 		for x, cell := range row {
 			text := ""
 			if y < len(lines[x]) {
-				text = cut(lines[x][y], widths[x], l.Ellipsis)
+				text = columns.Truncate(lines[x][y], widths[x], l.Ellipsis)
 			}
 			padding := strings.Repeat(" ", widths[x]-columns.Of(text))
 			if x > 0 {
@@ -186,15 +186,4 @@ func share(room, columns int) int {
 		return 0
 	}
 	return room / columns
-}
-
-// cut returns text, shortened at its end to fit width.
-func cut(text string, width int, ellipsis string) string {
-	if columns.Of(text) <= width {
-		return text
-	}
-	if width < columns.Of(ellipsis) {
-		return ellipsis[:min(width, len(ellipsis))]
-	}
-	return columns.Truncate(text, width, ellipsis)
 }

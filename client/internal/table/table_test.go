@@ -3,10 +3,12 @@ package table_test
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/mattn/go-runewidth"
 
+	"github.com/machd/machd/client/internal/columns/columnstest"
 	"github.com/machd/machd/client/internal/table"
 )
 
@@ -72,6 +74,22 @@ func TestAColumnIsKept(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, tab.Draw(table.Layout{Width: width, Ellipsis: "…"})); diff != "" {
 			t.Errorf("%d columns: want -, got +:\n%s", width, diff)
+		}
+	}
+}
+
+// In these locales … has two columns, and a column of a table may have one.
+func TestNarrowTablesOfEastAsia(t *testing.T) {
+	for _, ellipsis := range []string{"…", "..."} {
+		columnstest.EastAsian(t, true)
+		for width := 1; width < 30; width++ {
+			drawn := machines().Draw(table.Layout{Width: width, Header: true, Ellipsis: ellipsis})
+			for line := range strings.SplitSeq(drawn, "\n") {
+				// Three columns and what is between them is the least.
+				if got := runewidth.StringWidth(line); got > max(width, 5) || !utf8.ValidString(line) {
+					t.Errorf("%d columns wide instead of %d: %q", got, width, line)
+				}
+			}
 		}
 	}
 }
