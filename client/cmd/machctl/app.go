@@ -34,6 +34,7 @@ type app struct {
 	client *client.Client
 	agent  *agent.Agent
 	verb   *cobra.Command // for hints, once it has run
+	next   string         // verb that --now has added, when it is at it
 	action string         // polkit action that the verb needs, for hints
 }
 

@@ -35,6 +35,7 @@ func (a *app) enable(ctx context.Context, names []string) error {
 	if err := a.link(ctx, names, link); err != nil || !a.now {
 		return err
 	}
+	a.next = "start"
 	if !ours {
 		return a.startUnits(ctx, names)
 	}
@@ -64,7 +65,8 @@ func (a *app) disable(ctx context.Context, names []string) error {
 	if err := a.link(ctx, names, link); err != nil || !a.now {
 		return err
 	}
-	a.ifRunning = true
+	a.next = "stop"
+	a.ifRunning = !a.stock // to whose poweroff it is an error
 	return a.stop(ctx, names)
 }
 

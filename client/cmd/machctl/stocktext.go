@@ -85,8 +85,8 @@ func (a *app) stockText(err error) string {
 	if errors.As(err, &known) {
 		return known.text
 	}
-	verb := ""
-	if a.verb != nil {
+	verb := a.next
+	if verb == "" && a.verb != nil {
 		verb = a.verb.Name()
 	}
 	before := stockFailures[verb]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -90,22 +89,11 @@ func (a *app) protectedHint(err error) error {
 // stopStock asks the machines' init to shut down and waits until they are gone.
 // An init that does not care is for the user to deal with.
 func (a *app) stopStock(ctx context.Context, names []string) error {
-	err := a.end(ctx, names, ending{
+	return a.end(ctx, names, ending{
 		call:    a.clientCall((*client.Client).PowerOff),
 		again:   func(ctx context.Context, name string) error { return a.client.Silent().PowerOff(ctx, name) },
 		overdue: "has not shut down",
 	})
-	if a.ifRunning {
-		return join(slices.DeleteFunc(flattenOrNone(err), func(e error) bool { return errors.Is(e, machine1.ErrNoSuchMachine) })...)
-	}
-	return err
-}
-
-func flattenOrNone(err error) []error {
-	if err == nil {
-		return nil
-	}
-	return slices.Clone(flatten(err))
 }
 
 // terminate ends machines by stopping their units, and waits likewise.
@@ -189,12 +177,12 @@ func (a *app) tell(ctx context.Context, names []string, call machineCall) error 
 // end tells machines to end and then waits for all of them together.
 func (a *app) end(ctx context.Context, names []string, e ending) error {
 	if a.noWait || a.stock {
-		return a.tell(ctx, names, e.call)
+		return a.tell(ctx, names, a.ifItRuns(e.call))
 	}
 	timeout := a.timeout.or(stopTimeout)
 	var waits []func() error
 	var waiting sync.Mutex
-	failed := a.tell(ctx, names, func(callCtx context.Context, name string) error {
+	failed := a.tell(ctx, names, a.ifItRuns(func(callCtx context.Context, name string) error {
 		gone, err := a.watch(callCtx, name)
 		if err == nil {
 			err = e.call(callCtx, name)
@@ -209,8 +197,20 @@ func (a *app) end(ctx context.Context, names []string, e ending) error {
 			return e.await(ctx, gone, name, timeout)
 		})
 		return nil
-	})
+	}))
 	return join(failed, together(waits))
+}
+
+// ifItRuns is call, to which with --if-running it is no failure that a machine
+// does not run.
+func (a *app) ifItRuns(call machineCall) machineCall {
+	return func(ctx context.Context, name string) error {
+		err := call(ctx, name)
+		if a.ifRunning && errors.Is(err, machine1.ErrNoSuchMachine) {
+			return nil
+		}
+		return err
+	}
 }
 
 func (a *app) watch(ctx context.Context, name string) (*client.GoneWatch, error) {
