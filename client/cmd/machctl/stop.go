@@ -36,12 +36,18 @@ func (o *stopOptions) addStopFlags(f *pflag.FlagSet) {
 // stop has machd end machines, all at the same time, and returns when they are
 // gone for good, so that what a script does next can count on it.
 func (a *app) stop(ctx context.Context, names []string) error {
-	if a.stock || a.noWait {
+	if a.stock {
 		return a.stopStock(ctx, names)
 	}
+	if a.noWait && a.force {
+		return usagef("--no-wait and --force exclude each other: without waiting, the machine's init is only asked")
+	}
 	names, err := a.toEnd(ctx, names, "stop")
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case a.noWait:
+		return a.stopStock(ctx, names)
 	}
 	ours, err := a.client.IsMachd(ctx)
 	switch {
