@@ -117,6 +117,20 @@ func (a *app) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, timeout)
 }
 
+// limited asks something that is answered at once by who is there.
+func limited[T any](ctx context.Context, a *app, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := a.limit(ctx)
+	defer cancel()
+	return ask(ctx)
+}
+
+// isMachd reports whether the daemon has what is machd's own.
+func (a *app) isMachd(ctx context.Context) (bool, error) { return limited(ctx, a, a.client.IsMachd) }
+
+func (a *app) hasImage(ctx context.Context, name string) (bool, error) {
+	return limited(ctx, a, func(ctx context.Context) (bool, error) { return a.client.HasImage(ctx, name) })
+}
+
 // parseDuration accepts a number of seconds as well as Go's "1m30s".
 func parseDuration(text string) (time.Duration, error) {
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {

@@ -47,7 +47,7 @@ func (a *app) enable(ctx context.Context, names []string) error {
 }
 
 func (a *app) startEnabled(ctx context.Context, name string) error {
-	starting, err := a.client.QueueEnabled(ctx, name)
+	starting, err := limited(ctx, a, func(ctx context.Context) (*client.Starting, error) { return a.client.QueueEnabled(ctx, name) })
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (a *app) linkerFor(ctx context.Context, names []string, enables bool, own, 
 	case a.stock:
 		return stock, false, nil
 	}
-	ours, err = a.client.IsMachd(ctx)
+	ours, err = a.isMachd(ctx)
 	if ours {
 		return own, true, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/tarball"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -85,7 +86,7 @@ func (a *app) withStreamDir(ctx context.Context, name string, do func(ctx contex
 	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
 		return err
 	}
-	if _, err := a.client.Machine(ctx, name); err != nil {
+	if _, err := limited(ctx, a, func(ctx context.Context) (client.Machine, error) { return a.client.Machine(ctx, name) }); err != nil {
 		return err
 	}
 	return withTempDir(ctx, streamDir, ".machctl-*", do)

@@ -116,7 +116,7 @@ func (a *app) remove(ctx context.Context, names []string) error {
 	if a.withSettings || a.stock {
 		return a.inOrder(names, func(name string) error { return a.removeImage(ctx, name, a.client.RemoveImage) })
 	}
-	keeps, err := a.client.IsMachd(ctx)
+	keeps, err := a.isMachd(ctx)
 	if err != nil {
 		return fmt.Errorf("cannot remove images: %w", err)
 	}

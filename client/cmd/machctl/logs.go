@@ -170,7 +170,7 @@ func instant(t time.Time) string {
 
 // whileRunning returns a context that ends soon after the machine has.
 func (a *app) whileRunning(ctx context.Context, name string) (context.Context, func(), error) {
-	gone, err := a.client.WatchGone(ctx, name)
+	gone, err := limited(ctx, a, func(ctx context.Context) (*client.GoneWatch, error) { return a.client.WatchGone(ctx, name) })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,12 +19,12 @@ func (a *app) lossesOf(ctx context.Context, names []string) (losses []loss, err 
 	if !a.asks() && !a.dryRun {
 		return nil, nil
 	}
-	ours, err := a.client.IsMachd(ctx)
+	ours, err := a.isMachd(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		switch there, err := a.client.HasImage(ctx, name); {
+		switch there, err := a.hasImage(ctx, name); {
 		case err != nil:
 			return nil, err
 		case !there:
@@ -74,11 +74,11 @@ func (a *app) lossesOfClean(ctx context.Context) (losses []loss, err error) {
 	if !a.asks() && !a.dryRun {
 		return nil, nil
 	}
-	ours, err := a.client.IsMachd(ctx)
+	ours, err := a.isMachd(ctx)
 	if err != nil {
 		return nil, err
 	}
-	images, err := a.client.Images(ctx)
+	images, err := limited(ctx, a, a.client.Images)
 	if err != nil {
 		return nil, err
 	}

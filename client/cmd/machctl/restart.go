@@ -60,7 +60,7 @@ func (a *app) toEnd(ctx context.Context, names []string, verb string) ([]string,
 	if !a.all && len(plain) == len(names) {
 		return names, nil
 	}
-	running, err := a.client.List(ctx)
+	running, err := limited(ctx, a, a.client.List)
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ func (a *app) start(ctx context.Context, names, command []string) error {
 	if err := a.connectToAct(ctx, machd.ActionStart); err != nil {
 		return err
 	}
-	ours, err := a.client.IsMachd(ctx)
+	ours, err := a.isMachd(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -127,7 +127,7 @@ func (a *app) imageNames(ctx context.Context, names []string) (all []string, err
 	if !slices.ContainsFunc(names, isPattern) {
 		return names, nil
 	}
-	images, err := a.client.Images(ctx)
+	images, err := limited(ctx, a, a.client.Images)
 	if err != nil {
 		return nil, err
 	}

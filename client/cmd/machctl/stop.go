@@ -49,7 +49,7 @@ func (a *app) stop(ctx context.Context, names []string) error {
 	case a.noWait:
 		return a.stopStock(ctx, names)
 	}
-	ours, err := a.client.IsMachd(ctx)
+	ours, err := a.isMachd(ctx)
 	switch {
 	case err != nil:
 		return err
