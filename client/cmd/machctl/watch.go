@@ -49,7 +49,7 @@ func (a *app) whenChanged(ctx context.Context, draw func(context.Context) (strin
 }
 
 // news returns a channel that holds something while there is something new, and
-// one that tells why there will be no more.
+// one that tells why there will be no more, which is news as well.
 func (a *app) news(ctx context.Context) (<-chan struct{}, <-chan error) {
 	news, lost := make(chan struct{}, 1), make(chan error, 1)
 	tell := func() {
@@ -59,6 +59,7 @@ func (a *app) news(ctx context.Context) (<-chan struct{}, <-chan error) {
 		}
 	}
 	go func() {
+		defer tell()
 		var later *time.Timer
 		for _, err := range a.client.Watch(ctx) {
 			if err != nil {
@@ -103,16 +104,16 @@ func (v *watchView) run(ctx context.Context) error {
 		case e.Over != nil, e.Closed, e.Key == "q", ctx.Err() != nil:
 			return nil
 		case e.News, e.Redraw:
+			select {
+			case err := <-v.lost:
+				return err
+			default:
+			}
 			if err := v.refresh(ctx); err != nil {
 				return err
 			}
 		case e.Key != "":
 			v.first += scroll(e.Key, v.page(), len(v.lines))
-		}
-		select {
-		case err := <-v.lost:
-			return err
-		default:
 		}
 	}
 }

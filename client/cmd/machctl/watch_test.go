@@ -42,6 +42,20 @@ func TestStatusIsDrawnAgainOnATerminal(t *testing.T) {
 	tm.exits(0)
 }
 
+// What nobody tells of any more is not shown as if it were so still.
+func TestWatchingEndsWithTheBus(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"list", "--watch"}, {"status", "web", "--watch", "-n", "0"}} {
+		w := machine1test.New(t)
+		w.Add(named("web"))
+		tm := runOnTerminal(t, w, 80, args...)
+		tm.await("q leaves")
+		w.StopBus()
+		tm.await("machctl: ")
+		tm.exits(exitUnavailable)
+	}
+}
+
 func TestListIsPrintedAgainForPrograms(t *testing.T) {
 	t.Parallel()
 	w := machine1test.New(t)
