@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -83,7 +84,7 @@ func (a *app) complete(words []string) {
 	}
 	var b strings.Builder
 	for _, one := range c.list {
-		if strings.ContainsFunc(one.word, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		if strings.ContainsFunc(one.word, unicode.IsControl) {
 			continue // a file's name may have such, a line cannot
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", one.word, printable(one.what))

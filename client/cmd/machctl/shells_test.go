@@ -129,6 +129,99 @@ func inShell(t *testing.T, w *machine1test.World, dir, script, input string, arg
 	return string(text)
 }
 
+// What a machine calls its files is no part of the host's command line: that has
+// one word for each, whatever is in it. What is typed goes on behind the tab with
+// what tells one file from the other.
+func TestNamesInMachinesAreQuoted(t *testing.T) {
+	t.Parallel()
+	w := machine1test.New(t)
+	m := machine1test.C8NS()
+	m.Root = t.TempDir()
+	for _, name := range []string{
+		"run/$(touch made)a", "run/$(touch made)b", "tick/`touch made`;touch made&a", "tick/`touch made`;touch made&b",
+		"srv/My a", "srv/My b", "one/a 'b' \"c\" !x {d,e} *~#日本", "one/evil\u009b", "quotes/it's 1", "quotes/it's 2",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(m.Root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(m.Root, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Add(m)
+	for name, run := range map[string]func(*testing.T, *machine1test.World, string, string) string{
+		"bash": bashRuns, "zsh": zshRuns, "fish": fishRuns,
+	} {
+		for typed, want := range map[string]string{
+			"/run/\ta":        "/run/$(touch made)a",
+			"\"/run/\ta\"":    "/run/$(touch made)a",
+			"'/run/\ta'":      "/run/$(touch made)a",
+			"/run/\ta\t":      "/run/$(touch made)a",
+			"/tick/\ta":       "/tick/`touch made`;touch made&a",
+			"\"/tick/\ta\"":   "/tick/`touch made`;touch made&a",
+			"/srv/\ta":        "/srv/My a",
+			"/srv/\ta\t":      "/srv/My a",
+			"\"/srv/\ta\t":    "/srv/My a",
+			"/one/a\t":        "/one/a 'b' \"c\" !x {d,e} *~#日本",
+			"/one/e\t":        "/one/e",
+			"/quotes/\t1":     "/quotes/it's 1",
+			"\"/quotes/\t1\"": "/quotes/it's 1",
+		} {
+			t.Run(name+"/"+typed, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				got := run(t, w, dir, "machctl copy-from c8-ns "+typed)
+				if got != "copy-from\nc8-ns\n"+want+"\n" {
+					t.Errorf("the words are %q, want %q", got, want)
+				}
+				if _, err := os.Stat(filepath.Join(dir, "made")); err == nil {
+					t.Error("what a file is called has been run")
+				}
+			})
+		}
+	}
+}
+
+// recorded is a machctl that writes its words down instead of doing what they say.
+const recorded = `
+machctl() {
+	if [ "$1" = __complete ]; then
+		command machctl "$@"
+	else
+		printf '%s\n' "$@" >>"$OUT"
+	fi
+}
+PS1='ready> '
+`
+
+// bashRuns types a line, and what ends it, and returns the words that are run.
+func bashRuns(t *testing.T, w *machine1test.World, dir, line string) string {
+	return inShell(t, w, dir, `
+source <(machctl completion bash)
+bind 'set enable-bracketed-paste off'
+`+recorded, line+"\nexit\n", "bash", "--noprofile", "--rcfile", "%s", "-i")
+}
+
+func zshRuns(t *testing.T, w *machine1test.World, dir, line string) string {
+	return inShell(t, w, dir, `
+autoload -Uz compinit; compinit -u -D
+source <(machctl completion zsh)
+unsetopt zle_bracketed_paste
+`+recorded, line+"\nexit\n", "zsh", "-d", "-i")
+}
+
+func fishRuns(t *testing.T, w *machine1test.World, dir, line string) string {
+	return inShell(t, w, dir, `
+machctl completion fish | source
+function machctl
+	printf '%s\n' $argv >>$OUT
+end
+function fish_prompt
+	echo 'ready> '
+end
+`, line+"\nexit\n", "fish", "-i", "--init-command", "source %s")
+}
+
 // bashOffers has readline put all completions in place of the word, and then
 // looks at the line.
 func bashOffers(t *testing.T, w *machine1test.World, dir, line string) []string {

@@ -27,6 +27,9 @@ type Machine struct {
 	// Terminal plays the machine's side of a login; it ends with the slave
 	// closed. Shells run the command they are asked for.
 	Terminal func(slave *os.File)
+	// Root is the directory that is the machine's root, "" if nobody may look
+	// into that.
+	Root string
 }
 
 // An Image is one row of ListImages and the properties of its object.

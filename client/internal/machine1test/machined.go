@@ -33,6 +33,7 @@ func (w *World) exportMachined(conn *dbus.Conn) error {
 		"OpenMachinePTY":           w.openPTY,
 		"OpenMachineLogin":         w.openLogin,
 		"OpenMachineShell":         w.openShell,
+		"OpenMachineRootDirectory": w.openRoot,
 	}
 	maps.Copy(methods, w.stockChanges())
 	if err := conn.ExportMethodTable(methods, machine1.ObjectPath, machine1.ManagerInterface); err != nil {

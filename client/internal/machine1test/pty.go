@@ -60,6 +60,25 @@ func (w *World) openShell(msg dbus.Message, name, user, path string, args, env [
 	})
 }
 
+func (w *World) openRoot(msg dbus.Message, name string) (dbus.UnixFD, *dbus.Error) {
+	if err := w.enter(msg, name); err != nil {
+		return 0, err
+	}
+	m, err := w.find(name)
+	switch {
+	case err != nil:
+		return 0, err
+	case m.Root == "":
+		return 0, Error("org.freedesktop.DBus.Error.AccessDenied", "Access denied")
+	}
+	fd, openErr := syscall.Open(m.Root, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
+	if openErr != nil {
+		return 0, dbus.MakeFailedError(openErr)
+	}
+	time.AfterFunc(replySent, func() { syscall.Close(fd) })
+	return dbus.UnixFD(fd), nil
+}
+
 func (w *World) serve(play func(slave *os.File)) (dbus.UnixFD, string, *dbus.Error) {
 	master, slave, err := pty.Open()
 	if err != nil {

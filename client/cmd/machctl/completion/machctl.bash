@@ -1,5 +1,17 @@
 # Completion of machctl for bash.
 
+# Puts a backslash before each of the characters in $2 that are in $1, and the
+# result into $REPLY.
+_machctl_escape()
+{
+    local c i
+    REPLY=$1
+    for ((i = 0; i < ${#2}; i++)); do
+        c=${2:i:1}
+        [[ $REPLY != *"$c"* ]] || REPLY=${REPLY//"$c"/"\\$c"}
+    done
+}
+
 # The words of the line up to the cursor go to machctl as they stand there: no
 # part of them is run. It prints candidates, and what the shell adds to them.
 _machctl()
@@ -22,24 +34,39 @@ _machctl()
     COMPREPLY=()
     ((${#words[@]} > 1)) || return 0
 
+    # In a quoted word that has been begun, its quote is open still.
+    local quote=
+    piece=${words[${#words[@]} - 1]}
+    case $piece in
+        \'*)
+            quote=\'
+            [[ ${piece:1} != *\'* ]] || return 0
+            ;;
+        \"*)
+            quote=\"
+            piece=${piece:1}
+            [[ ${piece//\\?/} != *\"* ]] || return 0
+            ;;
+    esac
     # A word that is quoted is meant without its quotes.
     for i in "${!words[@]}"; do
         piece=${words[i]}
         case $piece in
             \'*) piece=${piece#\'}; piece=${piece%\'} ;;
-            \"*) piece=${piece#\"}; piece=${piece%\"} ;;
+            \"*) piece=${piece#\"}; piece=${piece%\"}; piece=${piece//\\/} ;;
             *) piece=${piece//\\/} ;;
         esac
         words[i]=$piece
     done
 
-    local answer line adds=files current=${words[${#words[@]} - 1]}
+    local answer line adds=files REPLY current=${words[${#words[@]} - 1]}
     answer=$("${words[0]/#\~/$HOME}" __complete "${words[@]:1}" 2>/dev/null </dev/null) || return 0
     [[ $current == --*=* ]] && current=${current#*=}
     # What bash takes for a word of its own begins behind the last = or :, or at
     # the last @.
     local before=
-    case $current in
+    case $quote$current in
+        [\'\"]*) ;;
         *[=:@]*)
             before=${current%"${current##*[=:@]}"}
             before=${before%@}
@@ -50,13 +77,25 @@ _machctl()
             :*) adds=${line#:} ;;
             *)
                 line=${line%%$'\t'*}
-                COMPREPLY+=("${line#"$before"}")
+                line=${line#"$before"}
+                # What names have in common is put into the line as it is: of
+                # many, too, nothing may be left that means something to bash.
+                case $quote in
+                    \') [[ $line != *\'* ]] || continue ;;
+                    \")
+                        [[ $line != *!* ]] || continue
+                        _machctl_escape "$line" '\$`"'
+                        line=$REPLY
+                        ;;
+                    *)
+                        _machctl_escape "$line" '\ $`"'\''()<>|&;*?[]{}~#!^'
+                        line=$REPLY
+                        ;;
+                esac
+                COMPREPLY+=("$line")
                 ;;
         esac
     done <<<"$answer"
-    if ((${#COMPREPLY[@]} == 1)) && [[ ${COMPREPLY[0]} == *[!A-Za-z0-9_@%+=:,./-]* ]]; then
-        COMPREPLY[0]=$(printf %q "${COMPREPLY[0]}")
-    fi
     case $adds in
         files) compopt -o default -o bashdefault 2>/dev/null ;;
         directories) compopt -o dirnames 2>/dev/null ;;

@@ -5,6 +5,14 @@
 function __machctl_complete
     set -l words (commandline -opc)
     set -l current (commandline -ct)
+    # What is typed is quoted, and names are not.
+    switch "$current"
+        case '"*' "'*"
+            set current (string sub -s 2 -- "$current" | string replace -ra '\\\\(.)' '$1')
+        case '*'
+            set -l plain (string unescape -- "$current")
+            and set current "$plain"
+    end
     set -l before ''
     if string match -qr -- '^--[^=]*=' $current
         set before (string match -r -- '^--[^=]*=' $current)
