@@ -210,11 +210,12 @@ func (l *line) short(letter string) *pflag.Flag {
 	return l.root.PersistentFlags().ShorthandLookup(letter)
 }
 
-// where are the options that say whom we speak to, which completing minds.
-var where = setOf("user system host machine runner vm all")
+// minded are the options that completing minds: those that say whom we speak to,
+// and what of.
+var minded = setOf("user system host machine runner vm all inward")
 
 func (l *line) learn(f *pflag.Flag, value string) {
-	if where[f.Name] {
+	if minded[f.Name] {
 		_ = l.root.PersistentFlags().Set(f.Name, value)
 	}
 }
