@@ -45,7 +45,7 @@ func TestRemoteHostWithoutMachctl(t *testing.T) {
 		{`machctl -q -H far copy-to remote-bare file /root/file && machctl -q -H far copy-from remote-bare /root/file file.back && cmp file file.back`, 0, "", ""},
 		{`machctl -q -H far copy-to remote-bare file /root/file`, 1, "", "exists"},
 		{`machctl -q -H far copy-from remote-bare /no/such x; ls x`, 2, "", "Failed to copy"},
-		{`machctl -q -H far import-tar tree.tar remote-tar && machctl -q -H far export-tar remote-tar - | tar t | grep -c sub/file; machctl -q -H far remove -y remote-tar`, 0, "1\n", ""},
+		{`machctl -q -H far import-tar tree.tar remote-tar && machctl -q -H far export-tar remote-tar - | tar t | grep -c sub/file; machctl -q -H far remove -y --with-settings remote-tar`, 0, "1\n", ""},
 		// What is there instead knows no machine's images, and no user's.
 		{`machctl -H far/remote-bare --force import-tar tree.tar remote-tar; status=$?; machctl -H far show-image remote-tar; exit $status`, 7, "", "has no machctl, and import-tar needs it there"},
 		{`machctl -H far/remote-bare export-tar remote-bare x.tar; status=$?; ls x.tar; exit $status`, 7, "", "has no machctl, and export-tar needs it there"},

@@ -17,9 +17,6 @@ import (
 	"github.com/machd/machd/pkg/nspawnfile"
 )
 
-// settingsDir is where administrators keep settings of machines.
-const settingsDir = "/etc/systemd/nspawn"
-
 // clone makes a copy of an image. It takes as long as it takes.
 func (a *app) clone(ctx context.Context, args []string) error {
 	if err := a.actOnImages(ctx, args); err != nil {
@@ -129,22 +126,38 @@ func (a *app) remove(ctx context.Context, names []string) error {
 // removeKeeping removes an image, if keeps says that the daemon can do so
 // without its settings.
 func (a *app) removeKeeping(ctx context.Context, name string, keeps bool) error {
-	settings := filepath.Join(settingsDir, name+".nspawn")
-	_, err := os.Lstat(settings)
-	switch there := err == nil; {
-	case !there && !keeps:
-		return a.removeImage(ctx, name, a.client.RemoveImage)
-	case !keeps:
-		return &hintedError{
-			fmt.Errorf("cannot remove image %q: systemd-machined would remove %s with it", name, settings),
-			"--with-settings removes both",
+	settings, there := a.settingsOf(name)
+	switch {
+	case keeps:
+		err := a.removeImage(ctx, name, a.client.RemoveImageKeepingSettings)
+		if _, left := a.settingsOf(name); err == nil && left {
+			a.ui.notice("kept " + settings)
 		}
+		return err
+	case a.elsewhere():
+		settings = "its settings there, if it has any,"
+	case !there:
+		return a.removeImage(ctx, name, a.client.RemoveImage)
 	}
-	err = a.removeImage(ctx, name, a.client.RemoveImageKeepingSettings)
-	if _, left := os.Lstat(settings); err == nil && left == nil {
-		a.ui.notice("kept " + settings)
+	return &hintedError{
+		fmt.Errorf("cannot remove image %q: systemd-machined would remove %s with it", name, settings),
+		"--with-settings removes both",
 	}
-	return err
+}
+
+// settingsOf returns where its administrator keeps the settings of a machine, and
+// whether there are any, as far as that can be seen from here.
+func (a *app) settingsOf(name string) (path string, there bool) {
+	dir := client.SettingsDir
+	if config, err := os.UserConfigDir(); a.user && err == nil {
+		dir = filepath.Join(config, "systemd/nspawn")
+	}
+	path = filepath.Join(dir, name+".nspawn")
+	if a.elsewhere() {
+		return path, false // the file of here is about another machine
+	}
+	_, err := os.Lstat(path)
+	return path, err == nil
 }
 
 // removeImage removes an image by one of the client's calls.

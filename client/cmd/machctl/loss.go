@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -36,8 +34,12 @@ func (a *app) lossesOf(ctx context.Context, names []string) (losses []loss, err 
 			l.note = a.snapshotNote(ctx, name)
 		}
 		losses = append(losses, l)
-		settings := filepath.Join(settingsDir, name+".nspawn")
-		if _, err := os.Lstat(settings); err == nil && a.withSettings {
+		settings, there := a.settingsOf(name)
+		switch {
+		case !a.withSettings:
+		case a.elsewhere():
+			losses = append(losses, loss{what: "settings", name: name + ".nspawn", usage: client.Unknown, note: "if it is there"})
+		case there:
 			losses = append(losses, loss{what: "settings", name: settings, usage: client.Unknown})
 		}
 	}
