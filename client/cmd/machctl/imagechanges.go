@@ -187,12 +187,14 @@ func (a *app) clean(ctx context.Context, _ []string) error {
 	}
 	total := uint64(0)
 	for _, image := range removed {
-		if image.Freed == client.Unknown || total == client.Unknown {
+		if image.Freed == client.Unknown {
 			total = client.Unknown
 			a.ui.always(fmt.Sprintf("Removed image '%s'", image.Name))
 			continue
 		}
-		total += image.Freed
+		if total != client.Unknown {
+			total += image.Freed
+		}
 		a.ui.always(fmt.Sprintf("Removed image '%s'. Freed exclusive disk space: %s", image.Name, size(image.Freed)))
 	}
 	if total == client.Unknown {
