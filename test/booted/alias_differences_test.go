@@ -49,12 +49,14 @@ var aliasDifferences = []aliasDifference{
 		"-H nohost login GUEST", "-H nohost shell GUEST", "-H nohost edit GUEST", "-H nohost cat GUEST"}},
 	{why: "why a bus cannot be reached is told in full", lines: []string{"-M nobody list", "-M VM list", "--machine=nobody@ list"}, perhaps: true},
 	{why: "262 names the error of its look-up, and we say as 257 and the bus do what is wrong", version: 262, lines: []string{
-		"poweroff nobody", "reboot nobody", "stop nobody", "restart nobody", "terminate nobody", "reboot .host", "terminate ''", "terminate bad_name", "terminate \xff\xfe"}},
+		"poweroff nobody", "reboot nobody", "stop nobody", "restart nobody", "terminate nobody", "reboot .host", "terminate ''", "terminate bad_name", "terminate \xff\xfe",
+		"disable --now IMAGE"}},
 	{why: "bytes that are no text are shown as ?, and what is wrong with them is told in our words", perhaps: true, lines: []string{
 		"\xff\xfe", "show \xff", "status m\xc3", "start \xff", "terminate \xff\xfe", "kill \xff", "shell \xff /bin/true", "remove \xff", "clone c8-ns \xff", "cat \xff",
 		"--output=\xff list", "--\xff list"}},
 	{why: "that there is nothing to disable is no failure", version: 257, lines: []string{"disable -V IMAGE"}, code: true},
 	{why: "machd tells of the supervisor with 257, too, and machinectl 257 does not show it", version: 257, daemon: machd, perhaps: true, lines: []string{
 		"status GUEST -n 0", "status VM -n0", "status VM GUEST -n 0", "status GUEST --lines 0 --full --all",
-		"LC_ALL=C status GUEST -n 0", "LC_ALL=C.UTF-8 status GUEST -n 0", "COLUMNS=40 TERM=dumb status VM -n 0"}},
+		"LC_ALL=C status GUEST -n 0", "LC_ALL=C.UTF-8 status GUEST -n 0", "COLUMNS=40 TERM=dumb status VM -n 0",
+		"status GUEST -n 0 -o json"}},
 }

@@ -61,6 +61,7 @@ var looking = lines(
 	"image-status GUEST", "image-status", "image-status .host", "image-status GUEST c8-ns", "image-status tiny",
 	"show-image GUEST", "show-image", "show-image .host", "show-image GUEST c8-ns -p Name -p Path", "show-image -P Type GUEST", "show-image -a GUEST",
 	"show-image --value -p ReadOnly c8-ns",
+	"show -o json -p Class GUEST", "status GUEST -n 0 -o json", "image-status -o json c8-ns", "show-image -o json -p Name c8-ns", "cat -o json GUEST",
 	"cat GUEST", "cat GUEST GUEST", "shell GUEST /bin/echo a b", "shell GUEST /bin/echo --no-legend -a", "shell --uid=nobody GUEST /usr/bin/id -un",
 	"shell nobody@GUEST /usr/bin/id -un", "shell --uid=root nobody@GUEST /usr/bin/id -un", "shell -q GUEST /bin/false", "shell --quiet root@GUEST /bin/true",
 	"shell -E WORD=said GUEST /usr/bin/printenv WORD", "shell --setenv=A=1 -E A=2 GUEST /usr/bin/printenv A", "shell .host /bin/echo here",
@@ -96,7 +97,7 @@ var wrong = lines(
 	"--runner=x list", "--runner= list", "--verify=x list", "--format=x list", "--format=gzip list", "-E 1x=2 list", "-E =x list", "-E '' list", "-E NOSUCHVARIABLE list",
 	// names that nothing has, or can have
 	"status nobody", "show nobody", "show nobody GUEST", "show nobody -P Leader", "status nobody nobody2", "image-status nobody", "show-image nobody", "show-image GUEST nobody",
-	"start nobody", "start bad_name", "start ''", "start .host", "start a/b", "start "+strings.Repeat("x", 65), "start -- -x", "enable nobody", "enable bad_name", "disable nobody",
+	"start nobody", "start nobody GUEST", "start nobody -- GUEST", "start bad_name", "start ''", "start .host", "start a/b", "start "+strings.Repeat("x", 65), "start -- -x", "enable nobody", "enable bad_name", "disable nobody",
 	"disable bad_name", "enable .host", "terminate nobody", "terminate ''", "terminate bad_name", "terminate .host", "kill nobody", "kill .host", "kill ''", "kill bad/name", "kill nobody GUEST -s CHLD --kill-whom=leader",
 	"kill GUEST --kill-whom=nothing", "kill GUEST --kill-whom=supervisor -s CHLD", "poweroff nobody", "poweroff .host", "reboot nobody", "reboot .host", "stop nobody", "restart nobody",
 	"login nobody", "login bad/name", "shell nobody /bin/true", "shell nobody", "shell @GUEST", "shell nobody@nobody /bin/true", "shell GUEST relative/path",
@@ -171,7 +172,7 @@ func changing() []aliasLine {
 			}
 		}
 	}
-	for _, line := range []string{"disable IMAGE", "disable -q IMAGE", "disable -V IMAGE", "enable IMAGE", "disable IMAGE nobody"} {
+	for _, line := range []string{"disable IMAGE", "disable -q IMAGE", "disable -V IMAGE", "enable IMAGE", "disable IMAGE nobody", "disable --now IMAGE"} {
 		all = append(all, aliasLine{line: line, prepare: enabled, look: files})
 	}
 	for _, line := range []string{"clean", "clean -q", "list-images -a"} {

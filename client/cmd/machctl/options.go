@@ -117,10 +117,11 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	o.maxAddresses.n = 1
 }
 
-// json reports whether a result is wanted as JSON.
-func (o *options) json() bool { return o.jsonOption.on() || o.stockJSON() }
+// json reports whether a result is wanted as JSON. What is no list the stock
+// command shows as it always does, and --output is of log lines.
+func (o *options) json() bool { return o.jsonOption.on() || !o.stock && o.stockJSON() }
 
-// stockJSON reports whether it is wanted as the JSON of the stock command, where
+// stockJSON reports whether a list is wanted as the JSON of the stock command, where
 // that has any.
 func (o *options) stockJSON() bool {
 	return !o.jsonOption.given() && strings.HasPrefix(o.output, "json")

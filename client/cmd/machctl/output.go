@@ -82,7 +82,7 @@ func (l listing[T]) draw(a *app, rows []T) (string, error) {
 		return a.formatted(objects)
 	case a.stockJSON() && l.stockJSON != nil:
 		return a.encodeJSON(l.stockJSON(rows))
-	case a.json():
+	case a.json(), a.stockJSON():
 		if l.columns, err = l.inJSON(a.options); err != nil {
 			return "", err
 		}

@@ -26,11 +26,12 @@ type loggedError struct {
 
 func (e *loggedError) Unwrap() error { return e.error }
 
-// startVerb has names before "--" and a command behind it.
+// startVerb has names before "--" and a command behind it, which the stock command
+// knows nothing of.
 func (a *app) startVerb(verb *cobra.Command) {
 	verb.RunE = func(cmd *cobra.Command, args []string) error {
 		names, command := args, []string(nil)
-		if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+		if dash := cmd.ArgsLenAtDash(); dash >= 0 && !a.stock {
 			names, command = args[:dash], args[dash:]
 		}
 		if len(names) == 0 {
@@ -166,7 +167,7 @@ func (a *app) startUnits(ctx context.Context, names []string) error {
 		}
 	}
 	var waits []func() error
-	failed := each(names, func(name string) error {
+	failed := a.inOrder(names, func(name string) error {
 		starting, err := a.queueStart(ctx, name)
 		if errors.Is(err, client.ErrRunning) {
 			a.ui.notice(fmt.Sprintf("%q is running already", name))
@@ -181,7 +182,7 @@ func (a *app) startUnits(ctx context.Context, names []string) error {
 		})
 		return nil
 	})
-	if a.noWait {
+	if a.noWait || a.stock && failed != nil {
 		return failed
 	}
 	return join(failed, together(waits))

@@ -112,6 +112,36 @@ func TestOutputIsThatOfTheStockCommand(t *testing.T) {
 	}
 }
 
+// Called by its name we stop where it does, and print what it prints.
+func TestItsNameHasTheHabitsOfTheStockCommand(t *testing.T) {
+	t.Parallel()
+	needStock(t, machine1test.New(t))
+	for _, line := range []string{
+		"show -o json -p State --value c8-ns", "status -o json -n 0 c8-ns", "start nope web", "start web -- nope", "clean", "clean -a",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			play := func(command func(w *machine1test.World) *exec.Cmd) string {
+				w := stockWorld(t)
+				cmd := command(w)
+				cmd.Env = append(cmd.Env, "LC_ALL=C.UTF-8")
+				out, err := cmd.CombinedOutput()
+				done := slices.DeleteFunc(w.Calls(), func(call string) bool { return !strings.HasPrefix(call, "StartUnit ") })
+				return fmt.Sprintf("%s%v\n%s", out, err, strings.Join(done, "\n"))
+			}
+			want := play(func(w *machine1test.World) *exec.Cmd { return stock(t, w, strings.Fields(line)...) })
+			got := play(func(w *machine1test.World) *exec.Cmd {
+				ours := command(w, strings.Fields(line)...)
+				ours.Args[0] = machinectl
+				return ours
+			})
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("stock -, ours +:\n%s", diff)
+			}
+		})
+	}
+}
+
 func output(t *testing.T, cmd *exec.Cmd, locale string) string {
 	t.Helper()
 	cmd.Env = append(cmd.Env, "LC_ALL="+locale)
