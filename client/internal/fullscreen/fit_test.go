@@ -10,7 +10,7 @@ import (
 )
 
 func TestFit(t *testing.T) {
-	t.Parallel()
+	columnstest.EastAsian(t, false)
 	for _, tt := range []struct {
 		line  string
 		width int

@@ -24,7 +24,7 @@ func machines() *table.Table {
 }
 
 func TestDraw(t *testing.T) {
-	t.Parallel()
+	columnstest.EastAsian(t, false)
 	for name, c := range map[string]struct {
 		layout table.Layout
 		want   string
@@ -60,7 +60,7 @@ func TestDraw(t *testing.T) {
 }
 
 func TestAColumnIsKept(t *testing.T) {
-	t.Parallel()
+	columnstest.EastAsian(t, false)
 	tab := &table.Table{
 		Headers: []string{"NAME", "UNIT"},
 		Keep:    []bool{true, false},
