@@ -38,6 +38,7 @@ type copier struct {
 	meter  *progress.Meter
 	target fileID // the copy's top directory
 	made   bool   // we made that
+	maker  uint32 // whose what we make is at first
 	saved  int    // of maxSaved, bytes
 
 	open    atomic.Int32   // directories
@@ -104,6 +105,9 @@ func (c *copier) fail(err error) {
 
 // top copies the one thing that Copy was asked for.
 func (c *copier) top(ctx context.Context, to *os.File, name, newName string) error {
+	const query = -1 // no process can have it, so nothing changes
+	uid, _ := unix.SetfsuidRetUid(query)
+	c.maker = uint32(uid)
 	var stat unix.Stat_t
 	if err := unix.Fstat(c.root.copied, &stat); err != nil {
 		return c.root.failed(name, err)

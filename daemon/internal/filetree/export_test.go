@@ -1,8 +1,11 @@
 package filetree
 
 import (
+	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // SetPatience changes patience for a test, which must not be parallel.
@@ -24,3 +27,22 @@ func ParseEntries(data []byte) (names []string, err error) {
 
 // Shown is how errors show a path.
 func Shown(path string) string { return shown(path) }
+
+// FinishSpecial does what comes after the copy of source, no directory and no
+// regular file, was made as name in dir by a user.
+func FinishSpecial(source string, dir *os.File, name string, maker uint32, o CopyOptions) error {
+	fds, err := openDescriptors()
+	if err != nil {
+		return err
+	}
+	defer fds.close()
+	var stat unix.Stat_t
+	node, err := openAndStat(unix.AT_FDCWD, source, openNode, &stat)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(node)
+	w := newWorker(&copier{o: o, fds: fds, maker: maker})
+	_, err = w.special(&directory{copied: int(dir.Fd())}, node, name, &stat, nil)
+	return err
+}

@@ -40,7 +40,9 @@ type CopyOptions struct {
 	SameMount bool
 	// MayFill reports whether copies may be put into a directory that was
 	// there before, judged by its owner and mode; nil permits it. The copy
-	// fails with EACCES otherwise.
+	// fails with EACCES otherwise. Where it is set the place is somebody
+	// else's, and what is made there must belong to whom Worker makes it as,
+	// else somebody has put it there instead.
 	MayFill func(uid, gid, mode uint32) bool
 	// MakeRoot makes the top directory newName in to, say as a subvolume;
 	// nil makes an ordinary one. It is not called if the source is no

@@ -50,6 +50,24 @@ func openAndStat(dir int, name string, flags int, stat *unix.Stat_t) (int, error
 	return fd, nil
 }
 
+// openMade opens what was just made as name in dir, and looks at it. What is
+// mounted there was not made by us.
+func openMade(dir int, name string, flags int, stat *unix.Stat_t) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags), Resolve: unix.RESOLVE_NO_XDEV}
+	fd, err := retry(func() (int, error) { return unix.Openat2(dir, name, &how) })
+	if err == unix.EXDEV {
+		err = errMoved
+	}
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.Fstat(fd, stat); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
 // openSame opens name in dir if that is the file id.
 func openSame(dir int, name string, flags int, id fileID) (int, error) {
 	var stat unix.Stat_t

@@ -2,6 +2,7 @@ package filetree
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -151,18 +152,26 @@ func (c *copier) makeCopy(d *directory, to *os.File) error {
 	if err != nil {
 		return err
 	}
-	d.copied, err = openAndStat(d.parent.copied, d.newName, openDir, &d.made)
+	open := openMade
+	if d.kept {
+		open = openAndStat
+	}
+	d.copied, err = open(d.parent.copied, d.newName, openDir, &d.made)
 	if err != nil {
 		return err
 	}
 	d.copiedID = idOf(&d.made)
 	if to != nil {
-		c.target, c.made = d.copiedID, !d.kept
+		c.target = d.copiedID
 	}
 	if d.kept {
 		return c.mayFill(&d.made)
 	}
-	return c.checkNew(d)
+	err = c.checkNew(d)
+	if to != nil {
+		c.made = !errors.Is(err, errMoved) // else it is not ours to take away
+	}
+	return err
 }
 
 func (c *copier) mayFill(stat *unix.Stat_t) error {
@@ -171,6 +180,10 @@ func (c *copier) mayFill(stat *unix.Stat_t) error {
 	}
 	return errForeign
 }
+
+// isOurs reports whether what was found in the place of what we have just made
+// may be that. In a place of our own nobody else could have put it there.
+func (c *copier) isOurs(stat *unix.Stat_t) bool { return c.o.MayFill == nil || stat.Uid == c.maker }
 
 // makeRoot lets the caller make the top directory, under a name that is free.
 func (c *copier) makeRoot(d *directory, to *os.File) error {
@@ -193,7 +206,7 @@ func (c *copier) checkNew(d *directory) error {
 	if err != nil {
 		return err
 	}
-	if !empty {
+	if !empty || !c.isOurs(&d.made) {
 		return errMoved
 	}
 	if err := unix.Fchmod(d.copied, 0o700); err != nil {

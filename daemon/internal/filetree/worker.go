@@ -140,10 +140,10 @@ func (w *worker) special(in *directory, node int, newName string, stat *unix.Sta
 		return fileID{}, made
 	}
 	var found unix.Stat_t
-	fd, err := openAndStat(in.copied, newName, openNode, &found)
+	fd, err := openMade(in.copied, newName, openNode, &found)
 	if err == nil {
 		defer unix.Close(fd)
-		if typeOf(&found) != typeOf(stat) || found.Rdev != stat.Rdev {
+		if typeOf(&found) != typeOf(stat) || found.Rdev != stat.Rdev || !w.c.isOurs(&found) {
 			return fileID{}, errMoved
 		}
 		err = w.c.dress(fd, node, &found, stat, false)
