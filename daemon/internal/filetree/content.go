@@ -88,16 +88,10 @@ func (w *worker) unsized(ctx context.Context, source, made int) error {
 func (w *worker) spans(ctx context.Context, source, made int, size int64, between [2]uint64) error {
 	holes := size
 	for at := int64(0); at < size; {
-		start, err := unix.Seek(source, at, unix.SEEK_DATA)
-		if err == unix.ENXIO {
-			break // a hole up to the end
+		if err := context.Cause(ctx); err != nil {
+			return err
 		}
-		end := size
-		if err != nil {
-			start = at // it cannot tell
-		} else if hole, err := unix.Seek(source, start, unix.SEEK_HOLE); err == nil && hole < size {
-			end = hole
-		}
+		start, end := nextSpan(at, size, func(at int64, whence int) (int64, error) { return unix.Seek(source, at, whence) })
 		if start >= size {
 			break
 		}
@@ -112,6 +106,27 @@ func (w *worker) spans(ctx context.Context, source, made int, size int64, betwee
 	}
 	w.c.meter.Add(uint64(holes), 0)
 	return unix.Ftruncate(made, size)
+}
+
+// nextSpan returns where the next part of a file from at on begins and ends that
+// is no hole. It is all that is left if seek, which a FUSE server may answer as
+// it likes, cannot tell or makes no sense.
+func nextSpan(at, size int64, seek func(at int64, whence int) (int64, error)) (start, end int64) {
+	start, err := seek(at, unix.SEEK_DATA)
+	if err == unix.ENXIO {
+		return size, size // a hole up to the end
+	}
+	if err != nil || start < at {
+		return at, size
+	}
+	end, err = seek(start, unix.SEEK_HOLE)
+	switch {
+	case err != nil || end > size:
+		return start, size
+	case end <= start:
+		return at, size
+	}
+	return start, end
 }
 
 // span copies from start to end, and returns how much there was.

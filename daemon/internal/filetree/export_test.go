@@ -46,3 +46,8 @@ func FinishSpecial(source string, dir *os.File, name string, maker uint32, o Cop
 	_, err = w.special(&directory{copied: int(dir.Fd())}, node, name, &stat, nil)
 	return err
 }
+
+// NextSpan is where the next part of a file begins and ends that is no hole.
+func NextSpan(at, size int64, seek func(at int64, whence int) (int64, error)) (start, end int64) {
+	return nextSpan(at, size, seek)
+}
