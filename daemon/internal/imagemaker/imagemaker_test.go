@@ -3,17 +3,23 @@ package imagemaker
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 	"github.com/machd/machd/pkg/socket"
 )
 
@@ -167,5 +173,62 @@ func TestReports(t *testing.T) {
 			t.Errorf("%s: it said %q; the error is (-want +got):\n%s", name, said, diff)
 		}
 		ours.Close()
+	}
+}
+
+// fakeUnits starts a builder that makes nothing.
+type fakeUnits struct {
+	Units
+	wish chan Wish // that it was told
+}
+
+func (u fakeUnits) StartTransient(_ context.Context, _, _ string, props []machine1.Property) (dbus.ObjectPath, error) {
+	i := slices.IndexFunc(props, func(p machine1.Property) bool { return p.Name == "StandardInputFileDescriptor" })
+	input := props[i].Value.Value().(dbus.UnixFD)
+	fd, err := unix.Dup(int(input))
+	if err != nil {
+		return "", err
+	}
+	f := os.NewFile(uintptr(fd), "input")
+	defer f.Close()
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		defer conn.Close()
+		b := builder{conn: conn.(*net.UnixConn)}
+		_ = b.readOrder()
+		u.wish <- b.wish
+		b.report(report{Made: &Made{}})
+	}()
+	return "/job", nil
+}
+
+func (fakeUnits) WaitJob(context.Context, dbus.ObjectPath) (string, error) { return "done", nil }
+func (fakeUnits) ActiveState(context.Context, string) (string, error)      { return "inactive", nil }
+
+// noImages is a pool without any.
+type noImages struct{}
+
+func (noImages) Get(context.Context, string) (image.Image, error) {
+	return image.Image{}, machine1.ErrNoSuchImage
+}
+func (noImages) SweepSoon() {}
+
+// Options may take more than a socket holds before the unit is there that reads.
+func TestAWishOfManyOptionsIsTold(t *testing.T) {
+	t.Parallel()
+	want := Wish{Name: "new", Source: machd.Source{Kind: machd.SourceDebian, Name: "13"}}
+	want.Options.SSHKeys = slices.Repeat([]string{"ssh-ed25519 " + strings.Repeat("A", 1000)}, 900)
+	units := fakeUnits{wish: make(chan Wish, 1)}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := New(Config{Units: units, Images: noImages{}}).Make(ctx, want, nil, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, <-units.wish); diff != "" {
+		t.Errorf("the builder is told (-want +got):\n%s", diff)
 	}
 }

@@ -99,22 +99,21 @@ func (m *Maker) Make(ctx context.Context, w Wish, given *os.File, line func(stri
 		return Made{}, err
 	}
 	defer ours.Close()
+	stop := context.AfterFunc(ctx, func() { ours.Close() })
+	defer stop()
 	var rights []byte
 	if given != nil {
 		rights = unix.UnixRights(int(given.Fd()))
 	}
+	// The rest may be more than a socket holds that nobody reads from yet.
 	if _, _, err = ours.WriteMsgUnix(order[:1], rights, nil); err == nil {
-		_, err = ours.Write(order[1:])
-	}
-	if err == nil {
 		err = m.start(ctx, w, theirs)
 	}
 	theirs.Close()
 	if err != nil {
 		return Made{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { ours.Close() })
-	defer stop()
+	_, _ = ours.Write(order[1:]) // a builder that does not read it has ended
 	made, err := follow(ours, line)
 	ours.Close()
 	m.end(context.WithoutCancel(ctx), unitName(w.Name), err != nil)
