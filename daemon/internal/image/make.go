@@ -138,11 +138,11 @@ func (s *Store) make(ctx context.Context, name string, readOnly bool, fill fill,
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return moveOut(dir, pool, name, readOnly)
+	return moveOut(ctx, dir, pool, name, readOnly, &done)
 }
 
 // moveOut gives what was made in dir its name in the pool.
-func moveOut(dir, pool *os.File, name string, readOnly bool) error {
+func moveOut(ctx context.Context, dir, pool *os.File, name string, readOnly bool, done *undo) error {
 	made, base := madeTree, name
 	var stat unix.Stat_t
 	err := unix.Fstatat(int(dir.Fd()), madeTree, &stat, unix.AT_SYMLINK_NOFOLLOW)
@@ -160,6 +160,7 @@ func moveOut(dir, pool *os.File, name string, readOnly bool) error {
 	if err := unix.Renameat2(int(dir.Fd()), made, int(pool.Fd()), base, unix.RENAME_NOREPLACE); err != nil {
 		return fmt.Errorf("cannot rename %s to %s: %w", filepath.Join(dir.Name(), made), filepath.Join(pool.Name(), base), err)
 	}
+	done.add(func() error { return filetree.Remove(context.WithoutCancel(ctx), pool, base) })
 	if disk {
 		return nil
 	}
