@@ -170,7 +170,7 @@ func TestMachdShowsNoHalfOfAnImage(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- call(t, conn, c.member, c.args) }()
 		eventually(t, "something is half done", func() error {
-			if !slices.ContainsFunc(drafts(t), func(path string) bool { return strings.HasPrefix(path, guests+"/.#machd-big2.") }) {
+			if !slices.ContainsFunc(drafts(t), func(path string) bool { return strings.HasPrefix(path, guests+"/.#machd-draft-big2.") }) {
 				return errors.New("there is nothing")
 			}
 			return nil

@@ -14,11 +14,16 @@ import (
 	"github.com/machd/machd/daemon/internal/imagelock"
 )
 
-// draftPrefix begins the name of every draft. Nobody takes what begins so for an
-// image, and what is left of it goes at the next boot at the latest.
+// leftPrefix begins the name of all that sweep removes: of drafts, and of what
+// package throwaway is about to remove. Nobody takes what begins so for an image,
+// and what is left of it goes at the next boot at the latest.
 //
 // Reference: discover-image.c, image_name_is_valid; tmpfiles.d/systemd-nspawn.conf.
-const draftPrefix = ".#machd-"
+const leftPrefix = ".#machd-"
+
+// draftPrefix begins the name of every draft. With the name of whatever image
+// behind it, it is none of a machine's throw-away root.
+const draftPrefix = leftPrefix + "draft-"
 
 // maxDraftTries is how many names are tried: sweep may see a lock's file, and
 // lock it, before it is locked by who made it.

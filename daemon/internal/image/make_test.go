@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/throwaway"
 )
 
 // A ramfs has no flags, and so no directory on it can be read-only.
@@ -27,4 +29,22 @@ func TestAnImageThatCannotBeFinishedIsNotThere(t *testing.T) {
 		t.Error("it is there")
 	}
 	must(t, p.Make(t.Context(), "new", false, nil, fill))
+}
+
+func TestADraftIsNoRootOfAMachine(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, t.TempDir())
+	var draft string
+	must(t, p.Make(t.Context(), "run-tests", false, nil, func(_ context.Context, w image.Workshop) error {
+		draft = filepath.Base(w.Dir.Name())
+		return w.MakeTree()
+	}))
+	if machine, ok := throwaway.IsDir(draft); ok {
+		t.Errorf("%s is taken for that of %s", draft, machine)
+	}
+	p.make("pool/"+draft+"/root/file", "half of an image")
+	must(t, p.Sweep(t.Context()))
+	if _, err := os.Lstat(filepath.Join(p.pool, draft)); err == nil {
+		t.Errorf("%s is left", draft)
+	}
 }

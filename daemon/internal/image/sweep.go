@@ -59,13 +59,13 @@ func sweep(ctx context.Context, path string) error {
 	left := map[string]bool{}
 	err = readNames(ctx, dir, func(e fs.DirEntry) {
 		name := e.Name()
-		if locked, ok := imagelock.CutBeside(name); ok && strings.HasPrefix(locked, draftPrefix) {
+		if locked, ok := imagelock.CutBeside(name); ok && strings.HasPrefix(locked, leftPrefix) {
 			name = locked
 		}
 		if _, runs := throwaway.IsDir(name); runs {
 			return // a unit's, while that lives
 		}
-		if strings.HasPrefix(name, draftPrefix) {
+		if strings.HasPrefix(name, leftPrefix) {
 			left[name] = true
 		}
 	})
