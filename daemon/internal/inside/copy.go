@@ -68,7 +68,8 @@ func (g *Guard) CopyFrom(ctx context.Context, leader *proc.PIDFD, c Copy) error 
 
 // CopyTo copies Source of the host to Destination of the machine, as CopyFrom
 // does. In a machine with ids of its own, only directories are written to that
-// its own root could write to; others are EACCES.
+// its own root could write to; others are EACCES. One without a root gets none
+// (ENXIO).
 func (g *Guard) CopyTo(ctx context.Context, leader *proc.PIDFD, c Copy) error {
 	return g.copy(ctx, leader, c, toMachine)
 }

@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -136,6 +139,52 @@ func TestACopyToWhatIsNotTheMachines(t *testing.T) {
 	for _, ownership := range []inside.Ownership{inside.OwnershipFlat, inside.OwnershipMapped} {
 		c := inside.Copy{Source: dir, Destination: place + "/copy", Ownership: ownership}
 		if err := newGuard(t).CopyTo(t.Context(), m.leader, c); !errors.Is(err, unix.EACCES) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if entries, err := os.ReadDir(place); len(entries) > 0 || err != nil {
+		t.Errorf("there are %v, %v", entries, err)
+	}
+}
+
+// rootless starts a machine of an ordinary user's: his own ids are all it has,
+// and its files are the host's.
+func rootless(tb testing.TB) *proc.PIDFD {
+	tb.Helper()
+	if os.Getuid() != 0 {
+		tb.Skip("making a machine needs root")
+	}
+	const user = 1000
+	ids := []syscall.SysProcIDMap{{ContainerID: user, HostID: user, Size: 1}}
+	cmd := exec.Command("sleep", "infinity")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: ids,
+		GidMappingsEnableSetgroups: true, Credential: &syscall.Credential{Uid: user, Gid: user},
+	}
+	if err := cmd.Start(); err != nil {
+		tb.Skipf("cannot make namespaces here: %v", err)
+	}
+	tb.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	leader, err := proc.Open(cmd.Process.Pid)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { leader.Close() })
+	return leader
+}
+
+// Who has no root of his own does not get ours.
+func TestACopyToAMachineWithoutRoot(t *testing.T) {
+	t.Parallel()
+	leader, file, place := rootless(t), t.TempDir()+"/file", t.TempDir()
+	for _, err := range []error{os.WriteFile(file, nil, 0o644), os.Chown(file, 1000, 1000)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ownership := range []inside.Ownership{inside.OwnershipFlat, inside.OwnershipMapped} {
+		c := inside.Copy{Source: file, Destination: place + "/copy", Ownership: ownership}
+		if err := newGuard(t).CopyTo(t.Context(), leader, c); !errors.Is(err, unix.ENXIO) {
 			t.Errorf("got %v", err)
 		}
 	}

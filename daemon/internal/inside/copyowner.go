@@ -26,8 +26,12 @@ func copyOptions(leader *proc.PIDFD, c Copy, to direction) (filetree.CopyOptions
 		o.Readable = func(fsType int64) bool { return !rootfs.KernelFS(fsType) }
 		return o, nil
 	}
+	root, ok := ids.root()
+	if !ok {
+		return o, fmt.Errorf("the machine's user namespace has no root, whom files there would be made as: %w", unix.ENXIO)
+	}
 	// A machine whose root is the host's may write wherever that may.
-	if root, ok := ids.root(); ok && !root.ours() {
+	if !root.ours() {
 		o.MayFill = ids.mayFill
 		o.Worker = func(work func() error) error { return asMightyOwner(root, work) }
 	}
