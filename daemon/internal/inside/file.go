@@ -20,9 +20,15 @@ const maxOSRelease = 64 << 10
 // ReadFile returns the content of the regular file at path below the machine's
 // root, limit bytes at most. Symbolic links are followed inside the machine.
 // Files of the kernel (procfs, sysfs, …) are refused: the machine could have
-// them read with our privileges.
+// them read with our privileges. So is what a machine's own root could not read.
 func (g *Guard) ReadFile(ctx context.Context, leader *proc.PIDFD, path string, limit int64) ([]byte, error) {
-	read := func(root *os.File) ([]byte, error) { return readFile(root, path, limit) }
+	read := func(root *os.File) ([]byte, error) {
+		r, err := readerOf(leader, root)
+		if err != nil {
+			return nil, err
+		}
+		return r.read(path, limit)
+	}
 	return below(ctx, g, leader, read, nothing)
 }
 
@@ -63,7 +69,14 @@ func (g *Guard) OSRelease(ctx context.Context, leader *proc.PIDFD) (map[string]s
 
 // OSReleaseList is OSRelease in the order of the file, repeated keys included.
 func (g *Guard) OSReleaseList(ctx context.Context, leader *proc.PIDFD) (envfile.List, error) {
-	text, err := below(ctx, g, leader, readOSRelease, nothing)
+	read := func(root *os.File) ([]byte, error) {
+		r, err := readerOf(leader, root)
+		if err != nil {
+			return nil, err
+		}
+		return r.readOSRelease()
+	}
+	text, err := below(ctx, g, leader, read, nothing)
 	if errors.Is(err, errNoOSRelease) {
 		return nil, err
 	}
@@ -79,22 +92,12 @@ func (g *Guard) OSReleaseList(ctx context.Context, leader *proc.PIDFD) (envfile.
 
 var errNoOSRelease = machine1.Errorf(machine1.ErrFileNotFound, "Failed to get OS release: No such file or directory")
 
-func readOSRelease(root *os.File) ([]byte, error) {
+func (r reader) readOSRelease() ([]byte, error) {
 	for _, path := range []string{"etc/os-release", "usr/lib/os-release"} {
-		text, err := readFile(root, path, maxOSRelease)
+		text, err := r.read(path, maxOSRelease)
 		if !errors.Is(err, unix.ENOENT) {
 			return text, err
 		}
 	}
 	return nil, errNoOSRelease
-}
-
-// readFile reads for whoever asks: that a machine has put something there which
-// must not be read is no matter of what the caller may do.
-func readFile(root *os.File, path string, limit int64) ([]byte, error) {
-	text, err := rootfs.ReadFile(root, path, limit)
-	if errors.Is(err, rootfs.ErrRefused) {
-		return nil, errors.New(err.Error())
-	}
-	return text, err
 }

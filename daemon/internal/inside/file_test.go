@@ -3,6 +3,7 @@ package inside_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,6 +68,51 @@ func TestOSRelease(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Who is root of a user namespace may mount files of the host that he cannot read
+// himself, and lead to others that he cannot reach.
+func TestOSReleaseIsNothingThatTheMachineCannotRead(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	for _, err := range []error{
+		os.Chmod(filepath.Dir(host), 0o755),
+		os.WriteFile(host+"/secret", []byte("SECRET=1\n"), 0o640),
+		os.WriteFile(host+"/public", []byte(osRelease), 0o644),
+		os.Mkdir(host+"/closed", 0o700),
+		os.WriteFile(host+"/closed/file", []byte("SECRET=1\n"), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, g := startMachine(t, whole, true), newGuard(t)
+	m.do(t, order{Do: "tmpfs", Path: "/etc"})
+	m.do(t, order{Do: "write", Path: "/etc/os-release"})
+	for _, file := range []string{"/secret", "/public"} {
+		m.do(t, order{Do: "bind", Path: "/etc/os-release", Text: host + file})
+		got, err := g.OSRelease(t.Context(), m.leader)
+		if file == "/public" {
+			if diff := cmp.Diff(osReleaseFields, got); diff != "" || err != nil {
+				t.Errorf("a file of nobody's that everybody may read: %v (-want +got):\n%s", err, diff)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), "machine's own root") {
+			t.Errorf("a secret: got %v, %v", got, err)
+		}
+		m.do(t, order{Do: "unmount", Path: "/etc/os-release"})
+	}
+	m.do(t, order{Do: "remove", Path: "/etc/os-release"})
+	m.do(t, order{Do: "symlink", Path: "/etc/os-release", Text: host + "/closed/file"})
+	if got, err := g.OSRelease(t.Context(), m.leader); err == nil {
+		t.Errorf("a file out of reach: got %v", got)
+	}
+	text, err := g.ReadFile(t.Context(), rootless(t), host+"/secret", 100)
+	if err == nil {
+		t.Errorf("for a machine without root: got %q", text)
+	}
+	if text, err := g.ReadFile(t.Context(), rootless(t), host+"/public", 100); err != nil || string(text) != osRelease {
+		t.Errorf("for a machine without root: got %q, %v", text, err)
 	}
 }
 

@@ -20,6 +20,7 @@ var ErrRefused = errors.New("refused")
 var (
 	errNoFile   = refusal{"is no regular file", unix.EINVAL}
 	errOfKernel = refusal{"is a file of the kernel", unix.EACCES}
+	errForeign  = refusal{"belongs to somebody else", unix.EACCES}
 	errTooLarge = fmt.Errorf("is too large: %w", unix.EFBIG)
 )
 
@@ -44,11 +45,26 @@ func Open(path string) (*os.File, error) {
 //
 // It can block as long as the file system does.
 func ReadFile(root *os.File, path string, limit int64) ([]byte, error) {
+	return ReadFileIf(root, path, limit, nil)
+}
+
+// ReadFileIf is ReadFile of what belongs to somebody of whom may says that it may
+// be read; nil says so of everybody.
+func ReadFileIf(root *os.File, path string, limit int64, may func(uid uint32) bool) ([]byte, error) {
 	f, err := Lookup(root, path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	if may != nil {
+		var stat unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &stat); err != nil {
+			return nil, err
+		}
+		if !may(stat.Uid) {
+			return nil, fmt.Errorf("%s %w", path, errForeign)
+		}
+	}
 	size, err := check(f, limit)
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
