@@ -23,7 +23,7 @@ type ImageOptions struct {
 
 // A CreatedImage is what CreateImage has made.
 type CreatedImage struct {
-	Usage uint64 // bytes on disk
+	Usage uint64 // bytes on disk, Unknown if that is not known
 	Note  string // what its user should know, or ""
 }
 

@@ -79,7 +79,11 @@ func (a *app) create(ctx context.Context, args []string) error {
 	if done || err != nil {
 		return err
 	}
-	a.ui.notice(fmt.Sprintf("made %s of %s (%s in %s)", name, a.launch.From, size(created.Usage), span(time.Since(begun).Round(time.Millisecond))))
+	took := span(time.Since(begun).Round(time.Millisecond))
+	if created.Usage != client.Unknown {
+		took = size(created.Usage) + " in " + took
+	}
+	a.ui.notice(fmt.Sprintf("made %s of %s (%s)", name, a.launch.From, took))
 	if created.Note != "" {
 		a.ui.notice(created.Note)
 	}
@@ -87,7 +91,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 }
 
 func createdObject(name, source string, i client.CreatedImage) object {
-	return object{{"name", name}, {"source", source}, {"usage", i.Usage}, {"note", noneIfEmpty(i.Note)}}
+	return object{{"name", name}, {"source", source}, {"usage", knownBytes(i.Usage)}, {"note", noneIfEmpty(i.Note)}}
 }
 
 // noFilesThere says how a file of this host becomes an image of another one.

@@ -27,7 +27,7 @@ var imageRows = []vtable.Method{
 			"`ubuntu:24.04`, `fedora:42`, `centos-stream:9`), `oci:REFERENCE`, `machine:NAME` for another image, a URL of http or https, or `file` " +
 			"with a descriptor in input of a directory, an archive or a disk image. log has a descriptor that lines of text are written to, as it " +
 			"goes on, or none; once nobody reads from the other end any more, the image is not made. The answer has the bytes that the image " +
-			"takes, and what is to be known about it, or nothing.",
+			"takes (2⁶⁴-1 if unknown), and what is to be known about it, or nothing.",
 		In: "name source log input options", Out: "usage note", Access: machd.ActionManageImages, Slow: true, Func: ownCreateImage,
 	},
 	{

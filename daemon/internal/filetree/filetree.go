@@ -1,4 +1,4 @@
-// Package filetree copies and removes trees of files by descriptor: nothing
+// Package filetree copies, measures and removes trees of files by descriptor: nothing
 // outside the two trees is read or changed, whoever renames, swaps or links
 // in them meanwhile. It knows neither machines nor images.
 //

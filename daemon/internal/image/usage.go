@@ -1,16 +1,16 @@
 package image
 
 import (
-	"cmp"
 	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/daemon/internal/filetree"
 )
 
 // measureLimit is how long somebody waits who wants to know how large an image is.
@@ -28,28 +28,12 @@ func (s *Store) Measure(ctx context.Context, i Image) (bytes uint64, err error) 
 // DiskUsage returns how many bytes of the disk a tree or file takes, with what it
 // shares with others.
 func DiskUsage(ctx context.Context, path string) (bytes uint64, err error) {
-	type file struct{ dev, ino uint64 }
-	counted := map[file]bool{} // those that have several names
-	err = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || ctx.Err() != nil {
-			return cmp.Or(err, ctx.Err())
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		stat := info.Sys().(*syscall.Stat_t)
-		id := file{stat.Dev, stat.Ino}
-		if counted[id] {
-			return nil
-		}
-		if stat.Nlink > 1 && !d.IsDir() {
-			counted[id] = true
-		}
-		bytes += uint64(stat.Blocks) * 512
-		return nil
-	})
-	return bytes, err
+	dir, err := openDir(filepath.Dir(path))
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	return filetree.Usage(ctx, dir, filepath.Base(path))
 }
 
 // sharesContent reports whether files of an image share content with others, as

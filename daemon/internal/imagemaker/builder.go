@@ -119,8 +119,10 @@ func (b *builder) make(ctx context.Context) (made Made, err error) {
 		if err := b.admit(ctx, w); err != nil {
 			return whenFull(w, err)
 		}
-		made.Usage, err = image.DiskUsage(ctx, w.Dir.Name())
-		return err
+		if made.Usage, err = image.DiskUsage(ctx, w.Dir.Name()); err != nil {
+			made.Usage = image.Unknown // which is no reason to throw it away
+		}
+		return nil
 	})
 	made.Note = b.note
 	return made, err

@@ -27,7 +27,7 @@ type Wish struct {
 
 // A Made is what came of it.
 type Made struct {
-	Usage uint64 // bytes on disk
+	Usage uint64 // bytes on disk, image.Unknown if that is not known
 	Note  string // what its user should know, or ""
 }
 
