@@ -1,6 +1,9 @@
 package gate
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // maxDepth is how deep D-Bus lets values nest: 32 arrays, 32 structs.
 const maxDepth = 64
@@ -12,6 +15,8 @@ type cursor struct {
 	order  binary.ByteOrder
 	depth  int
 	broken bool
+
+	variant func(signature string) // of each variant, if there is one; arrays are looked into for it
 }
 
 func (c *cursor) align(to int) { c.pos = align(c.pos, to) }
@@ -63,12 +68,27 @@ func (c *cursor) skip(signature string) (rest string) {
 	case 'g':
 		c.short()
 	case 'v':
-		c.skip(c.short())
+		signature := c.short()
+		if c.variant != nil {
+			c.variant(signature)
+		}
+		if c.skip(signature) != "" {
+			c.broken = true
+		}
 	case 'a':
 		n := int(c.uint32())
 		c.align(alignment(rest))
-		c.take(n)
-		return c.typeEnd(rest)
+		elements, end := rest, c.pos+n
+		rest = c.typeEnd(rest)
+		if c.variant == nil || !strings.Contains(elements[:len(elements)-len(rest)], "v") {
+			c.take(n)
+			return rest
+		}
+		for !c.broken && c.pos < end {
+			c.skip(elements)
+		}
+		c.broken = c.broken || c.pos != end
+		return rest
 	case '(', '{':
 		c.align(8)
 		for !c.broken && rest != "" && rest[0] != ')' && rest[0] != '}' {

@@ -22,7 +22,10 @@ type frame struct {
 	order  binary.ByteOrder
 	header int // with its padding
 	body   int
-	fds    int // that godbus will look for; 0 until the header has been read
+
+	// Of a message that passes, once its header has been read:
+	fds       int    // that godbus will look for
+	signature string // of the body
 }
 
 // parseFrame reads the first 16 bytes of a message.
@@ -82,27 +85,39 @@ func (h header) passes() bool {
 var busSignals = map[string]string{"NameAcquired": "s", "NameLost": "s", "NameOwnerChanged": "sss"}
 
 // bearable reports whether godbus survives the descriptors that come with the
-// message, if any, and hands them on. Only replies have some. godbus panics over
-// those that are elements of an array, or keys or values of a map; what a variant
-// holds is said in the body only.
+// message, if any, and hands them on: only replies have some. What variants hold
+// is said in the body, which bearsBody looks at.
 func (h header) bearable() bool {
-	if h.fds == 0 {
-		return true
-	}
-	found := false
-	for i := range len(h.signature) {
-		switch h.signature[i] {
-		case 'v':
-			return false
-		case 'h':
-			before := h.signature[max(0, i-2):i]
+	return h.fds == 0 ||
+		h.kind == dbus.TypeMethodReply && strings.ContainsAny(h.signature, "hv") && bears(h.signature)
+}
+
+// bears reports whether godbus survives descriptors where a signature has them. It
+// panics over elements of an array, and over keys or values of a map.
+func bears(signature string) bool {
+	for i := range len(signature) {
+		if signature[i] == 'h' {
+			before := signature[max(0, i-2):i]
 			if strings.HasSuffix(before, "a") || strings.Contains(before, "{") {
 				return false
 			}
-			found = true
 		}
 	}
-	return found && h.kind == dbus.TypeMethodReply
+	return true
+}
+
+// bearsBody is bears for the variants of a message's body, such as those in which
+// the bus says who somebody is.
+func bearsBody(f frame, body []byte) bool {
+	if f.fds == 0 || !strings.Contains(f.signature, "v") {
+		return true
+	}
+	borne := true
+	c := cursor{b: body, order: f.order, variant: func(signature string) { borne = borne && bears(signature) }}
+	for rest := f.signature; rest != "" && !c.broken; {
+		rest = c.skip(rest)
+	}
+	return borne && !c.broken
 }
 
 const busName = "org.freedesktop.DBus"

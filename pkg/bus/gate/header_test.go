@@ -118,9 +118,10 @@ func TestHeadersAreReadAsGodbusWritesThem(t *testing.T) {
 func TestDescriptorsThatGodbusDoesNotBear(t *testing.T) {
 	t.Parallel()
 	for signature, want := range map[string]bool{
+		"v": true, "hv": true, "a{sv}h": true, "h(sa(v))": true, // the body says more
 		"h": true, "hs": true, "ha(h)s": true, "a{s(h)}h": true, "(sh)": true, "a{s(sh)}": true, "aa(h)": true,
 		"": false, "s": false, "ah": false, "aah": false, "hah": false, "a{sh}": false, "a{hs}": false, "a{hh}": false,
-		"a{sah}": false, "(ah)": false, "v": false, "hv": false, "a{sv}h": false, "h(sa(v))": false,
+		"a{sah}": false, "(ah)": false,
 	} {
 		h := header{kind: dbus.TypeMethodReply, signature: signature, fds: 1}
 		if got := h.bearable(); got != want {

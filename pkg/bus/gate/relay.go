@@ -59,10 +59,11 @@ func letThrough(from *stream, to *net.UnixConn) error {
 	if err != nil || !passes {
 		return err
 	}
-	if _, err := from.peek(f.header + f.body); err != nil {
+	b, err := from.peek(f.header + f.body)
+	if err != nil {
 		return err
 	}
-	if from.countFDs(f.header+f.body) != f.fds {
+	if from.countFDs(f.header+f.body) != f.fds || !bearsBody(f, b[f.header:]) {
 		return errProtocol // godbus panics over those that are missing, and keeps others
 	}
 	return from.forward(f.header+f.body, to)
@@ -89,7 +90,7 @@ func nextOrNone(from *stream) (f frame, passes bool, err error) {
 	case !h.bearable():
 		return f, false, errProtocol
 	}
-	f.fds = h.fds
+	f.fds, f.signature = h.fds, h.signature
 	return f, true, nil
 }
 

@@ -117,6 +117,9 @@ func TestAnswersThatGodbusDoesNotBearEndTheConnection(t *testing.T) {
 		"a map of descriptors":          {fromBus(dbus.TypeMethodReply, "", map[string]dbus.UnixFD{"a": fd}), 1, 1},
 		"a map by descriptors":          {fromBus(dbus.TypeMethodReply, "", map[dbus.UnixFD]string{fd: "a"}), 1, 1},
 		"an array in a variant":         {fromBus(dbus.TypeMethodReply, "", dbus.MakeVariant([]dbus.UnixFD{fd})), 1, 1},
+		"an array in a map's variant":   {fromBus(dbus.TypeMethodReply, "", map[string]any{"a": fd, "b": []dbus.UnixFD{fd}}), 1, 1},
+		"an array in two variants":      {fromBus(dbus.TypeMethodReply, "", dbus.MakeVariant(dbus.MakeVariant([]dbus.UnixFD{fd}))), 1, 1},
+		"a variant behind another map":  {fromBus(dbus.TypeMethodReply, "", map[string]string{"a": "b"}, []any{uint64(1), "x", map[string]dbus.UnixFD{"a": fd}}), 1, 1},
 		"an error with an array":        {fromBus(dbus.TypeError, "", []dbus.UnixFD{fd}), 1, 1},
 		"fewer than are said":           {fromBus(dbus.TypeMethodReply, "", fd, fd), 2, 1},
 		"more than are said":            {fromBus(dbus.TypeMethodReply, "", fd), 1, 2},
@@ -144,6 +147,35 @@ func TestAnswersThatGodbusDoesNotBearEndTheConnection(t *testing.T) {
 				t.Fatalf("%s: %d descriptors were left open", what, descriptors(t)-before)
 			}
 		}
+	}
+}
+
+// The bus says who somebody is in variants, of which one is a descriptor.
+func TestVariantsWithADescriptorPass(t *testing.T) {
+	said := map[string]dbus.Variant{
+		"ProcessFD": dbus.MakeVariant(dbus.UnixFD(0)), "UnixUserID": dbus.MakeVariant(uint32(7)),
+		"UnixGroupIDs": dbus.MakeVariant([]uint32{1, 2, 3}), "More": dbus.MakeVariant(map[string]dbus.Variant{"a": dbus.MakeVariant(uint64(1))}),
+	}
+	address := playBus(t, func(to *net.UnixConn) { deliver(t, to, fromBus(dbus.TypeMethodReply, "", said), 1, 1) })
+	conn, err := gate.Dial(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Auth(nil); err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]dbus.Variant
+	call := conn.BusObject().Call(busName+".GetConnectionCredentials", 0, ":1.1")
+	if err := call.Store(&got); err != nil {
+		t.Fatal(err)
+	}
+	fd, ok := got["ProcessFD"].Value().(dbus.UnixFD)
+	if !ok || len(got) != len(said) {
+		t.Fatalf("got %v", got)
+	}
+	if err := unix.Close(int(fd)); err != nil {
+		t.Error(err)
 	}
 }
 
