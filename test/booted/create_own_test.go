@@ -62,7 +62,7 @@ func creating(t *testing.T, name string) *exec.Cmd {
 	must(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	eventually(t, "half of the image is there", func() error {
-		halves, err := filepath.Glob(filepath.Join(guests, ".#machd-"+name+".*", "root/etc/half"))
+		halves, err := filepath.Glob(filepath.Join(guests, ".#machd-draft-"+name+".*", "root/etc/half"))
 		if err == nil && len(halves) != 1 {
 			err = fmt.Errorf("there is %q", halves)
 		}
@@ -88,7 +88,7 @@ func wantNoTrace(t *testing.T, name string) {
 		}
 		return nil
 	})
-	if o := observe(t, "grep", "-c", ".#machd-"+name, "/proc/self/mountinfo"); o.Stdout != "0\n" {
+	if o := observe(t, "grep", "-c", ".#machd-draft-"+name, "/proc/self/mountinfo"); o.Stdout != "0\n" {
 		t.Errorf("mounts are left: %s", o.Stdout)
 	}
 }
