@@ -40,14 +40,7 @@ func openAt(dir int, name string, flags int) (int, error) {
 // openAndStat opens name in dir and looks at what was opened.
 func openAndStat(dir int, name string, flags int, stat *unix.Stat_t) (int, error) {
 	fd, err := openAt(dir, name, flags)
-	if err != nil {
-		return -1, err
-	}
-	if err := unix.Fstat(fd, stat); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
+	return statOpened(fd, err, stat)
 }
 
 // openMade opens what was just made as name in dir, and looks at it. What is
@@ -58,6 +51,11 @@ func openMade(dir int, name string, flags int, stat *unix.Stat_t) (int, error) {
 	if err == unix.EXDEV {
 		err = errMoved
 	}
+	return statOpened(fd, err, stat)
+}
+
+// statOpened looks at what was opened, which is closed if that fails.
+func statOpened(fd int, err error, stat *unix.Stat_t) (int, error) {
 	if err != nil {
 		return -1, err
 	}

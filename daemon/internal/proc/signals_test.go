@@ -46,17 +46,7 @@ func TestParseSignals(t *testing.T) {
 
 func TestHeardByAShell(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("sh", "-c", "trap : USR1; echo; read line")
-	input, output := pipes(t, cmd)
-	defer input.Close()
-	if _, err := output.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-	p, err := Open(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	cmd, p := startShell(t, "trap : USR1; echo; read line")
 	heard, err := p.Heard()
 	if err != nil || !heard.Has(unix.SIGUSR1) || heard.Has(unix.SIGUSR2) {
 		t.Errorf("it hears %x, %v", heard, err)
@@ -71,9 +61,21 @@ func TestHeardByAShell(t *testing.T) {
 // A shell blocks all signals while a program begins to run in its place.
 func TestHeardByAShellThatIsBusy(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("sh", "-c", "echo; while :; do /bin/true; done")
+	_, p := startShell(t, "echo; while :; do /bin/true; done")
+	for range 200 {
+		if heard, err := p.Heard(); err != nil || heard.Has(unix.SIGUSR2) {
+			t.Fatalf("it hears %x, %v", heard, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// startShell runs a script, and returns once it has said something.
+func startShell(t *testing.T, script string) (*exec.Cmd, *PIDFD) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", script)
 	input, output := pipes(t, cmd)
-	defer input.Close()
+	t.Cleanup(func() { input.Close() })
 	if _, err := output.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -81,13 +83,8 @@ func TestHeardByAShellThatIsBusy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
-	for range 200 {
-		if heard, err := p.Heard(); err != nil || heard.Has(unix.SIGUSR2) {
-			t.Fatalf("it hears %x, %v", heard, err)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	t.Cleanup(func() { p.Close() })
+	return cmd, p
 }
 
 func pipes(t *testing.T, cmd *exec.Cmd) (input, output *os.File) {
