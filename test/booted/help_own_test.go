@@ -87,8 +87,8 @@ var beforeExample = map[string]string{
 		"for f in passwd:x:1000:1000::/:/bin/sh 'shadow:!:19000:0:99999:7:::'; do " +
 		"test ! -e ${f%%:*} || grep -q ^alice: ${f%%:*} || echo alice:${f#*:} >>${f%%:*}; done",
 	"machctl create copy --from machine:c8-ns":  "rm -rf /var/lib/machines/copy",
-	"machctl create old --from ./rootfs.tar.xz": "rm -rf /var/lib/machines/old; tar -C /var/lib/machines/tiny -cJf rootfs.tar.xz .",
-	"machctl import-tar web.tar.xz":             "rm -rf /var/lib/machines/web; tar -C /var/lib/machines/tiny -cJf web.tar.xz .",
+	"machctl create old --from ./rootfs.tar.xz": "rm -rf /var/lib/machines/old rootfs.tar.xz; machctl export-tar -q tiny rootfs.tar.xz",
+	"machctl import-tar web.tar.xz":             "rm -rf /var/lib/machines/web web.tar.xz; machctl export-tar -q tiny web.tar.xz",
 	"import-fs":                                 "rm -rf /var/lib/machines/web /srv/web; cp -a /var/lib/machines/tiny /srv/web",
 	"pull-tar":                                  "rm -rf /var/lib/machines/web /var/lib/machines/web2",
 	"import-raw":                                "rm -f /var/lib/machines/disk.raw; truncate -s 1M disk.qcow2",
