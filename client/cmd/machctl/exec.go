@@ -139,8 +139,8 @@ func (a *app) execOnTerminal(ctx context.Context, command client.ExecCommand, ru
 }
 
 // outcomeLimit is how long it may take to hear how a command has ended whose terminal
-// has hung up as its machine ended.
-const outcomeLimit = 2 * time.Second
+// has hung up as its machine, or the bus, has gone.
+const outcomeLimit = 5 * time.Second
 
 // follow shows a command's terminal until it ends or the user leaves it, and
 // tells how it ended.
@@ -169,7 +169,7 @@ func follow(ctx context.Context, running *client.Execution, show func(ctx contex
 	case result.Ending != ptyfwd.HungUp:
 		return endingError(result)
 	case errors.Is(waitErr, context.Canceled):
-		return &commandError{"the machine has ended, and the command with it", exitOurs}
+		return &commandError{"the machine or the bus has gone, and nobody tells how the command ended", exitOurs}
 	case waitErr != nil:
 		return waitErr
 	}

@@ -234,7 +234,7 @@ func TestAShellTellsHowItsCommandEndedWithTheMachine(t *testing.T) {
 		told bool
 		code int
 		says string
-	}{{true, 7, ""}, {false, 125, "machctl: the machine has ended, and the command with it\r\n"}} {
+	}{{true, 7, ""}, {false, 125, "machctl: the machine or the bus has gone, and nobody tells how the command ended\r\n"}} {
 		w := worldWithMachine(t)
 		told := filepath.Join(t.TempDir(), "told")
 		tm := runOnTerminal(t, w, 80, "-q", "shell", "c8-ns", "/bin/sh", "-c",

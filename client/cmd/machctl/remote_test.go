@@ -38,14 +38,14 @@ func TestARemoteCommandOnATerminalThatCannotBe(t *testing.T) {
 	}
 }
 
-// A pager has its keys from the terminal, and what is read by it is not lost to
-// whoever reads on.
+// What a loop reads its lines from is not lost to a verb that needs none of it, and
+// the terminal, which others may write to, stays as it is.
 func TestARemoteVerbOnATerminalLeavesTheInput(t *testing.T) {
 	t.Parallel()
 	w := worldWithMachine(t)
 	log := filepath.Join(t.TempDir(), "log")
 	for verb, want := range map[string]string{
-		"cat c8-ns":             " -t ",
+		"cat c8-ns":             " -T ",
 		"shell c8-ns /bin/true": " -tt ",
 		"exec -t c8-ns true":    " -tt ",
 	} {

@@ -75,6 +75,8 @@ func (a *app) wantsTerminal(verb string) bool {
 	switch {
 	case !a.ui.isTerminal(), a.structured(), ways[verb] == copies:
 		return false
+	case !isTerminal(os.Stdin) && !a.readsInput(verb):
+		return false // it is for somebody else, as lines are that a loop reads
 	case verb == "run":
 		return a.tty || isTerminal(os.Stdin)
 	case verb == "exec":
@@ -151,22 +153,14 @@ func (a *app) runOnTerminal(far farCommand) error {
 		otherwise = a.sayNobodyThere(far) + fmt.Sprintf("exit %d", exitOurs)
 	}
 	script := a.settingThere() + runMachctl + otherwise
-	terminal, stdin := "-t", os.Stdin
-	if !isTerminal(os.Stdin) && !a.readsInput(far.verb) {
-		// Keys for a pager come from where it would read them here.
-		stdin, _ = os.Open("/dev/tty")
-		defer stdin.Close()
-	}
-	if stdin == nil || !isTerminal(stdin) {
+	terminal := "-t"
+	if !isTerminal(os.Stdin) {
 		terminal = "-tt"
 	}
 	// Not that the connection was closed, but why there is none.
 	line := a.host.SSH([]string{terminal, "-o", "LogLevel=ERROR"}, shellCommand(script, far.words))
 	cmd := exec.Command(line[0], line[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if stdin != nil {
-		cmd.Stdin = stdin
-	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	signals := takeSignals()
 	defer signals.stop()
 	ssh, err := child.Start(cmd, syscall.SIGTERM)
