@@ -142,7 +142,8 @@ func (m *Manager) writeDown(machine string) error {
 	return m.records.remove(machine)
 }
 
-// set makes n, or nil, the network of a machine. m.mu is held.
+// set makes n, or nil, the network of a machine. One that the machine could not
+// have takes no ports from others. m.mu is held.
 func (m *Manager) set(machine string, n *network) {
 	before := m.networks[machine]
 	if before != nil {
@@ -151,7 +152,9 @@ func (m *Manager) set(machine string, n *network) {
 	delete(m.networks, machine)
 	if n != nil {
 		m.networks[machine] = n
-		m.claims.add(machine, n.Ports.ports())
+		if n.ours() {
+			m.claims.add(machine, n.Ports.ports())
+		}
 	}
 }
 

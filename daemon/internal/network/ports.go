@@ -65,7 +65,7 @@ func (m *Manager) AddPorts(_ context.Context, name string, ports []machd.Port, i
 // held.
 func (m *Manager) mayExpose(n *network, ports []machd.Port) error {
 	for _, o := range m.networks {
-		if o.Machine == n.Machine || o.Link != n.Link {
+		if o.Machine == n.Machine || o.Link != n.Link || !o.ours() {
 			continue
 		}
 		for _, p := range ports {

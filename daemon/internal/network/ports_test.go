@@ -202,6 +202,25 @@ func TestAMachineThatFailsTakesNoPort(t *testing.T) {
 	l.end(a)
 }
 
+// Nor does it later, whichever is remembered first.
+func TestAMachineThatFailedIsInNobodysWay(t *testing.T) {
+	l := newLab(t)
+	web, published := l.start("web"), ports(t, "8080:80")
+	l.write(l.paths.Settings[0]+"/app.nspawn", "[X-Machd]\nAddress="+l.status(web).Addresses[0]+"\nPublish=8080:80\n")
+	app := l.start("app")
+	if s := l.status(app); s.Managed || len(s.Problems) == 0 {
+		t.Fatalf("its network is %+v", s)
+	}
+	for range 2 {
+		l.must(l.AddPorts(t.Context(), "web", published, false))
+		l.restart()
+		l.isWell()
+		l.must(l.RemovePorts(t.Context(), "web", published, false))
+	}
+	l.end(app)
+	l.end(web)
+}
+
 // What is asked for twice is there once, so that a port that runs can be saved.
 func TestAPortThatIsThereAlreadyStays(t *testing.T) {
 	l := newLab(t)

@@ -47,16 +47,24 @@ func (m *Manager) withdraw(n *network) error {
 	if !n.ours() {
 		return err // so it has no rules
 	}
+	err = errors.Join(err, m.withdrawRules(n, err == nil))
+	// Earlier, one that goes on would begin again by the rules.
 	_, dropErr := m.host.DropAddresses(addrsOf(n.addresses())...)
-	if err == nil && len(m.managed(n.Machine)) == 0 {
-		return errors.Join(m.clear(), dropErr)
+	return errors.Join(err, dropErr)
+}
+
+// withdrawRules takes the rules of a machine back, but for the guard of a link that
+// is not closed.
+func (m *Manager) withdrawRules(n *network, closed bool) error {
+	if closed && len(m.managed(n.Machine)) == 0 {
+		return m.clear()
 	}
-	table, openErr := m.table()
-	if openErr != nil {
-		return errors.Join(err, dropErr) // so there is nothing
+	table, err := m.table()
+	if err != nil {
+		return nil // so there is nothing
 	}
 	remove, add := m.ofNobodyElse(n, m.shareOf(n)), nft.Rules{}
-	if err != nil {
+	if !closed {
 		remove.Links = nil
 	}
 	others := m.othersOn(n)
@@ -66,7 +74,7 @@ func (m *Manager) withdraw(n *network) error {
 			add.Links = append(add.Links, m.rulesOf(o).Links...)
 		}
 	}
-	return errors.Join(err, dropErr, table.Change(remove, add))
+	return table.Change(remove, add)
 }
 
 // ofNobodyElse returns those of a machine's rules that no other machine on its

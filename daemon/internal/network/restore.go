@@ -83,7 +83,11 @@ func (m *Manager) clear() error {
 func (m *Manager) reconcile(table *nft.Table) (wrong []string, err error) {
 	links := m.linkNames("")
 	over := slices.DeleteFunc(m.forward.Opened(), func(name string) bool { return slices.Contains(links, name) })
-	if err := m.forward.Release(over...); err != nil {
+	release := func() error { return m.forward.Release(over...) }
+	if len(links) == 0 {
+		release = m.forward.Restore // nobody forwards for us any more
+	}
+	if err := release(); err != nil {
 		m.cfg.Log.Warn("Links of machines that have ended are not as they were; they stay guarded.", "error", err)
 	}
 	return table.Reconcile(m.want())
