@@ -123,6 +123,8 @@ func nextSpan(at, size int64, seek func(at int64, whence int) (int64, error)) (s
 	switch {
 	case err != nil || end > size:
 		return start, size
+	case end == start && start > at:
+		return start, start // it has become a hole since
 	case end <= start:
 		return at, size
 	}

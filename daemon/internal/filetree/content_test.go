@@ -32,7 +32,8 @@ func TestHolesThatMakeNoSense(t *testing.T) {
 		"no answer":     {0, 0, unix.EINVAL, 10, size},
 		"nowhere":       {0, 0, nil, 10, size},
 		"backwards":     {5, 30, nil, 10, size},
-		"empty":         {20, 20, nil, 10, size},
+		"a hole by now": {20, 20, nil, 20, 20},
+		"empty":         {10, 10, nil, 10, size},
 		"upside down":   {20, 15, nil, 10, size},
 	} {
 		if start, end := filetree.NextSpan(10, size, answers(test.data, test.hole, test.err)); start != test.start || end != test.end {
