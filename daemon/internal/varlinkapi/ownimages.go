@@ -154,7 +154,7 @@ func ownCreate(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return createdRecord{Usage: &made.Usage, Note: made.Note}, nil
+	return createdRecord{Usage: bytes(made.Usage), Note: made.Note}, nil
 }
 
 func ownMeasure(ctx context.Context, a *API, c *varlink.Call) (any, error) {
