@@ -16,17 +16,18 @@ var errCallerLeft = fmt.Errorf("the caller has left the bus: %w", machine1.ErrDi
 // leaves the bus, and what releases it: nobody else would get what is made for
 // him. Nothing is to be released if it fails.
 func (a *Authority) Attend(ctx context.Context, sender string) (context.Context, Caller, func(), error) {
-	ctx, release, err := a.whileConnected(ctx, sender)
+	attended, release, err := a.whileConnected(ctx, sender)
 	if err != nil {
 		return nil, Caller{}, nil, err
 	}
-	// Who has left before he was watched is not known any more.
+	// Who has left before he was watched is not known any more. The bus's answer,
+	// which has a descriptor, is waited for if he leaves now.
 	c, err := a.BusCaller(ctx, sender)
 	if err != nil {
 		release()
 		return nil, Caller{}, nil, err
 	}
-	return ctx, c, func() {
+	return attended, c, func() {
 		c.Close()
 		release()
 	}, nil

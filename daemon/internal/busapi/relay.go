@@ -45,14 +45,15 @@ func relay(ctx context.Context, to *os.File) (_ context.Context, line func(strin
 	line = func(text string) {
 		writing.Lock()
 		defer writing.Unlock()
-		for ctx.Err() == nil {
+		for rest := append([]byte(text), '\n'); len(rest) > 0 && ctx.Err() == nil; {
 			if wait(fd, unix.POLLOUT)&unix.POLLOUT == 0 {
 				continue
 			}
-			// A line is short enough for a pipe that has room to take it as a whole.
-			if err := out.write(append([]byte(text), '\n')); !errors.Is(err, unix.EAGAIN) {
+			n, err := out.write(rest)
+			if err != nil && !errors.Is(err, unix.EAGAIN) {
 				return
 			}
+			rest = rest[max(n, 0):]
 		}
 	}
 	return ctx, line, func() {
@@ -90,14 +91,13 @@ func openOutlet(fd int) (outlet, error) {
 	return outlet{fd: fd}, nil
 }
 
-// write fails with EAGAIN if there is no room.
-func (o outlet) write(b []byte) (err error) {
+// write writes as much as there is room for. It fails with EAGAIN if that is
+// nothing.
+func (o outlet) write(b []byte) (n int, err error) {
 	if o.socket {
-		_, err = unix.SendmsgN(o.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	} else {
-		_, err = unix.Write(o.fd, b)
+		return unix.SendmsgN(o.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
-	return err
+	return unix.Write(o.fd, b)
 }
 
 func (o outlet) close() {

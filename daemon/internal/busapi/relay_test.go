@@ -3,6 +3,7 @@ package busapi
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -47,6 +48,26 @@ func TestRelay(t *testing.T) {
 	}
 }
 
+// A line may be longer than there is room for.
+func TestRelayOfALongLine(t *testing.T) {
+	t.Parallel()
+	reader, writer, err := os.Pipe()
+	must(t, err)
+	defer reader.Close()
+	defer writer.Close()
+	_, line, stop := relay(t.Context(), writer)
+	defer stop()
+	text := strings.Repeat("0123456789", 20<<10)
+	go line(text)
+	got := make([]byte, len(text)+1)
+	time.Sleep(2 * relayStep) // it is full by then
+	_, err = io.ReadFull(reader, got)
+	must(t, err)
+	if string(got) != text+"\n" {
+		t.Error("it has come as another one")
+	}
+}
+
 // Whoever gave the descriptor may fill it after a look whether there is room.
 func TestOutletDoesNotWaitForRoom(t *testing.T) {
 	t.Parallel()
@@ -63,7 +84,7 @@ func TestOutletDoesNotWaitForRoom(t *testing.T) {
 		go func() {
 			var err error
 			for err == nil {
-				err = out.write(make([]byte, 4096))
+				_, err = out.write(make([]byte, 4096))
 			}
 			full <- err
 		}()
