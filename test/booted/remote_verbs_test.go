@@ -25,11 +25,15 @@ func TestMachdRemoteTellsTheSame(t *testing.T) {
 		{"logs", name, "--lines=3", "--output=cat"},
 		{"history", "--json=short"},
 	} {
-		want := run(t, append([]string{"machctl"}, words...)...)
-		got := run(t, append([]string{"machctl", "-H", farHost}, words...)...)
-		if got != want {
-			t.Errorf("%q: there:\n%s\nhere:\n%s", words, got, want)
-		}
+		// The console of the machine may have said more in between.
+		eventually(t, fmt.Sprintf("%q tells the same", words), func() error {
+			want := run(t, append([]string{"machctl"}, words...)...)
+			got := run(t, append([]string{"machctl", "-H", farHost}, words...)...)
+			if got != want {
+				return fmt.Errorf("there:\n%s\nhere:\n%s", got, want)
+			}
+			return nil
+		})
 	}
 	status := run(t, "machctl", "-H", farHost, "status", name)
 	for _, want := range []string{name + "(", "Leader: ", "Unit: " + serviceOf(name), "systemd-journald"} {

@@ -62,11 +62,20 @@ func TestHeardByAShell(t *testing.T) {
 func TestHeardByAShellThatIsBusy(t *testing.T) {
 	t.Parallel()
 	_, p := startShell(t, "echo; while :; do /bin/true; done")
-	for range 200 {
-		if heard, err := p.Heard(); err != nil || heard.Has(unix.SIGUSR2) {
-			t.Fatalf("it hears %x, %v", heard, err)
+	// On a machine that has no time for it, it may block them whenever one looks.
+	wrong := 0
+	for range 100 {
+		heard, err := p.Heard()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if heard.Has(unix.SIGUSR2) {
+			wrong++
 		}
 		time.Sleep(time.Millisecond)
+	}
+	if wrong > 5 {
+		t.Errorf("it was taken to hear all of them %d times", wrong)
 	}
 }
 
