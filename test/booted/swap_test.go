@@ -151,11 +151,12 @@ var ignoreLeader = cmp.FilterPath(func(p cmp.Path) bool {
 
 // A machine whose end nobody saw is gone, whoever starts next.
 func TestMachdSwapForgetsTheDead(t *testing.T) {
-	for _, next := range []func(*testing.T){useMachd, useStock, useMachd} {
+	for i, next := range []func(*testing.T){useMachd, useStock, useMachd} {
 		w := watch(t)
-		startByHand(t, w, "swap-dead")
+		guest := fmt.Sprintf("swap-dead-%d", i) // the one before may have its directory still
+		startByHand(t, w, guest)
 		register(t, w, "swap-dead-process", startProcess(t, "swap-dead"))
-		leader, scope := w.properties(t, "swap-dead")["Leader"], w.properties(t, "swap-dead")["Unit"].(string)
+		leader, scope := w.properties(t, guest)["Leader"], w.properties(t, guest)["Unit"].(string)
 		// nspawn of 262 unregisters over the socket, which would start machd.
 		run(t, "systemctl", "stop", theService, "machd.socket")
 		run(t, "systemctl", "stop", "swap-dead-process.service")
