@@ -16,9 +16,12 @@ import (
 	"github.com/machd/machd/pkg/machine1"
 )
 
-// lastWords is how long log lines may take into the journal when their machine
-// has ended.
-const lastWords = 300 * time.Millisecond
+// When a machine has ended, its last lines may take syncLimit into the journal, and
+// lastWords from there to us.
+const (
+	syncLimit = 5 * time.Second
+	lastWords = 500 * time.Millisecond
+)
 
 // logs shows the log lines of a machine.
 func (a *app) logs(ctx context.Context, args []string) error {
@@ -179,11 +182,20 @@ func (a *app) whileRunning(ctx context.Context, name string) (context.Context, f
 	go func() {
 		defer close(done)
 		if gone.Wait(followed) == nil {
-			time.Sleep(lastWords)
+			syncJournal(followed)
+			sleep(followed, lastWords)
 			cancel()
 		}
 	}()
 	return followed, func() { cancel(); <-done; gone.Close() }, nil
+}
+
+// syncJournal waits until journald has written what it was told so far. Who may not
+// ask it for that has what is there by then.
+func syncJournal(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, syncLimit)
+	defer cancel()
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
 }
 
 // showJournal runs journalctl on our own output.
