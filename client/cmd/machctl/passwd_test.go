@@ -17,7 +17,7 @@ func chpasswd() {
 	user, hash, _ := strings.Cut(string(line), ":")
 	switch {
 	case user == "stuck":
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // it is ended before
 	case user == "hostile":
 		for _, f := range []*os.File{os.Stdin, os.Stdout, os.Stderr} {
 			if isTerminal(f) {

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 // A machine that runs may do with its end of the link what it likes: it keeps
@@ -180,6 +182,31 @@ func TestALinkOfTheSameNameIsAnother(t *testing.T) {
 		t.Error("nobody answers on its link")
 	}
 	l.end(g)
+}
+
+// A bridge of somebody's has no switches of ours. What was switched on for the last
+// other link goes back, also if that ended while there was no daemon.
+func TestOnlyLinksOfOursKeepSwitches(t *testing.T) {
+	l := newLab(t)
+	l.bridge("br0")
+	l.write(l.paths.Settings[0]+"/b.nspawn", "[X-Machd]\nAddress=10.50.0.2/24\nPublish=8080:80\n")
+	b := l.boot("b", "vb-b", "br0")
+	l.register(b)
+	web := l.start("web")
+	if len(l.forward.Changed()) == 0 {
+		t.Fatal("nothing was switched on")
+	}
+	l.stop()
+	delete(l.machines, "web")
+	l.must(netlink.LinkDel(web.link))
+	l.restart()
+	if left := l.forward.Changed(); len(left) > 0 {
+		t.Errorf("these are still as web wanted them: %v", left)
+	}
+	if got := elements(t, "traffic4"); !strings.Contains(got, "8080") {
+		t.Errorf("the port of the machine in the bridge has gone: %s", got)
+	}
+	l.end(b)
 }
 
 // The rules of a machine in somebody's bridge are as good as those of others.
