@@ -3,8 +3,11 @@ package booted
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +68,48 @@ func TestMachdStartOutlivesTheDaemon(t *testing.T) {
 	// nspawn gives up if the daemon dies while it registers, and never else.
 	if started < 5 {
 		t.Errorf("%d of 10 starts came to an end", started)
+	}
+}
+
+// systemd-nspawn from 259 on lets a container run that it could not register.
+// That is no start, and one that the next daemon gives another try if it finds
+// it: the daemon before may have gone in that very moment.
+func TestMachdStartThatRegistersNothing(t *testing.T) {
+	const name = "unregistered"
+	installTiny(t, name)
+	before := traces(t, name)
+	once := filepath.Join(t.TempDir(), "once")
+	command := "systemd-nspawn --keep-unit --private-network --machine=" + name + " %s --as-pid2 sleep infinity"
+	writeUnit(t, serviceOf(name)+".d/10-test.conf", fmt.Sprintf("[Service]\nExecStart=\nExecStart=sh -c 'rm %s && exec %s; exec %s'\n",
+		once, fmt.Sprintf(command, "--register=no"), fmt.Sprintf(command, "")))
+	for _, killed := range []bool{false, true} {
+		must(t, os.WriteFile(once, nil, 0o644))
+		start := begin(t, "machctl", "start", "--wait=registered", name)
+		eventually(t, "it runs", func() error {
+			if state := show(t, serviceOf(name), "ActiveState"); state != "active" {
+				return errors.New(state)
+			}
+			return nil
+		})
+		if killed {
+			run(t, "systemctl", "kill", "--signal=KILL", theService)
+		}
+		err := start.Wait()
+		if !killed {
+			if want := serviceOf(name) + " was ended again: it runs, and has not registered a machine"; err == nil || !strings.Contains(start.stderr.String(), want) {
+				t.Errorf("got %v, %s, want %s", err, &start.stderr, want)
+			}
+			run(t, "systemctl", "reset-failed", serviceOf(name)) // the administrator's stays, for him to see
+			wantNoTraces(t, before, name)
+			continue
+		}
+		if err != nil {
+			t.Errorf("after the daemon was killed: %v\n%s", err, &start.stderr)
+		}
+		if unit := watch(t).properties(t, name)["Unit"]; unit != serviceOf(name) {
+			t.Errorf("the machine runs in %v", unit)
+		}
+		run(t, "machctl", "terminate", name)
 	}
 }
 

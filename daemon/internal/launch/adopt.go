@@ -88,9 +88,9 @@ func (l *Launcher) adopt(ctx context.Context) {
 
 // resume goes on with a start that another daemon began. If nothing is left of
 // it, that may well be why: systemd-nspawn gives up if the daemon goes that it
-// registers with. So it is begun again, unless somebody held the machine who is
-// gone by now. Of a unit that is the administrator's there is left that it failed,
-// which it may have done for another reason: that is tried once.
+// registers with, or goes on without. So it is begun again, unless somebody held
+// the machine who is gone by now. A unit that is still there may have failed for
+// another reason: that is tried once.
 func (s *start) resume(ctx context.Context) error {
 	if s.record.Asked { // or it would be somebody else's
 		s.undoUnit()
@@ -101,18 +101,39 @@ func (s *start) resume(ctx context.Context) error {
 	failed := s.plan.Existing && state == "failed" && !s.record.Again
 	switch {
 	case (gone || failed || !s.record.Asked) && !s.record.Held:
-		if err := s.undo.run(ctx); err != nil {
-			return fmt.Errorf("cannot take back what was done before machd was restarted: %w", err)
-		}
-		s.undo = nil
-		s.again = failed || s.record.Again
-		return s.begin(ctx)
+		return s.beginAgain(ctx, failed || s.record.Again)
 	case gone || !s.record.Asked:
 		return &overError{}
 	}
 	if err := s.hold(ctx); err != nil {
 		return err
 	}
-	close(s.queued)
-	return s.arrive(ctx)
+	err = s.arrive(ctx)
+	if s.record.Held || s.record.Again || !s.registrationFailed(err) {
+		return err
+	}
+	s.letGo(ctx) // PID 1 makes no other unit of a name that somebody holds
+	return s.beginAgain(ctx, true)
+}
+
+// registrationFailed reports whether err may be that the machine was about to
+// register when the daemon went.
+func (s *start) registrationFailed(err error) bool {
+	select {
+	case <-s.registered:
+		return false
+	default:
+	}
+	var over *overError
+	return errors.Is(err, errUnregistered) || errors.As(err, &over) && over.run.State == "failed"
+}
+
+// beginAgain takes back what another daemon did and does it anew; again says
+// that it may not be tried once more.
+func (s *start) beginAgain(ctx context.Context, again bool) error {
+	if err := s.undo.run(ctx); err != nil {
+		return fmt.Errorf("cannot take back what was done before machd was restarted: %w", err)
+	}
+	s.undo, s.again = nil, again
+	return s.begin(ctx)
 }

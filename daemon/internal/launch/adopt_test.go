@@ -73,7 +73,12 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 			[]string{"reset " + itsUnit, "remove db", "plan"}},
 		"whose holder is gone": {true, true, nil, nil, []string{"reset " + itsUnit, "remove db"}},
 		"whose unit failed": {true, false, failed, nil,
+			[]string{"hold " + itsUnit, "let go of " + itsUnit, "reset " + itsUnit, "remove db", "plan"}},
+		"whose unit failed twice": {true, false, failed, func(r *record) { r.Again = true },
 			[]string{"hold " + itsUnit, "reset " + itsUnit, "remove db", "let go of " + itsUnit}},
+		// systemd-nspawn went on without having registered it.
+		"whose unit has no machine": {true, false, &unit.Run{State: "active", Type: "notify"}, nil,
+			[]string{"hold " + itsUnit, "let go of " + itsUnit, "stop " + itsUnit, "reset " + itsUnit, "remove db", "plan"}},
 		// PID 1 keeps it, with how it failed.
 		"of an administrator's unit that failed": {true, false, failed, existing, []string{"remove db", "plan"}},
 		"of an administrator's unit that failed twice": {true, false, failed, func(r *record) { r.Existing, r.Again = true, true },

@@ -109,7 +109,9 @@ func commandChanges(before, after properties) (changes []machd.Change) {
 		changes = append(changes, c)
 	}
 	for _, a := range added {
-		changes = append(changes, a.change())
+		if a.words[0] != registers { // of every start
+			changes = append(changes, a.change())
+		}
 	}
 	if from, to := quoteWords(old.payload), quoteWords(planned.payload); from != to {
 		changes = append(changes, machd.Change{Kind: changeArgument, Name: "command", From: from, To: to})

@@ -17,8 +17,8 @@ const (
 	// endLimit is how long a machine of the same name that is ending is waited
 	// for: as long as its unit may take to stop, and a bit.
 	endLimit = 2*time.Minute + 10*time.Second
-	// unlistedLimit is how long a unit may run before its machine is listed, if
-	// somebody else started it.
+	// unlistedLimit is how long a unit may run before its machine is listed, once
+	// it counts as started or if somebody else started it.
 	unlistedLimit = 10 * time.Second
 )
 

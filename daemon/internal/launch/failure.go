@@ -128,6 +128,9 @@ const explainLimit = 10 * time.Second
 // late says what was not there in time.
 func (s *start) late(cause error) string {
 	limit := s.options.WaitTimeout
+	if errors.Is(cause, errUnregistered) {
+		return cause.Error()
+	}
 	select {
 	case <-s.registered:
 		if limit == 0 {

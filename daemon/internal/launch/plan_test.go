@@ -103,7 +103,8 @@ func TestAPlanHasWhatTheTemplateHas(t *testing.T) {
 		t.Errorf("the plan is %+v", plan)
 	}
 	run, _ := valueOf(plan, "ExecStartEx").([]command)
-	if len(run) != 1 || !strings.HasPrefix(strings.Join(run[0].Argv, " "), stockLine+" --directory=") {
+	if len(run) != 1 || !strings.HasPrefix(strings.Join(slices.Delete(slices.Clone(run[0].Argv), 1, 2), " "), stockLine+" --directory=") ||
+		run[0].Argv[1] != "--register=yes" {
 		t.Errorf("it runs %v", run)
 	}
 	for name, want := range map[string]any{

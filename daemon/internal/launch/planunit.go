@@ -46,6 +46,10 @@ func (plan *Plan) moveToSlice(p properties) {
 	}
 }
 
+// registers has a container that cannot be registered fail; systemd-nspawn 262
+// would let it run, and nobody knew of it. What the template says comes later.
+const registers = "--register=yes"
+
 // ownProperties adds what a machine without a unit file needs. PID 1 forgets
 // such a unit when it is over, but holds it for us until we have seen how.
 func (plan *Plan) ownProperties(p properties) {
@@ -55,6 +59,11 @@ func (plan *Plan) ownProperties(p properties) {
 	p.add("Before", machineUnit(plan.Name))
 	if plan.VM {
 		return
+	}
+	if runs, _ := p[execStart].Value().([]command); len(runs) == 1 && runsNspawn(runs[0]) {
+		run := runs[0]
+		run.Argv = slices.Insert(slices.Clone(run.Argv), 1, registers)
+		p.set(execStart, []command{run})
 	}
 	commands, _ := p["ExecStopPostEx"].Value().([]command)
 	if slices.ContainsFunc(commands, func(c command) bool { return slices.Contains(c.Argv, "--cleanup") }) {

@@ -42,7 +42,7 @@ type start struct {
 	held   bool     // by our reference, so that PID 1 does not forget how the unit ends
 	undo   undo
 	record record
-	again  bool            // it was begun by an earlier daemon, and an administrator's unit failed
+	again  bool            // it was begun by an earlier daemon, and its unit failed
 	inUse  *imagelock.Lock // on the image, as long as the machine reads it; nil if it does not
 
 	holder *holder // whoever runs the machine has the other side; or nil
@@ -108,7 +108,7 @@ func (s *start) carryOut(ctx context.Context, plan Plan) error {
 	if err != nil {
 		return err
 	}
-	close(s.queued)
+	s.reachQueued()
 	limited, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	result, err := s.l.cfg.Units.WaitJob(limited, job)
@@ -150,6 +150,16 @@ func (s *start) startUnit(ctx context.Context) (job dbus.ObjectPath, err error) 
 	return job, nil
 }
 
+// reachQueued tells those who wait that there is a unit: which one does not
+// change any more.
+func (s *start) reachQueued() {
+	select {
+	case <-s.queued:
+	default:
+		close(s.queued)
+	}
+}
+
 // undoUnit has the unit ended if the start is taken back.
 func (s *start) undoUnit() {
 	s.undo.add(func(ctx context.Context) error { return s.l.endUnit(ctx, s.name, s.plan.Unit, s.plan.Existing) })
@@ -187,6 +197,7 @@ func (s *start) arrive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.reachQueued() // of a start that another daemon began
 	close(s.registered)
 	s.result.State = machd.StateRegistered
 	if s.options.Wait != machd.WaitReady {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/machd/machd/daemon/internal/machine"
+	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -107,12 +108,21 @@ func (s *start) endedWell(err error) bool {
 func (s *start) awaitListed(ctx context.Context, before machine.Machine) (machine.Machine, error) {
 	changed, stop := s.l.watches.add(s.name, s.plan.Unit)
 	defer stop()
+	var settled time.Time
 	for {
 		m, ok := s.l.cfg.Machines.View().Get(s.name)
 		if ok && m.Unit == s.plan.Unit && m.Monotonic != before.Monotonic {
 			return m, nil
 		}
 		run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
+		switch {
+		case !s.hasSettled(run):
+			settled = time.Time{}
+		case settled.IsZero():
+			settled = time.Now()
+		case time.Since(settled) > unlistedLimit:
+			return m, errUnregistered
+		}
 		switch {
 		case err == nil && isOver(run.State) && !run.HasJob, errors.Is(err, machine1.ErrNoSuchUnit):
 			return m, &overError{run}
@@ -125,6 +135,16 @@ func (s *start) awaitListed(ctx context.Context, before machine.Machine) (machin
 		case <-ctx.Done():
 		}
 	}
+}
+
+// errUnregistered is that a unit runs and has no machine. systemd-nspawn from
+// 259 on goes on without, unless it is told to register.
+var errUnregistered = machine1.Errorf(machine1.ErrTimeout, "it runs, and has not registered a machine")
+
+// hasSettled reports whether the machine of a unit must have been registered by
+// now: systemd-nspawn tells PID 1 that it has started when that is done.
+func (s *start) hasSettled(run unit.Run) bool {
+	return !s.plan.VM && run.Type == "notify" && run.State == "active" && !run.HasJob
 }
 
 // awaitReady waits until the machine can be used. One that reboots meanwhile is

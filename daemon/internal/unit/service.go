@@ -42,6 +42,7 @@ func (m *Manager) Thaw(ctx context.Context, name string) error {
 
 // A Run is one run of a service, the last one or the one that goes on.
 type Run struct {
+	Type       string // simple, notify, …: when it counts as started
 	State      string // active, activating, deactivating, inactive, failed, …
 	Result     string // success, exit-code, signal, timeout, start-limit-hit, …
 	MainPID    uint32
@@ -63,7 +64,8 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 		// It comes first as well: the rest is final if it was over by then.
 		v, err := m.values(ctx, path, property{unitInterface, "ActiveState"}, property{serviceInterface, "MainPID"},
 			property{serviceInterface, "ExecMainCode"}, property{serviceInterface, "ExecMainStatus"}, property{serviceInterface, "Result"},
-			property{unitInterface, "InvocationID"}, property{unitInterface, "Job"}, property{unitInterface, "ActiveState"})
+			property{unitInterface, "InvocationID"}, property{unitInterface, "Job"}, property{serviceInterface, "Type"},
+			property{unitInterface, "ActiveState"})
 		if err != nil {
 			return Run{}, err
 		}
@@ -76,7 +78,8 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 			copy(r.Invocation[:], id)
 		}
 		r.HasJob = hasJob(v[6])
-		r.State, _ = v[7].(string)
+		r.Type, _ = v[7].(string)
+		r.State, _ = v[8].(string)
 		if r.State == before {
 			return r, nil
 		}

@@ -35,6 +35,7 @@ func TestLastRunIsOfOneMoment(t *testing.T) {
 			"ExecMainStatus": {int32(0), int32(7)},
 			"Result":         {"success", "exit-code"},
 			"InvocationID":   {[]byte{1}, []byte{1}},
+			"Type":           {"notify", "notify"},
 			"Job":            {[]any{uint32(5), dbus.ObjectPath("/job")}, []any{uint32(0), dbus.ObjectPath("/")}},
 		}[name][now]), nil
 	}
@@ -43,7 +44,7 @@ func TestLastRunIsOfOneMoment(t *testing.T) {
 	}
 	m := connect(t, b)
 	got, err := m.LastRun(t.Context(), "web.service")
-	want := unit.Run{State: "failed", Result: "exit-code", ExitCode: 1, ExitStatus: 7, Invocation: [16]byte{1}}
+	want := unit.Run{Type: "notify", State: "failed", Result: "exit-code", ExitCode: 1, ExitStatus: 7, Invocation: [16]byte{1}}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
