@@ -140,7 +140,7 @@ func TestMachdPortsComeAndGo(t *testing.T) {
 	}
 	wantRefusal(t, here, "127.0.0.1:8100")
 	wantRefusal(t, n.Outside, at(lan.Host4, 8100))
-	if took := time.Since(removed); took > 5*time.Second {
+	if took := time.Since(removed); took > 20*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	wantAnswer(t, n.Outside, "tcp", at(lan.Host6, 8101), d.name, addr(lan.Outside6))

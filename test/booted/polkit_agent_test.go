@@ -94,7 +94,7 @@ func TestPolkitAgentThatIsSlow(t *testing.T) {
 		must(t, w.call(t, "KillMachine", []any{name, "leader", int32(18)}))
 		register(t, w, "slowly-other", other)
 		must(t, w.call(t, "UnregisterMachine", []any{"slowly-other"}))
-		if took := time.Since(start); took > 3*time.Second {
+		if took := time.Since(start); took > 8*time.Second {
 			t.Errorf("round %d took %s", round, took)
 		}
 		select {

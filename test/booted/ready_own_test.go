@@ -90,7 +90,7 @@ func TestMachdWaitsUntilAMachineIsReady(t *testing.T) {
 			// Asked again it is no slower than a look.
 			begin = time.Now()
 			again, _, err := c.Wait(t.Context(), g.name, contract.WaitOptions{Timeout: patience})
-			if took := time.Since(begin); err != nil || again != state || took > 2*time.Second {
+			if took := time.Since(begin); err != nil || again != state || took > 5*time.Second {
 				t.Errorf("asked again it is %q after %s, %v", again, took, err)
 			}
 		})
@@ -134,7 +134,7 @@ func TestMachdWaitEnds(t *testing.T) {
 		if !errors.Is(err, machine1.ErrNoSuchMachine) || !strings.Contains(err.Error(), "ended before it was ready") {
 			t.Errorf("its end is told as %v", err)
 		}
-		if took := time.Since(begin); took > 2*time.Second {
+		if took := time.Since(begin); took > 10*time.Second {
 			t.Errorf("it is told after %s", took)
 		}
 	case <-time.After(patience):

@@ -13,7 +13,7 @@ import (
 
 // shellLimit is how long a shell that cannot be had may take to say so: five
 // seconds, and a slow machine's start of the client.
-const shellLimit = 8 * time.Second
+const shellLimit = 15 * time.Second
 
 // A refusedShell is a shell that cannot be had, and what its user must read.
 type refusedShell struct {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -13,13 +12,9 @@ import (
 func TestAllIsWell(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	start := time.Now()
 	found, err := w.doctor.Diagnose(t.Context(), "c1", machd.DiagnoseOptions{})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if took := time.Since(start); took > machineLimit {
-		t.Errorf("a machine took %s", took)
 	}
 	wantWell(t, found)
 	var want []string

@@ -115,7 +115,7 @@ func TestShellThatBeginsLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	if took := time.Since(start); took < 2*time.Second || took > 6*time.Second {
+	if took := time.Since(start); took < 2*time.Second || took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	terminal := bufio.NewReader(p.Master)
@@ -178,7 +178,7 @@ func TestSilentServiceManager(t *testing.T) {
 	if !errors.Is(err, machine1.ErrTimeout) || !strings.Contains(err.Error(), "service manager does not answer") {
 		t.Errorf("got %v", err)
 	}
-	if took := time.Since(start); took > 6*time.Second {
+	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }

@@ -114,7 +114,7 @@ func TestMachinesThatHangCostTheOthersNothing(t *testing.T) {
 	begun := time.Now()
 	rows, err := viewer.Of(t.Context(), nil, machd.OverviewOptions{Patience: patience}, nil)
 	must(t, err)
-	if took := time.Since(begun); took < patience || took > 2*patience {
+	if took := time.Since(begun); took < patience || took >= 3*patience {
 		t.Errorf("it took %v", took)
 	}
 	if len(rows) != 9 {

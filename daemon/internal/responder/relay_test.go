@@ -172,7 +172,7 @@ func TestServersThatDoNotAnswer(t *testing.T) {
 		least   time.Duration // until the answer
 		most    time.Duration
 	}{
-		{"there are none", func(*lab) []netip.AddrPort { return nil }, "ServerFailure EDNS", 0, patience / 2},
+		{"there are none", func(*lab) []netip.AddrPort { return nil }, "ServerFailure EDNS", 0, patience},
 		{"the only one is down", func(*lab) []netip.AddrPort { return []netip.AddrPort{refused} }, "ServerFailure EDNS", 0, patience / 2},
 		{"the first is down", func(l *lab) []netip.AddrPort {
 			return []netip.AddrPort{refused, l.startServer(echo).at}
@@ -224,7 +224,7 @@ func TestServersThatDoNotAnswer(t *testing.T) {
 			}
 			began = time.Now()
 			l.once(conn, query, dns4)
-			if took := time.Since(began); took > patience/2 {
+			if took := time.Since(began); took >= patience {
 				t.Errorf("the next one took %v, so the silent server was asked first again", took)
 			}
 		})
