@@ -35,10 +35,17 @@ func (a *app) restartOne(ctx context.Context, name string) error {
 		return nil
 	case errors.Is(err, machine1.ErrNotSupported):
 		return &hintedError{err, fmt.Sprintf(`"machctl reboot %s" asks its init to reboot`, name)}
-	case errors.Is(err, machine1.ErrNoSuchMachine):
+	case errors.Is(err, machine1.ErrNoSuchMachine) && a.canStart(name):
 		return &hintedError{err, fmt.Sprintf(`"machctl start %s" starts it`, name)}
 	}
 	return a.protectedHint(err)
+}
+
+// canStart reports whether there is an image of that name, for a hint.
+func (a *app) canStart(name string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), guessTimeout)
+	defer cancel()
+	return slices.Contains(a.knownImages(ctx), name)
 }
 
 // toEnd connects and returns the machines that names and patterns are about,
