@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"time"
@@ -31,11 +30,8 @@ func newNetworks(p *parts) (*network.Manager, error) {
 		Active: func(ctx context.Context, name string) (bool, error) {
 			ctx, cancel := context.WithTimeout(ctx, askLimit)
 			defer cancel()
-			state, err := p.units.ActiveState(ctx, name)
-			if errors.Is(err, machine1.ErrNoSuchUnit) {
-				return false, nil
-			}
-			return err == nil && state != "inactive" && state != "failed", err
+			over, err := p.units.IsOver(ctx, name)
+			return err == nil && !over, err
 		},
 		Reload:  func(ctx context.Context, service string) { reloadNetworks(ctx, p.conn, service, p.log) },
 		Changed: func(name string) { busapi.AnnounceChange(p.server, name) },

@@ -25,6 +25,7 @@ type startUnits interface {
 	Unref(ctx context.Context, name string) error
 	ResetFailed(ctx context.Context, name string) error
 	ActiveState(ctx context.Context, name string) (string, error)
+	IsOver(ctx context.Context, name string) (bool, error)
 	LastRun(ctx context.Context, name string) (unit.Run, error)
 }
 

@@ -21,6 +21,7 @@ type stopUnits interface {
 	WaitJob(ctx context.Context, job dbus.ObjectPath) (result string, err error)
 	Kill(ctx context.Context, name, whom string, signal int32) error
 	ActiveState(ctx context.Context, name string) (string, error)
+	IsOver(ctx context.Context, name string) (bool, error)
 	Ending(ctx context.Context, name string) (unit.Ending, error)
 	Thaw(ctx context.Context, name string) error
 }
@@ -72,12 +73,11 @@ func (l *Launcher) StopUnregistered(ctx context.Context, name string, o machd.St
 // be in a moment or was until a moment ago.
 func (l *Launcher) unregistered(ctx context.Context, name string) (machine.Machine, error) {
 	for _, unit := range carriers(name) {
-		state, err := l.cfg.Units.ActiveState(ctx, unit)
+		over, err := l.cfg.Units.IsOver(ctx, unit)
 		switch {
-		case errors.Is(err, machine1.ErrNoSuchUnit), state == "inactive", state == "failed":
 		case err != nil:
 			return machine.Machine{}, err
-		default:
+		case !over:
 			return machine.Machine{Name: name, Unit: unit, Class: machine1.ClassContainer}, nil
 		}
 	}

@@ -110,9 +110,9 @@ func (l *Launcher) awaitOver(ctx context.Context, unit string, limit time.Durati
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	for {
-		state, err := l.cfg.Units.ActiveState(ctx, unit)
+		over, err := l.cfg.Units.IsOver(ctx, unit)
 		switch {
-		case errors.Is(err, machine1.ErrNoSuchUnit), err == nil && isOver(state):
+		case over:
 			return true, nil
 		case ctx.Err() != nil:
 			return false, ctx.Err()

@@ -22,6 +22,19 @@ func (w *world) reexecute(t *testing.T) {
 	}()
 }
 
+// What waits for its turn to start is not running, and would.
+func TestStartThatIsQueuedIsTakenBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.pid1.set(itsUnit, unit.Run{State: "inactive", HasJob: true})
+	if err := w.endUnit(within(t), name, itsUnit, true); err != nil {
+		t.Error(err)
+	}
+	if got := w.took(); !slices.Equal(got, []string{"stop " + itsUnit}) {
+		t.Errorf("PID 1 was asked %q", got)
+	}
+}
+
 // While PID 1 executes itself anew, what it is asked gets no answer.
 func TestQuestionWithoutAnAnswerSaysNothing(t *testing.T) {
 	t.Parallel()

@@ -39,6 +39,7 @@ type pid1 struct {
 	result  chan string       // how jobs end
 	onStart func(name string) // once a unit runs
 	onPlan  func()            // when a start is planned
+	onHold  func(name string) error
 }
 
 func (p *pid1) note(format string, args ...any) {
@@ -109,6 +110,9 @@ func (p *pid1) Kill(_ context.Context, name, _ string, signal int32) error {
 
 func (p *pid1) Ref(_ context.Context, name string) error {
 	p.note("hold %s", name)
+	if p.onHold != nil {
+		return p.onHold(name)
+	}
 	return nil
 }
 
@@ -129,6 +133,14 @@ func (p *pid1) ActiveState(ctx context.Context, name string) (string, error) {
 	}
 	r, err := p.LastRun(ctx, name)
 	return r.State, err
+}
+
+func (p *pid1) IsOver(ctx context.Context, name string) (bool, error) {
+	if err := p.inTrouble(); err != nil {
+		return false, err
+	}
+	r, err := p.LastRun(ctx, name)
+	return err != nil || isOver(r.State) && !r.HasJob, nil
 }
 
 func (p *pid1) LastRun(_ context.Context, name string) (unit.Run, error) {

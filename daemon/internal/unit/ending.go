@@ -2,8 +2,11 @@ package unit
 
 import (
 	"context"
+	"errors"
 
 	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // An Ending is what matters about a unit to whoever wants to end it.
@@ -45,6 +48,24 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 		e.MainPID, _ = v[5].(uint32)
 	}
 	return e, nil
+}
+
+// IsOver reports whether the unit neither runs nor is about to: one that waits
+// for its turn to start is inactive, too.
+func (m *Manager) IsOver(ctx context.Context, name string) (bool, error) {
+	var path dbus.ObjectPath
+	err := m.call(ctx, "GetUnit", []any{name}, &path)
+	var v []any
+	if err == nil {
+		v, err = m.values(ctx, path, property{unitInterface, "ActiveState"}, property{unitInterface, "Job"})
+	}
+	switch {
+	case errors.Is(noSuchUnit(err), machine1.ErrNoSuchUnit):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	return (v[0] == "inactive" || v[0] == "failed") && !hasJob(v[1]), nil
 }
 
 // RefusesStop reports whether PID 1 refuses to stop the unit when it is asked

@@ -49,3 +49,36 @@ func TestLastRunIsOfOneMoment(t *testing.T) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
+
+// A unit that waits for its turn to start is not over.
+func TestUnitIsOver(t *testing.T) {
+	t.Parallel()
+	b := dbustest.New(t)
+	f := newPID1(t, b)
+	type reference struct {
+		ID   uint32
+		Path dbus.ObjectPath
+	}
+	job, none := reference{5, "/job"}, reference{0, "/"}
+	for name, now := range map[string]struct {
+		state string
+		job   reference
+		want  bool
+	}{
+		"over.service":    {"inactive", none, true},
+		"failed.service":  {"failed", none, true},
+		"queued.service":  {"inactive", job, false},
+		"running.service": {"active", none, false},
+		"ending.service":  {"deactivating", job, false},
+	} {
+		get := func(_, name string) (dbus.Variant, *dbus.Error) {
+			return dbus.MakeVariant(map[string]any{"ActiveState": now.state, "Job": now.job}[name]), nil
+		}
+		if err := f.conn.ExportMethodTable(map[string]any{"Get": get}, unitPath(name), properties); err != nil {
+			t.Fatal(err)
+		}
+		if over, err := connect(t, b).IsOver(t.Context(), name); over != now.want || err != nil {
+			t.Errorf("%s is over: %t, %v", name, over, err)
+		}
+	}
+}
