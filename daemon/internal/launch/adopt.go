@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -26,6 +27,8 @@ type record struct {
 	Network             bool          `json:",omitempty"` // what its network needs is reserved
 	Held                bool          // by whoever runs the machine
 	Asked               bool          // PID 1 was asked for the unit, or is being
+	Before              [16]byte      `json:",omitzero"`  // the unit's last run before that, if it is the administrator's
+	Registered          bool          `json:",omitempty"` // the machine was
 	Again               bool          `json:",omitempty"` // it failed once, and was begun anew
 }
 
@@ -88,44 +91,63 @@ func (l *Launcher) adopt(ctx context.Context) {
 
 // resume goes on with a start that another daemon began. If nothing is left of
 // it, that may well be why: systemd-nspawn gives up if the daemon goes that it
-// registers with, or goes on without. So it is begun again, unless somebody held
-// the machine who is gone by now. A unit that is still there may have failed for
-// another reason: that is tried once.
+// registers with, or goes on without. So it is begun again, unless the machine
+// was there already or somebody held it who is gone by now. A unit that is still
+// there may have failed for another reason: that is tried once.
 func (s *start) resume(ctx context.Context) error {
 	if s.record.Asked { // or it would be somebody else's
 		s.undoUnit()
 	}
-	// A unit that is not there is not to be loaded.
-	state, err := s.l.cfg.Units.ActiveState(ctx, s.plan.Unit)
+	mayBegin := !s.record.Held && !s.record.Registered
+	run, err := s.lookUnit(ctx)
 	gone := errors.Is(err, machine1.ErrNoSuchUnit)
-	failed := s.plan.Existing && state == "failed" && !s.record.Again
+	failed := s.plan.Existing && s.hasFailed(run) && !s.record.Again
 	switch {
-	case (gone || failed || !s.record.Asked) && !s.record.Held:
+	case (gone || failed || !s.record.Asked) && mayBegin:
 		return s.beginAgain(ctx, failed || s.record.Again)
 	case gone || !s.record.Asked:
 		return &overError{}
 	}
-	if err := s.hold(ctx); err != nil {
+	if err := s.hold(ctx); errors.Is(err, machine1.ErrNoSuchUnit) && mayBegin {
+		return s.beginAgain(ctx, s.record.Again) // it has gone since
+	} else if err != nil {
 		return err
 	}
 	err = s.arrive(ctx)
-	if s.record.Held || s.record.Again || !s.registrationFailed(err) {
+	if !mayBegin || s.record.Again || !s.registrationFailed(err) {
 		return err
 	}
 	s.letGo(ctx) // PID 1 makes no other unit of a name that somebody holds
 	return s.beginAgain(ctx, true)
 }
 
+// lookUnit tells of the unit, which it does not load. PID 1 may be away for a
+// moment, as we were.
+func (s *start) lookUnit(ctx context.Context) (unit.Run, error) {
+	for end := time.Now().Add(stopGrace); ; {
+		run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
+		if !unheard(err) || time.Now().After(end) {
+			return run, err
+		}
+		select {
+		case <-time.After(lookAgain / 4):
+		case <-ctx.Done():
+			return run, ctx.Err()
+		}
+	}
+}
+
+// hasFailed reports whether a unit of the administrator's has failed, or has not
+// been started at all.
+func (s *start) hasFailed(run unit.Run) bool {
+	return run.State == "failed" || run.State == "inactive" && !run.HasJob && run.Invocation == s.record.Before
+}
+
 // registrationFailed reports whether err may be that the machine was about to
 // register when the daemon went.
 func (s *start) registrationFailed(err error) bool {
-	select {
-	case <-s.registered:
-		return false
-	default:
-	}
 	var over *overError
-	return errors.Is(err, errUnregistered) || errors.As(err, &over) && over.run.State == "failed"
+	return !s.record.Registered && (errors.Is(err, errUnregistered) || errors.As(err, &over) && over.run.State == "failed")
 }
 
 // beginAgain takes back what another daemon did and does it anew; again says

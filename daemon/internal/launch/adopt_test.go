@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -83,8 +85,13 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		"of an administrator's unit that failed": {true, false, failed, existing, []string{"remove db", "plan"}},
 		"of an administrator's unit that failed twice": {true, false, failed, func(r *record) { r.Existing, r.Again = true, true },
 			[]string{"hold " + itsUnit, "remove db", "let go of " + itsUnit}},
-		"of an administrator's unit that ended": {true, false, &unit.Run{State: "inactive", Result: "success"}, existing,
+		"of an administrator's unit that ended": {true, false, &unit.Run{State: "inactive", Result: "success", Invocation: [16]byte{1}}, existing,
 			[]string{"hold " + itsUnit, "remove db", "let go of " + itsUnit}},
+		"of an administrator's unit that PID 1 was not asked for after all": {true, false,
+			&unit.Run{State: "inactive", Result: "success", Invocation: [16]byte{1}}, func(r *record) { r.Existing, r.Before = true, [16]byte{1} },
+			[]string{"remove db", "plan"}},
+		"whose machine was there, and ended": {true, false, nil, func(r *record) { r.Registered = true },
+			[]string{"reset " + itsUnit, "remove db"}},
 	} {
 		w := newWorld(t)
 		dir := t.TempDir()
@@ -113,6 +120,26 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		if told := w.told(); len(told) != 1 || told[0].Ready {
 			t.Errorf("a start %s: told %v", what, told)
 		}
+	}
+}
+
+// PID 1 forgets the unit between two questions.
+func TestNextDaemonSeesAUnitGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := t.TempDir()
+	if err := (record{Name: name, Unit: itsUnit, Boots: true, Since: time.Now(), Asked: true}).save(dir); err != nil {
+		t.Fatal(err)
+	}
+	w.pid1.set(itsUnit, unit.Run{State: "deactivating"})
+	w.pid1.onHold = func(name string) error {
+		w.pid1.forget(name)
+		return machine1.ErrNoSuchUnit
+	}
+	w.restart(t, dir)
+	w.awaitTold(t, 1)
+	if diff := cmp.Diff([]string{"hold " + itsUnit, "reset " + itsUnit, "plan"}, w.took()); diff != "" {
+		t.Errorf("PID 1 was asked (-want +got):\n%s", diff)
 	}
 }
 

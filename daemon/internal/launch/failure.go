@@ -109,7 +109,7 @@ func (s *start) explain(ctx context.Context, cause error) error {
 	} else if over != nil {
 		f.Run = over.run
 	}
-	if f.Job == "failed" && s.plan.Existing && f.Run.Invocation == s.before {
+	if f.Job == "failed" && s.plan.Existing && f.Run.Invocation == s.record.Before {
 		// PID 1 did not try, and tells how it was when it last did.
 		f.Run.Result = startLimitHit
 		return f

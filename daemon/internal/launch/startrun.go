@@ -38,8 +38,7 @@ type start struct {
 	plan   Plan
 	result Result
 	err    error
-	before [16]byte // the last run of the unit, if that is the administrator's
-	held   bool     // by our reference, so that PID 1 does not forget how the unit ends
+	held   bool // by our reference, so that PID 1 does not forget how the unit ends
 	undo   undo
 	record record
 	again  bool            // it was begun by an earlier daemon, and its unit failed
@@ -123,6 +122,10 @@ func (s *start) carryOut(ctx context.Context, plan Plan) error {
 
 // startUnit has PID 1 start the unit.
 func (s *start) startUnit(ctx context.Context) (job dbus.ObjectPath, err error) {
+	if s.plan.Existing {
+		before, _ := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
+		s.record.Before = before.Invocation
+	}
 	s.record.Asked = true
 	if err := s.record.save(s.l.cfg.Dir); err != nil {
 		return "", err
@@ -131,8 +134,6 @@ func (s *start) startUnit(ctx context.Context) (job dbus.ObjectPath, err error) 
 		if err := s.hold(ctx); err != nil {
 			return "", err
 		}
-		before, _ := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
-		s.before = before.Invocation
 		job, err = s.l.cfg.Units.Start(ctx, s.plan.Unit, "fail")
 	} else {
 		s.held = true // the properties say so
@@ -196,6 +197,10 @@ func (s *start) arrive(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	s.record.Registered = true
+	if err := s.record.save(s.l.cfg.Dir); err != nil {
+		s.l.cfg.Log.Warn("The next daemon may start a machine again that ends.", "machine", s.name, "error", err)
 	}
 	s.reachQueued() // of a start that another daemon began
 	close(s.registered)

@@ -104,7 +104,7 @@ func (s *start) endedWell(err error) bool {
 }
 
 // awaitListed returns the machine of the unit once it is listed and is another
-// one than before.
+// one than before, if there was one: it may take its time to go.
 func (s *start) awaitListed(ctx context.Context, before machine.Machine) (machine.Machine, error) {
 	changed, stop := s.l.watches.add(s.name, s.plan.Unit)
 	defer stop()
@@ -116,7 +116,7 @@ func (s *start) awaitListed(ctx context.Context, before machine.Machine) (machin
 		}
 		run, err := s.l.cfg.Units.LastRun(ctx, s.plan.Unit)
 		switch {
-		case !s.hasSettled(run):
+		case before.Monotonic != 0, !s.hasSettled(run):
 			settled = time.Time{}
 		case settled.IsZero():
 			settled = time.Now()
