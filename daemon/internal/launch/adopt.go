@@ -24,6 +24,7 @@ type record struct {
 	Since               time.Time
 	Cloned              string        `json:",omitempty"` // image that the start makes
 	Files               []writtenFile `json:",omitempty"` // files it writes, as they were
+	Image               string        `json:",omitempty"` // path of what the machine's root is made of, which nobody may change
 	Network             bool          `json:",omitempty"` // what its network needs is reserved
 	Held                bool          // by whoever runs the machine
 	Asked               bool          // PID 1 was asked for the unit, or is being
@@ -39,6 +40,9 @@ func newRecord(p Plan, o machd.StartOptions) record {
 	}
 	if p.Clone != nil {
 		r.Cloned = p.Clone.To
+	}
+	if p.Throwaway != nil {
+		r.Image = p.Throwaway.Image
 	}
 	return r
 }
@@ -63,11 +67,10 @@ func (r record) remove(dir string) {
 	}
 }
 
-// adopt goes on with the starts of an earlier daemon.
-func (l *Launcher) adopt(ctx context.Context) {
+// records returns what an earlier daemon has left, and removes what makes no
+// sense.
+func (l *Launcher) records() (list []record) {
 	entries, _ := os.ReadDir(l.cfg.Dir) // it need not be there
-	l.starts.mu.Lock()
-	defer l.starts.mu.Unlock()
 	for _, e := range entries {
 		path := filepath.Join(l.cfg.Dir, e.Name())
 		content, err := os.ReadFile(path)
@@ -80,6 +83,17 @@ func (l *Launcher) adopt(ctx context.Context) {
 			os.Remove(path)
 			continue
 		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// adopt goes on with the starts of an earlier daemon.
+func (l *Launcher) adopt(ctx context.Context) {
+	list := l.records()
+	l.starts.mu.Lock()
+	defer l.starts.mu.Unlock()
+	for _, r := range list {
 		l.cfg.Log.Info("Going on with a start.", "machine", r.Name, "unit", r.Unit)
 		s := newStart(l, r.Name, r.Options)
 		s.record, s.undo = r, l.undoOf(r)

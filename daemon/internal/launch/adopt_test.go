@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/machd/machd/daemon/internal/imagelock"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
@@ -119,6 +121,39 @@ func TestNextDaemonTakesBackAStart(t *testing.T) {
 		}
 		if told := w.told(); len(told) != 1 || told[0].Ready {
 			t.Errorf("a start %s: told %v", what, told)
+		}
+	}
+}
+
+// The unit has been asked for, and has not made the machine's root yet.
+func TestNextDaemonKeepsTheImageOfAStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir, locks, image := t.TempDir(), t.TempDir(), t.TempDir()
+	p := planned(name)
+	p.Throwaway = &Throwaway{Image: image}
+	if err := newRecord(p, machd.StartOptions{}).save(dir); err != nil {
+		t.Fatal(err)
+	}
+	w.pid1.set(itsUnit, unit.Run{State: "inactive", HasJob: true})
+	w.cfg.LockDir, w.cfg.Pool = locks, t.TempDir()
+	w.Launcher = New(w.cfg)
+	w.cfg.Dir = dir
+	w.Restore(t.Context())
+	if _, err := imagelock.Path(locks, image, true); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("the image can be changed: %v", err)
+	}
+	running(t, w.Run)
+	w.pid1.set(itsUnit, unit.Run{State: "failed"})
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: itsUnit})
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		lock, err := imagelock.Path(locks, image, true)
+		if err == nil {
+			lock.Release()
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the image cannot be changed when the unit is over: %v", err)
 		}
 	}
 }

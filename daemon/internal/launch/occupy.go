@@ -74,8 +74,13 @@ func (l *Launcher) Restore(ctx context.Context) {
 		place, unit := throwaway.Place{Pool: l.cfg.Pool, Machine: name}, transientUnit(name)
 		if l.hasEnded(ctx, unit) {
 			l.restored.left = append(l.restored.left, place)
-		} else {
-			l.occupyAgain(place, unit)
+		} else if image, err := place.Image(); err == nil {
+			l.occupyAgain(image, unit)
+		}
+	}
+	for _, r := range l.records() { // the unit may have yet to make the root
+		if r.Image != "" && l.restored.inUse[r.Unit] == nil {
+			l.occupyAgain(r.Image, r.Unit)
 		}
 	}
 }
@@ -109,9 +114,8 @@ func (l *Launcher) discard(ctx context.Context, place throwaway.Place) {
 }
 
 // occupyAgain locks an image that a machine has been reading since before us.
-func (l *Launcher) occupyAgain(place throwaway.Place, unit string) {
-	from, err := place.Image()
-	if err != nil || isSubvolume(from) {
+func (l *Launcher) occupyAgain(from, unit string) {
+	if isSubvolume(from) {
 		return
 	}
 	lock, err := imagelock.Path(l.cfg.LockDir, from, false)
