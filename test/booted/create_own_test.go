@@ -194,7 +194,7 @@ func TestMachdCreateTellsOfAFullDisk(t *testing.T) {
 func TestMachdCreatesOfWhatIsThere(t *testing.T) {
 	imagesGoAfter(t, "made")
 	dir := t.TempDir()
-	run(t, "bash", "-c", fmt.Sprintf("cd %s; cp -a %s tree; tar -C tree -cf a.tar .; gzip -k a.tar; cp a.tar.gz without-a-name; truncate -s 8M disk; mkfs.ext4 -q disk",
+	run(t, "bash", "-c", fmt.Sprintf("cd %s; cp -a %s tree; tar -b 1 -C tree -cf a.tar .; gzip -k a.tar; cp a.tar.gz without-a-name; truncate -s 8M disk; mkfs.ext4 -q disk",
 		dir, filepath.Join(guests, "tiny")))
 	for _, from := range []string{"tree", "a.tar", "a.tar.gz", "without-a-name", "machine:tiny", "tiny"} {
 		o := observe(t, "bash", "-c", fmt.Sprintf("cd %s; machctl create made --from %s --root-password-file <(echo c8) --json=short", dir, from))

@@ -118,8 +118,8 @@ func TestMachdExecIsInTheMachinesCgroup(t *testing.T) {
 	t.Parallel()
 	forBare(t, "cmd-cgroup", func(t *testing.T, name string) {
 		leader := run(t, "machinectl", "show", name, "-P", "Leader")
-		above := cgroupOf(t, leader)
 		x := hold(t, name, sh("sleep 6000 & sleep 6000"))
+		above := cgroupOf(t, leader) // where systemd-nspawn 257 puts it once it is registered
 		inside := regexp.MustCompile("^" + regexp.QuoteMeta(above) + "/machd-exec-[0-9a-f]+$")
 		path := ""
 		eventually(t, "it runs in a cgroup of its own", func() error {

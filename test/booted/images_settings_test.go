@@ -54,7 +54,7 @@ func TestMachdKeepsSettingsOfImages(t *testing.T) {
 	wantFile(t, in("keep-b"), "")
 	wantFile(t, in("keep-c"), byHand)
 
-	run(t, "tar", "-C", filepath.Join(guests, "keep"), "-cf", "/var/tmp/keep.tar", ".")
+	run(t, "tar", "-b", "1", "-C", filepath.Join(guests, "keep"), "-cf", "/var/tmp/keep.tar", ".")
 	t.Cleanup(func() { os.Remove("/var/tmp/keep.tar") })
 	if o := observe(t, "machinectl", "import-tar", "/var/tmp/keep.tar", "keep"); o.Code == 0 {
 		t.Error("an image is imported over another unasked")
@@ -114,7 +114,7 @@ func TestImageInUseStays(t *testing.T) {
 func TestImageBeingImported(t *testing.T) {
 	installImage(t, "imp")
 	w := watch(t)
-	run(t, "tar", "-C", filepath.Join(guests, "imp"), "-cf", "/var/tmp/imp.tar", ".")
+	run(t, "tar", "-b", "1", "-C", filepath.Join(guests, "imp"), "-cf", "/var/tmp/imp.tar", ".")
 	fifo := "/var/tmp/imp.fifo"
 	must(t, unix.Mkfifo(fifo, 0o600))
 	t.Cleanup(func() { os.Remove("/var/tmp/imp.tar"); os.Remove(fifo) })

@@ -229,7 +229,22 @@ func knobsAtRest(t *testing.T) map[string]string {
 		}
 		return nil
 	})
+	linksGone(t)
 	return knobs(t)
+}
+
+// linksGone waits for the links of machines that were killed, which the kernel
+// takes away some time later.
+func linksGone(t *testing.T) {
+	t.Helper()
+	eventually(t, "no machine has a link", func() error {
+		for _, pattern := range []string{"ve-*", "vb-*", "vz-*"} {
+			if left, _ := filepath.Glob("/sys/class/net/" + pattern); len(left) > 0 {
+				return fmt.Errorf("there is %q", left)
+			}
+		}
+		return nil
+	})
 }
 
 // knobs are the switches of the kernel's that machines with networks may need.

@@ -30,9 +30,12 @@ func TestMachdLogs(t *testing.T) {
 		{"Started " + transientOf(name), ""},
 		{"Startup finished", "--inside"},
 	} {
-		if got := run(t, append([]string{"machctl", "logs", name}, strings.Fields(tt.args)...)...); !strings.Contains(got, tt.want) {
-			t.Errorf("logs %s do not say %q:\n%s", tt.args, tt.want, got)
-		}
+		eventually(t, "logs say "+tt.want, func() error { // once they have got into the journal
+			if got := run(t, append([]string{"machctl", "logs", name}, strings.Fields(tt.args)...)...); !strings.Contains(got, tt.want) {
+				return fmt.Errorf("logs %s say\n%s", tt.args, got)
+			}
+			return nil
+		})
 	}
 	if got := strings.Split(run(t, "machctl", "logs", name, "-n", "2", "-o", "cat"), "\n"); len(got) != 2 {
 		t.Errorf("two lines are %q", got)
@@ -43,7 +46,7 @@ func TestMachdLogs(t *testing.T) {
 	must(t, err)
 	must(t, follow.Start())
 	defer follow.Process.Kill()
-	defer time.AfterFunc(patience, func() { follow.Process.Kill() }).Stop()
+	defer time.AfterFunc(3*patience, func() { follow.Process.Kill() }).Stop()
 	lines := bufio.NewReader(out)
 	_, err = lines.ReadString('\n')
 	must(t, err)

@@ -56,10 +56,10 @@ func TestMachdWaitsUntilAMachineIsReady(t *testing.T) {
 	}{
 		{"ready-plain", func(t *testing.T, name string) { bootWith(t, name, "[Service]\nType=oneshot\nExecStart=true\n") },
 			contract.StateReady, "", 0, patience},
-		{"ready-late", func(t *testing.T, name string) { bootWith(t, name, "[Service]\nType=oneshot\nExecStart=sleep 5\n") },
-			contract.StateReady, "", 5 * time.Second, patience},
+		{"ready-late", func(t *testing.T, name string) { bootWith(t, name, "[Service]\nType=oneshot\nExecStart=sleep 3\n") },
+			contract.StateReady, "", 2 * time.Second, patience},
 		{"ready-long", func(t *testing.T, name string) { bootWith(t, name, "[Service]\nType=oneshot\nExecStart=sleep 100\n") },
-			contract.StateReady, "it is still starting some of its units", 9 * time.Second, patience},
+			contract.StateReady, "it is still starting some of its units", 5 * time.Second, patience},
 		{"ready-failing", func(t *testing.T, name string) { bootWith(t, name, "[Service]\nType=oneshot\nExecStart=false\n") },
 			contract.StateDegraded, "some of its units failed", 0, patience},
 		{"ready-no-bus", func(t *testing.T, name string) {

@@ -43,6 +43,7 @@ Network=no
 		return exec.Command("machctl", "-M", outer, "list").Run()
 	})
 	run(t, "machctl", "-M", outer, "start", nested)
+	run(t, "machctl", "exec", outer, "journalctl", "--sync")
 }
 
 // What machctl does with a machine it does with one in a machine, of this host or

@@ -20,7 +20,7 @@ func TestMachdRemoteTransfers(t *testing.T) {
 		status int
 		says   string
 	}{
-		{`tar -C /var/lib/machines/tiny -czf sent.tar.gz . && machctl -H far import-tar sent.tar.gz && cmp /var/lib/machines/sent/etc/os-release /var/lib/machines/tiny/etc/os-release`, 0, ""},
+		{`tar -b 1 -C /var/lib/machines/tiny -czf sent.tar.gz . && machctl -H far import-tar sent.tar.gz && cmp /var/lib/machines/sent/etc/os-release /var/lib/machines/tiny/etc/os-release`, 0, ""},
 		{`machctl -H far import-tar sent.tar.gz`, 6, "sent"},
 		{`machctl -H far import-tar - sent-typed <sent.tar.gz && test -e /var/lib/machines/sent-typed/etc/os-release`, 0, ""},
 		{`mkdir -p tree/usr tree/etc && echo x >tree/etc/os-release && machctl -H far import-fs tree sent-tree && cmp tree/etc/os-release /var/lib/machines/sent-tree/etc/os-release`, 0, ""},

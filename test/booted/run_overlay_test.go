@@ -53,7 +53,7 @@ func TestMachdStartOverlay(t *testing.T) {
 				t.Error("it has the host's ids")
 			}
 			run(t, "machctl", "stop", name)
-			wantNothingLeft(t, name)
+			wantGone(t, name)
 		})
 	}
 }

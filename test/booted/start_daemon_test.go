@@ -47,7 +47,7 @@ func TestMachdStartOutlivesTheDaemon(t *testing.T) {
 			err := start.Wait()
 			if err == nil {
 				started++
-				if got := observe(t, "systemctl", "-M", name, "is-system-running").Stdout; got != "running\n" {
+				if got := observe(t, "systemctl", "-M", name, "is-system-running", "--wait").Stdout; got != "running\n" {
 					t.Errorf("%q after %s: its system is %s", how, after, got)
 				}
 				run(t, "machctl", "stop", name)

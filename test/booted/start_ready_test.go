@@ -17,7 +17,7 @@ func TestMachdStartedIsUsable(t *testing.T) {
 	for range 3 {
 		run(t, "machctl", "start", name)
 		run(t, "machinectl", "-q", "shell", name, "/bin/true")
-		if got := run(t, "systemctl", "-M", name, "is-system-running"); got != "running" {
+		if got := run(t, "systemctl", "-M", name, "is-system-running", "--wait"); got != "running" {
 			t.Errorf("its system is %s", got)
 		}
 		if got := run(t, "machctl", "show", "-P", "Unit", name); got != transientOf(name) {
@@ -33,7 +33,7 @@ func TestMachdStartsADegradedSystem(t *testing.T) {
 	t.Parallel()
 	const name = "degraded"
 	root := copyImage(t, "c8-ns", name)
-	bootsInto(t, root, map[string]string{"broken.service": "[Service]\nType=oneshot\nExecStart=false\n"})
+	bootsInto(t, root, map[string]string{"fails.service": "[Service]\nType=oneshot\nExecStart=false\n"})
 	o := observe(t, "machctl", "start", name)
 	wantEnd(t, o, 0, `"`+name+`": some of its units failed`)
 }
@@ -42,7 +42,7 @@ func TestMachdStartsADegradedSystem(t *testing.T) {
 // with the reason, and leaves nothing.
 func TestMachdStartOfABrokenSystem(t *testing.T) {
 	t.Parallel()
-	const name = "broken"
+	const name = "start-broken"
 	root := copyImage(t, "tiny", name)
 	script := "#!/bin/sh\necho there is no disk\nexit 7\n"
 	must(t, os.Remove(filepath.Join(root, "usr/sbin/init")))

@@ -2,6 +2,7 @@ package booted
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -171,6 +172,16 @@ func TestMachdTransferIsSeenLeftAndCanceled(t *testing.T) {
 	<-m.held
 	_, err = term.Expect(`held .*\d+%`)
 	must(t, err)
+
+	last := ""
+	eventually(t, "it waits for the rest", func() error {
+		before := last
+		last = run(t, "machctl", "list-transfers", "--json=short")
+		if last != before || strings.Contains(last, `"progress":0,`) {
+			return errors.New(last)
+		}
+		return nil
+	})
 
 	want := fmt.Sprintf(`^ID +PROGRESS TYPE     CLASS   LOCAL REMOTE *\n *%s +\d+%% pull-raw machine held  %s/held.raw\n\n1 transfers? listed.$`, id, m.URL)
 	if got := run(t, "machctl", "list-transfers"); !regexp.MustCompile(want).MatchString(got) {

@@ -68,6 +68,7 @@ func Test262AShellAndALoginInAGuestOfAUsers(t *testing.T) {
 	o := newOwn(t, "alice")
 	const name = "users-guest"
 	o.startGuest(name)
+	eventually(t, "its bus answers", func() error { return o.Command("machinectl", "--user", "shell", name, "/bin/true").Run() })
 	clients := []string{"machinectl"}
 	if live.Host.Machd {
 		clients = append(clients, "machctl")
