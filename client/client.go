@@ -154,20 +154,35 @@ const (
 	// restartLimit is how long a daemon that ends may take to be another one.
 	restartLimit = 15 * time.Second
 	restartPause = 50 * time.Millisecond
+
+	// heardAfter is how long a daemon takes to answer or refuse a call while it
+	// ends: one that took longer did not end yet when it heard the call.
+	heardAfter = time.Second
 )
 
 // throughRestart repeats a call for as long as the daemon ends over it. The one
-// that ends may be who is asked once more.
+// that ends may be who is asked once more. One that heard the call for a while
+// was there: from its end on the next one has its time.
 func throughRestart(ctx context.Context, call func() error) error {
-	err := call()
-	for again := time.Now().Add(restartLimit); errors.Is(err, machine1.ErrNoReply) && time.Now().Before(again); err = call() {
+	var again time.Time
+	for {
+		asked := time.Now()
+		err := call()
+		if !errors.Is(err, machine1.ErrNoReply) {
+			return err
+		}
+		if again.IsZero() || time.Since(asked) > heardAfter {
+			again = time.Now().Add(restartLimit)
+		}
+		if !time.Now().Before(again) {
+			return err
+		}
 		select {
 		case <-time.After(restartPause):
 		case <-ctx.Done():
 			return overtime("the daemon that comes next", ctx.Err())
 		}
 	}
-	return err
 }
 
 // tell calls a method of the machine manager, once.
