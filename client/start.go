@@ -74,7 +74,7 @@ func (c *Client) mayStart(ctx context.Context, name, unit string) error {
 		return err
 	}
 	m, err := c.Machine(ctx, name)
-	if errors.Is(err, machine1.ErrNoSuchMachine) || errors.Is(err, machine1.ErrUnknownObject) {
+	if isGone(err) {
 		return nil
 	}
 	if err != nil {
