@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/machd/machd/daemon/internal/link"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machd"
@@ -46,6 +47,7 @@ func (s *start) clear(ctx context.Context) error {
 		}
 		if inTheWay == "" {
 			s.l.removeExport(s.name)
+			awaitLinkGone(ctx, s.name)
 			return nil
 		}
 		select {
@@ -53,6 +55,25 @@ func (s *start) clear(ctx context.Context) error {
 		case <-time.After(lookAgain / 4):
 		case <-ctx.Done():
 			return machine1.Errorf(machine1.ErrTimeout, "%s is still there, of an earlier machine '%s' that does not end", inTheWay, s.name)
+		}
+	}
+}
+
+// linkGrace is how long the kernel may take to remove the link of a machine that
+// was killed, with its network name space. A socket that somebody has from there
+// keeps that for longer, and systemd-nspawn says then what is in its way.
+const linkGrace = 5 * time.Second
+
+// awaitLinkGone waits for the link that a machine of that name would have: an
+// orderly systemd-nspawn removes its own, which the next one has to make anew.
+func awaitLinkGone(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, linkGrace)
+	defer cancel()
+	for exists("/sys/class/net/" + link.HostName(name)) {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -121,7 +121,8 @@ func (l *Launcher) rootIsFree(name string, o machd.StartOptions, path string) er
 		return nil
 	}
 	for m := range l.cfg.Machines.View().All() {
-		if m.Name != name && m.Class != machine1.ClassHost && m.RootDirectory == path {
+		over := isDead(m.Leader) && (m.Supervisor == nil || isDead(m.Supervisor)) // and not dropped yet
+		if m.Name != name && m.Class != machine1.ClassHost && m.RootDirectory == path && !over {
 			return machine1.Errorf(machine1.ErrMachineExists,
 				"'%s' is in use by machine '%s'; options 'from', 'ephemeral' and 'overlay' leave it to that one", path, m.Name)
 		}
