@@ -49,8 +49,14 @@ func (s *Store) Clone(ctx context.Context, i Image, newName string, readOnly boo
 	remove := func(name string) func() error {
 		return func() error { return filetree.Remove(context.WithoutCancel(ctx), pool, name) }
 	}
-	// Never is there the clone without its settings.
-	if err := s.cloneFilesOf(i, pool, newName, &done); err != nil {
+	var beside copies
+	defer beside.release()
+	err = s.cloneFilesOf(i, pool, newName, &beside)
+	if err == nil {
+		// Never is there the clone without its settings.
+		err = beside.become(&done)
+	}
+	if err != nil {
 		return errors.Join(err, remove(d.name)())
 	}
 	base := i.fileName(newName)

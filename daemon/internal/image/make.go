@@ -86,18 +86,18 @@ func (w Workshop) Change(ctx context.Context, change func(root *os.File) error) 
 type fill func(context.Context, Workshop) error
 
 // A bring copies what belongs to an image to be into the pool.
-type bring func(pool *os.File, done *undo) error
+type bring func(pool *os.File, made *copies) error
 
 // Make adds an image to the pool. fill makes it in the workshop, and has all the
 // time that it needs; then it gets its name, at once and as a whole, with the
 // settings of like if that is not nil. Of one that fails nothing is left. It is
 // EEXIST if the name is taken, and EBUSY if somebody else is about to take it.
 func (s *Store) Make(ctx context.Context, name string, readOnly bool, like *Image, fill fill) error {
-	return s.make(ctx, name, readOnly, fill, func(pool *os.File, done *undo) error {
+	return s.make(ctx, name, readOnly, fill, func(pool *os.File, made *copies) error {
 		if like == nil {
 			return nil
 		}
-		return s.cloneFilesOf(*like, pool, name, done)
+		return s.cloneFilesOf(*like, pool, name, made)
 	})
 }
 
@@ -130,22 +130,23 @@ func (s *Store) make(ctx context.Context, name string, readOnly bool, fill fill,
 	if err := fill(ctx, Workshop{dir}); err != nil {
 		return err
 	}
-	var done undo
-	defer done.unless(&err)
-	if err := bring(pool, &done); err != nil {
+	var beside copies
+	defer beside.release()
+	if err := bring(pool, &beside); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return moveOut(ctx, dir, pool, name, readOnly, &done)
+	return moveOut(ctx, dir, pool, name, readOnly, &beside)
 }
 
-// moveOut gives what was made in dir its name in the pool.
-func moveOut(ctx context.Context, dir, pool *os.File, name string, readOnly bool, done *undo) error {
+// moveOut gives what was made in dir its name in the pool, and what belongs to it
+// its own.
+func moveOut(ctx context.Context, dir, pool *os.File, name string, readOnly bool, beside *copies) (err error) {
 	made, base := madeTree, name
 	var stat unix.Stat_t
-	err := unix.Fstatat(int(dir.Fd()), madeTree, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	err = unix.Fstatat(int(dir.Fd()), madeTree, &stat, unix.AT_SYMLINK_NOFOLLOW)
 	disk := errors.Is(err, unix.ENOENT)
 	if disk {
 		made, base = madeDisk, name+rawSuffix
@@ -156,6 +157,11 @@ func moveOut(ctx context.Context, dir, pool *os.File, name string, readOnly bool
 	// After a crash of the host it must not have a name, and no content.
 	if err := unix.Syncfs(int(pool.Fd())); err != nil {
 		return fmt.Errorf("cannot write the image to disk: %w", err)
+	}
+	var done undo
+	defer done.unless(&err)
+	if err := beside.become(&done); err != nil {
+		return err
 	}
 	if err := unix.Renameat2(int(dir.Fd()), made, int(pool.Fd()), base, unix.RENAME_NOREPLACE); err != nil {
 		return fmt.Errorf("cannot rename %s to %s: %w", filepath.Join(dir.Name(), made), filepath.Join(pool.Name(), base), err)

@@ -110,7 +110,7 @@ func (s *Store) renameFilesOf(h *held, i Image, newName string, done *undo) erro
 // settings to where they were, or where an administrator looks for them if that
 // is a package's place. Settings that wait for the clone already are somebody's
 // and stay.
-func (s *Store) cloneFilesOf(i Image, pool *os.File, newName string, done *undo) error {
+func (s *Store) cloneFilesOf(i Image, pool *os.File, newName string, made *copies) error {
 	beside, err := openDir(filepath.Dir(i.Path))
 	if err != nil {
 		return err
@@ -129,34 +129,57 @@ func (s *Store) cloneFilesOf(i Image, pool *os.File, newName string, done *undo)
 			defer admin.Close()
 			to = admin
 		}
-		err := copyWhole(b.dir, i.Name+b.suffix, to, newName+b.suffix)
-		if errors.Is(err, unix.EEXIST) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("cannot copy %s: %w", b.path(i.Name), err)
-		}
-		path := filepath.Join(to.Name(), newName+b.suffix)
-		done.add(func() error { return os.RemoveAll(path) })
-		return nil
+		return made.add(b, i.Name, to, newName, true)
 	})
 }
 
-// copyWhole copies a file that belongs to an image. The copy has its name when
-// it is whole.
-func copyWhole(from *os.File, name string, to *os.File, newName string) error {
-	d, err := newDraft(to, newName)
+// copies are those of what belongs to an image, for one that is being made. They
+// get their names when all is whole, right before the image gets its own: the
+// names of a process that was killed in between would stay.
+type copies []waiting
+
+// waiting is a copy that is to be called name.
+type waiting struct {
+	*draft
+	name   string
+	yields bool // to what is called so by then
+}
+
+// add copies what belongs to the image called name.
+func (c *copies) add(b belonging, name string, to *os.File, newName string, yields bool) error {
+	d, err := newDraft(to, newName+b.suffix)
+	if err == nil {
+		*c = append(*c, waiting{d, newName + b.suffix, yields})
+		err = filetree.Copy(context.Background(), b.dir, name+b.suffix, to, d.name, filetree.CopyOptions{})
+	}
 	if err != nil {
-		return err
-	}
-	defer d.release()
-	if err := filetree.Copy(context.Background(), from, name, to, d.name, filetree.CopyOptions{}); err != nil {
-		return err
-	}
-	if err := d.become(newName); err != nil {
-		return errors.Join(err, d.remove(context.Background()))
+		return fmt.Errorf("cannot copy %s: %w", b.path(name), err)
 	}
 	return nil
+}
+
+// become gives them their names.
+func (c *copies) become(done *undo) error {
+	for _, w := range *c {
+		err := w.draft.become(w.name)
+		if w.yields && errors.Is(err, unix.EEXIST) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(w.dir.Name(), w.name)
+		done.add(func() error { return os.RemoveAll(path) })
+	}
+	return nil
+}
+
+// release removes those that have got no name.
+func (c *copies) release() {
+	for _, w := range *c {
+		_ = w.remove(context.Background()) // or sweep does
+		w.draft.release()
+	}
 }
 
 func openMade(path string) (*os.File, error) {

@@ -50,7 +50,7 @@ func (s *Store) CreateSnapshot(ctx context.Context, i Image, snapshot string) er
 func (s *Store) copyOf(ctx context.Context, i Image, name string, readOnly bool) error {
 	return s.make(ctx, name, readOnly,
 		func(ctx context.Context, w Workshop) error { return w.CopyImage(ctx, i) },
-		func(pool *os.File, done *undo) error { return s.cloneBesideOf(i, pool, name, done) })
+		func(pool *os.File, made *copies) error { return s.cloneBesideOf(i, pool, name, made) })
 }
 
 // RestoreSnapshot makes the image what it was when the snapshot was made, at
@@ -242,7 +242,7 @@ func snapshotImage(image, snapshot string) (string, error) {
 // cloneBesideOf copies what belongs to the image and is beside it: settings that
 // an administrator wrote below /etc stay as they are, whatever becomes of the
 // image.
-func (s *Store) cloneBesideOf(i Image, pool *os.File, newName string, done *undo) error {
+func (s *Store) cloneBesideOf(i Image, pool *os.File, newName string, made *copies) error {
 	beside, err := openDir(filepath.Dir(i.Path))
 	if err != nil {
 		return err
@@ -253,11 +253,9 @@ func (s *Store) cloneBesideOf(i Image, pool *os.File, newName string, done *undo
 		if !b.exists(i.Name) {
 			continue
 		}
-		if err := copyWhole(beside, i.Name+suffix, pool, newName+suffix); err != nil {
-			return fmt.Errorf("cannot copy %s: %w", b.path(i.Name), err)
+		if err := made.add(b, i.Name, pool, newName, false); err != nil {
+			return err
 		}
-		path := filepath.Join(pool.Name(), newName+suffix)
-		done.add(func() error { return os.RemoveAll(path) })
 	}
 	return nil
 }

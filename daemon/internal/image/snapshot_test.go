@@ -2,6 +2,7 @@ package image_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -172,4 +173,62 @@ func TestMakeIsAllOrNothing(t *testing.T) {
 	if p.read("pool/new/etc/hostname") != "a" || p.read("etc/new.nspawn") != "admin" {
 		t.Error("it is not like the other one")
 	}
+}
+
+// Between the names that an image and what belongs to it get there is nothing
+// that takes long: a daemon that is killed there leaves what nobody sweeps.
+func TestNamesComeAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, t.TempDir())
+	p.make("pool/a.roothash", "beside")
+	a := p.get("a")
+	for name, change := range map[string]func() error{
+		"clone":    func() error { return p.Clone(t.Context(), a, "b", false) },
+		"snapshot": func() error { return p.CreateSnapshot(t.Context(), a, "one") },
+		"make": func() error {
+			return p.Make(t.Context(), "c", false, &a, func(ctx context.Context, w image.Workshop) error { return w.CopyImage(ctx, a) })
+		},
+	} {
+		since, err := watchNames(t, p.pool)
+		must(t, err)
+		must(t, change())
+		named := false
+		for _, e := range since() {
+			switch {
+			case e.Mask&unix.IN_MOVED_TO != 0:
+				named = true
+			case named && e.Mask&unix.IN_CREATE != 0:
+				t.Errorf("%s: something is made after the first name was given", name)
+			}
+		}
+		if !named {
+			t.Errorf("%s: nothing got a name", name)
+		}
+	}
+}
+
+// watchNames returns what returns the events of names in a directory since.
+func watchNames(t *testing.T, dir string) (since func() []unix.InotifyEvent, err error) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_MOVED_TO); err != nil {
+		return nil, err
+	}
+	return func() (events []unix.InotifyEvent) {
+		text := make([]byte, 1<<16)
+		n, err := unix.Read(fd, text)
+		must(t, err)
+		for text = text[:n]; len(text) > 0; {
+			var e unix.InotifyEvent
+			size, err := binary.Decode(text, binary.NativeEndian, &e)
+			must(t, err)
+			events = append(events, e)
+			text = text[size+int(e.Len):]
+		}
+		return events
+	}, nil
 }
