@@ -86,14 +86,14 @@ func (w Workshop) Change(ctx context.Context, change func(root *os.File) error) 
 type fill func(context.Context, Workshop) error
 
 // A bring copies what belongs to an image to be into the pool.
-type bring func(pool *os.File, made *copies) error
+type bring func(ctx context.Context, pool *os.File, made *copies) error
 
 // Make adds an image to the pool. fill makes it in the workshop, and has all the
 // time that it needs; then it gets its name, at once and as a whole, with the
 // settings of like if that is not nil. Of one that fails nothing is left. It is
 // EEXIST if the name is taken, and EBUSY if somebody else is about to take it.
 func (s *Store) Make(ctx context.Context, name string, readOnly bool, like *Image, fill fill) error {
-	return s.make(ctx, name, readOnly, fill, func(pool *os.File, made *copies) error {
+	return s.make(ctx, name, readOnly, fill, func(_ context.Context, pool *os.File, made *copies) error {
 		if like == nil {
 			return nil
 		}
@@ -132,7 +132,7 @@ func (s *Store) make(ctx context.Context, name string, readOnly bool, fill fill,
 	}
 	var beside copies
 	defer beside.release()
-	if err := bring(pool, &beside); err != nil {
+	if err := bring(ctx, pool, &beside); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -50,7 +50,10 @@ func (s *Store) CreateSnapshot(ctx context.Context, i Image, snapshot string) er
 func (s *Store) copyOf(ctx context.Context, i Image, name string, readOnly bool) error {
 	return s.make(ctx, name, readOnly,
 		func(ctx context.Context, w Workshop) error { return w.CopyImage(ctx, i) },
-		func(pool *os.File, made *copies) error { return s.cloneBesideOf(i, pool, name, made) })
+		func(ctx context.Context, pool *os.File, made *copies) error {
+			s.clearLeft(ctx, pool, name)
+			return s.cloneBesideOf(i, pool, name, made)
+		})
 }
 
 // RestoreSnapshot makes the image what it was when the snapshot was made, at
@@ -258,6 +261,22 @@ func (s *Store) cloneBesideOf(i Image, pool *os.File, newName string, made *copi
 		}
 	}
 	return nil
+}
+
+// clearLeft removes what looks as if it belonged to the snapshot to be that the
+// image called name is: a process that was killed has left it, and nobody else
+// writes files of such names. What is beside another image's place may be
+// somebody's. So is what can be a snapshot itself: that of "a" called "b.nspawn"
+// has the name of settings of the one called "b".
+func (s *Store) clearLeft(ctx context.Context, pool *os.File, name string) {
+	if _, _, ok := machd.CutSnapshot(name); !ok {
+		return
+	}
+	for _, suffix := range besideSuffixes {
+		if _, err := s.Get(ctx, name+suffix); errors.Is(err, machine1.ErrNoSuchImage) {
+			_ = unix.Unlinkat(int(pool.Fd()), name+suffix, 0) // no directory; what stays is in the way
+		}
+	}
 }
 
 func isSnapshot(i Image) bool {

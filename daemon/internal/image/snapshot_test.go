@@ -175,6 +175,44 @@ func TestMakeIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// A daemon that is killed between names leaves settings of a snapshot that there
+// is not. They are in nobody's way; a snapshot whose name looks like theirs is.
+func TestWhatIsLeftOfASnapshotKeepsNobodyFromIt(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, t.TempDir())
+	p.make("pool/.a@one.nspawn", "left")
+	p.make("pool/.a@one.roothash", "left")
+	must(t, p.CreateSnapshot(t.Context(), p.get("a"), "one"))
+	if got := p.read("pool/.a@one.nspawn"); got != "beside" {
+		t.Errorf("settings of the snapshot are %q", got)
+	}
+	p.want(append([]string{"pool/.a@one/etc/hostname", "pool/.a@one.nspawn"}, original...)...)
+
+	must(t, p.CreateSnapshot(t.Context(), p.get("a"), "two.nspawn"))
+	before := p.files()
+	if err := p.CreateSnapshot(t.Context(), p.get("a"), "two"); !errors.Is(err, unix.EEXIST) {
+		t.Errorf("another snapshot is in the way: %v", err)
+	}
+	if got := p.files(); !slices.Equal(got, before) {
+		t.Errorf("files are %q, were %q", got, before)
+	}
+}
+
+// What waits beside the place of an image that is gone may be somebody's.
+func TestRestoreLeavesTheSettingsThatWaitForIt(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, t.TempDir())
+	must(t, p.CreateSnapshot(t.Context(), p.get("a"), "one"))
+	must(t, p.Remove(t.Context(), p.get("a"), image.RemoveSettings))
+	p.make("pool/a.nspawn", "mine")
+	if _, err := p.RestoreSnapshot(t.Context(), "a", "one"); !errors.Is(err, unix.EEXIST) {
+		t.Errorf("with settings in the way: %v", err)
+	}
+	if got := p.read("pool/a.nspawn"); got != "mine" {
+		t.Errorf("they are %q now", got)
+	}
+}
+
 // Between the names that an image and what belongs to it get there is nothing
 // that takes long: a daemon that is killed there leaves what nobody sweeps.
 func TestNamesComeAtOnce(t *testing.T) {
