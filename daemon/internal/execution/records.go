@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/machd/machd/daemon/internal/proc"
 )
@@ -51,17 +52,38 @@ func (r records) list() (names []string) {
 	return names
 }
 
-// sweep ends the commands of the daemon before us, and forgets them.
+// The pauses between two attempts to end a command of the daemon before us: the
+// machine's service manager is silent while it boots or executes itself anew, and
+// for as long as it is frozen.
+const (
+	endPause        = 5 * time.Second
+	endPauseLongest = 30 * time.Second
+)
+
+// sweep ends the commands of the daemon before us, and forgets them. It tries
+// until ctx ends.
 func (s *Set) sweep(ctx context.Context) {
 	var sweeping sync.WaitGroup
 	for _, name := range s.left {
 		key, unit, _ := strings.Cut(name, " ")
 		sweeping.Go(func() {
-			if err := s.endForgotten(ctx, key, unit); err != nil {
-				s.Log.Warn("Cannot end a command that a daemon before has left behind.", "unit", unit, "error", err)
-				return
+			warned := false
+			for pause := endPause; ; pause = min(2*pause, endPauseLongest) {
+				err := s.endForgotten(ctx, key, unit)
+				if err == nil {
+					os.Remove(filepath.Join(s.Records, name))
+					return
+				}
+				if !warned {
+					s.Log.Warn("Cannot end a command yet that a daemon before has left behind.", "unit", unit, "error", err)
+					warned = true
+				}
+				select {
+				case <-time.After(pause):
+				case <-ctx.Done():
+					return
+				}
 			}
-			os.Remove(filepath.Join(s.Records, name))
 		})
 	}
 	sweeping.Wait()
