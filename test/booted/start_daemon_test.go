@@ -113,6 +113,54 @@ func TestMachdStartThatRegistersNothing(t *testing.T) {
 	}
 }
 
+// So is a restart.
+func TestMachdRestartOutlivesTheDaemon(t *testing.T) {
+	const name = "restarted-over"
+	copyImage(t, "c8-ns", name)
+	run(t, "machctl", "start", name)
+	t.Cleanup(func() { observe(t, "machctl", "terminate", name) })
+	show := func(property string) string { return run(t, "machctl", "show", "-P", property, name) }
+	leader := show("Leader")
+	for _, after := range []time.Duration{0, 30 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 700 * time.Millisecond} {
+		observe(t, "systemctl", "reset-failed", transientOf(name)) // or it was started too often
+		restart := begin(t, "machctl", "restart", name)
+		time.Sleep(after)
+		run(t, "systemctl", "kill", "--signal=KILL", theService)
+		if err := restart.Wait(); err != nil {
+			t.Errorf("the daemon killed after %s: %v\n%s", after, err, &restart.stderr)
+		}
+		state, now := show("State"), show("Leader")
+		if state != "running" || now == leader {
+			t.Errorf("the daemon killed after %s: it is %s, its leader is %s, was %s", after, state, now, leader)
+		}
+		leader = now
+	}
+}
+
+// A machine can be started while the kernel still clears away what one of its
+// name had that was killed.
+func TestMachdStartAfterAKill(t *testing.T) {
+	t.Parallel()
+	const name, itsLink = "killed-once", "/sys/class/net/ve-killed-once"
+	installTiny(t, name)
+	run(t, "machctl", "start", "--wait=registered", name)
+	leader := run(t, "machctl", "show", "-P", "Leader", name)
+	stays := begin(t, "nsenter", "-t", leader, "-n", "sleep", "2")
+	eventually(t, "somebody has its network name space", func() error {
+		if comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", stays.Process.Pid)); string(comm) != "sleep\n" {
+			return errors.New(string(comm))
+		}
+		return nil
+	})
+	endAtOnce(t, transientOf(name))
+	if _, err := os.Stat(itsLink); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "machctl", "start", "--wait=registered", name)
+	must(t, stays.Wait())
+	endAtOnce(t, transientOf(name))
+}
+
 // Whoever asked for a start may leave; it goes on. Who asks for the same
 // meanwhile waits with him, who asks for another machine of that name is
 // refused.
