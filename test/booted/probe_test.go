@@ -25,7 +25,6 @@ type probe struct {
 	clients sync.WaitGroup
 
 	mu     sync.Mutex
-	calls  int
 	p100   time.Duration // the longest of all
 	slow   []interval    // calls of the daemon that took longer than promptly
 	stalls []interval    // when the bus or the machine did nothing, for the daemon at least
@@ -154,19 +153,7 @@ func (p *probe) note(i interval, pause time.Duration, reference bool) {
 		p.slow = append(p.slow, i)
 	}
 	if !reference {
-		p.calls++
 		p.p100 = max(p.p100, i.length())
-	}
-}
-
-// end ends the probe and checks that nobody had to wait for the daemon.
-func (p *probe) end(t *testing.T) {
-	t.Helper()
-	p100, own := p.longest()
-	t.Logf("%d calls of others: %d took more than %s, the longest %s, of that %s the daemon's own",
-		p.calls, len(p.slow), promptly, p100, own)
-	if own > promptly {
-		t.Errorf("others had to wait for the daemon for %s", own)
 	}
 }
 
