@@ -19,9 +19,10 @@ const groups = 1<<(unix.RTNLGRP_LINK-1) |
 	1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
 	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
 
-// Watch calls changed after links, addresses or routes of the namespace have
-// changed, until ctx ends, and returns nil then. One call may be for many
-// changes; after the last one there always is a call.
+// Watch calls changed once at first, as nobody would have told of what was before,
+// and after links, addresses or routes of the namespace have changed, until ctx
+// ends, and returns nil then. One call may be for many changes; after the last one
+// there always is a call.
 func (s *Space) Watch(ctx context.Context, changed func()) error {
 	var socket *os.File
 	err := s.inside(func() (err error) {
@@ -35,6 +36,7 @@ func (s *Space) Watch(ctx context.Context, changed func()) error {
 	defer context.AfterFunc(ctx, func() { socket.SetReadDeadline(time.Now()) })()
 	// What is in a message does not matter, nor that there were too many.
 	ignored := make([]byte, 1)
+	changed()
 	for {
 		_, err := socket.Read(ignored)
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
