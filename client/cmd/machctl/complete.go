@@ -15,8 +15,9 @@ import (
 // line up to the cursor follow, the last one as far as it is typed.
 const completeVerb = "__complete"
 
-// completeTimeout is how long somebody who pressed the key waits at most.
-const completeTimeout = 700 * time.Millisecond
+// completeTimeout is how long somebody who pressed the key waits at most; in tests
+// longer.
+var completeTimeout = 700 * time.Millisecond
 
 // A candidate is one way to go on.
 type candidate struct {

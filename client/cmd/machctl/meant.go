@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// guessTimeout is how long a hint may take to find.
-const guessTimeout = 500 * time.Millisecond
+// guessTimeout is how long a hint may take to find; in tests longer.
+var guessTimeout = 500 * time.Millisecond
 
 // usageHint says where it is told how to use the verb.
 func (a *app) usageHint() string {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,9 +21,22 @@ import (
 
 func TestMain(m *testing.M) {
 	commands := sshtest.Commands()
-	commands["machctl"], commands[machinectl] = main, main
+	commands["machctl"], commands[machinectl] = calm, calm
 	commands["chpasswd"] = chpasswd
 	testscript.Main(m, commands)
+}
+
+// hasty has a script see completions and hints given up as soon as they really
+// are.
+const hasty = "MACHCTL_TEST_HASTY"
+
+// calm is the program. The tests keep the host busy, so it has longer to complete
+// and to guess.
+func calm() {
+	if os.Getenv(hasty) == "" {
+		completeTimeout, guessTimeout = 10*time.Second, 10*time.Second
+	}
+	main()
 }
 
 // TestScripts runs what machctl promises: each script is a session of somebody

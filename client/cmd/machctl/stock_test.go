@@ -53,7 +53,7 @@ func stockWorld(t *testing.T) *machine1test.World {
 	needStock(t, w)
 	c8 := machine1test.C8NS()
 	c8.Properties["Leader"] = uint32(os.Getpid())
-	c8.Properties["Timestamp"] = uint64(time.Now().Add(-5000 * time.Second).UnixMicro())
+	c8.Properties["Timestamp"] = uint64(1700000000000000) // long ago, so that both commands tell the same
 	w.Add(c8)
 	w.Add(machine1test.Machine{Name: "c8-plain", Class: "container", Service: "systemd-nspawn", Properties: map[string]any{
 		"Id": []byte{}, "Timestamp": uint64(1606391988000000), "TimestampMonotonic": uint64(1), "Unit": "machine-c8.scope",

@@ -63,11 +63,12 @@ func (w *World) find(name string) (Machine, *dbus.Error) {
 }
 
 func (w *World) listMachines(msg dbus.Message) ([]machine1.ListedMachine, *dbus.Error) {
+	machines := w.sorted() // before a test that awaits the call goes on
 	if err := w.enter(msg); err != nil {
 		return nil, err
 	}
 	rows := []machine1.ListedMachine{}
-	for _, m := range w.sorted() {
+	for _, m := range machines {
 		rows = append(rows, machine1.ListedMachine{Name: m.Name, Class: m.Class, Service: m.Service, Path: machine1.MachinePath(m.Name)})
 	}
 	return rows, nil
