@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,17 +41,21 @@ func TestStopPressesThePowerButton(t *testing.T) {
 			m, _ := w.machines.View().Get("vm")
 			w.pid1.set(m.Unit, unit.Run{State: "active"})
 			go func() {
-				stopped := time.NewTimer(300 * time.Millisecond)
-				defer stopped.Stop()
-				select {
-				case <-pressed:
-				case <-stopped.C:
+				for ends := false; !ends; {
+					select {
+					case <-pressed:
+						ends = true
+					case <-time.After(time.Millisecond):
+						ends = slices.Contains(w.took(), "stop "+m.Unit)
+					case <-t.Context().Done():
+						return
+					}
 				}
 				_ = w.machines.Unregister(context.Background(), "vm")
 				w.pid1.set(m.Unit, unit.Run{State: "inactive"})
 				w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: m.Unit})
 			}()
-			how, err := w.Stop(t.Context(), m, machd.StopOptions{Timeout: 5 * time.Second})
+			how, err := w.Stop(t.Context(), m, machd.StopOptions{Timeout: patience})
 			if err != nil || how != c.how {
 				t.Errorf("it ended by %q, %v, want %q", how, err, c.how)
 			}

@@ -238,12 +238,12 @@ func TestWhatIsNeverReadyIsEnded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.guests.say(notBooted)
-	s := w.begin(planned(name), machd.StartOptions{Wait: machd.WaitReady, WaitTimeout: 200 * time.Millisecond})
+	s := w.begin(planned(name), machd.StartOptions{Wait: machd.WaitReady, WaitTimeout: 2 * time.Second})
 	w.pid1.result <- "done"
 	w.register(t, name)
 	_, err := s.await(within(t), machd.WaitReady)
 	if machine1.ErrorName(err) != machine1.ErrorName(machine1.ErrTimeout) ||
-		!strings.Contains(err.Error(), "200ms") || !strings.Contains(err.Error(), "wait=registered") {
+		!strings.Contains(err.Error(), "2s") || !strings.Contains(err.Error(), "wait=registered") {
 		t.Errorf("got %v", err)
 	}
 	w.wantLeft(t, s, "start "+itsUnit, "stop "+itsUnit, "reset "+itsUnit, "let go of "+itsUnit)

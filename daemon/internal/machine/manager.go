@@ -98,6 +98,7 @@ func New(cfg Config) (*Manager, error) {
 		network:  cmp.Or[Network](cfg.Network, noNetwork{}),
 		log:      cfg.Log,
 		work:     newWork(),
+		usages:   usages{age: usageAge},
 		user:     cfg.User,
 	}
 	if cfg.User {

@@ -30,8 +30,9 @@ const usageAge = 200 * time.Millisecond
 // those who wait for him get what he read.
 type usages struct {
 	mu   sync.Mutex
-	last []Usage   // sorted by name
-	read time.Time // all but newcomers
+	age  time.Duration // usageAge; tests have their own
+	last []Usage       // sorted by name
+	read time.Time     // all but newcomers
 }
 
 // Usage returns what each machine takes, sorted by name. The host is not among
@@ -40,7 +41,7 @@ func (m *Manager) Usage(ctx context.Context) ([]Usage, error) {
 	u := &m.usages
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	known, fresh := u.last, time.Since(u.read) < usageAge
+	known, fresh := u.last, time.Since(u.read) < u.age
 	if !fresh {
 		known = nil
 	}

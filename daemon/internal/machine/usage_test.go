@@ -57,6 +57,7 @@ func TestUsageIsOfAllInTheUnitAndOfNobodyElse(t *testing.T) {
 func TestUsageIsSharedForAMoment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.usages.age = time.Minute
 	w.register("web", start(t, newUnit(t)))
 	first, err := w.Usage(t.Context())
 	if err != nil || len(first) != 1 {
@@ -72,7 +73,7 @@ func TestUsageIsSharedForAMoment(t *testing.T) {
 	if err != nil || len(again) != 2 || again[0].Machine.Name != "app" || again[0].Tasks == nil || first[0].Tasks != again[1].Tasks {
 		t.Errorf("with a newcomer: %+v, %v", again, err)
 	}
-	time.Sleep(usageAge)
+	w.usages.age = 0
 	again, err = w.Usage(t.Context())
 	if err != nil || len(again) != 2 || first[0].Tasks == again[1].Tasks {
 		t.Errorf("not read anew: %+v, %v", again, err)

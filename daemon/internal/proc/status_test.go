@@ -28,7 +28,7 @@ func TestAProcessIsDescribed(t *testing.T) {
 
 func TestParentIsWhoeverHasTheProcessNow(t *testing.T) {
 	t.Parallel()
-	cmd, line := start(t, exec.Command("sh", "-c", "setsid sleep 600 >/dev/null & echo $!; wait"))
+	cmd, line := start(t, exec.Command("sh", "-c", "setsid sh -c 'echo $$; exec sleep 600 >/dev/null' & wait"))
 	pid, err := strconv.Atoi(line)
 	if err != nil {
 		t.Fatal(err)
