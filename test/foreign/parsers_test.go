@@ -2,6 +2,7 @@ package foreign
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,9 +49,13 @@ func TestScriptsThatParse(t *testing.T) {
 	const name, image, unknown = "parsed", "tiny", "parsed-nobody"
 	t.Setenv("COLUMNS", "40")
 	for _, c := range clients(t) {
-		if got := live.Observe(t, c.path, "list", "-o", "json"); got.Code != 0 || strings.TrimSpace(got.Stdout) != "[]" {
-			t.Errorf("%s: without machines the list is %q, exit status %d", c.name, got.Stdout, got.Code)
-		}
+		// Those of the test before may have been killed a moment ago.
+		live.Eventually(t, c.name+" lists nothing without machines", func() error {
+			if got := live.Observe(t, c.path, "list", "-o", "json"); got.Code != 0 || strings.TrimSpace(got.Stdout) != "[]" {
+				return fmt.Errorf("the list is %q, exit status %d", got.Stdout, got.Code)
+			}
+			return nil
+		})
 	}
 	startGuest(t, name)
 	for _, c := range clients(t) {

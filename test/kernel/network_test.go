@@ -40,6 +40,18 @@ func addresses(t *testing.T, at lan.Place, family string) string {
 	return string(out)
 }
 
+// wantAnswer waits until whoever is called name answers at the address. One answer
+// may come too late here, where the processor is emulated.
+func wantAnswer(t *testing.T, from lan.Place, address, name string) {
+	t.Helper()
+	live.Eventually(t, name+" answers at "+address, func() error {
+		if got, err := from.Ask("tcp", address); err != nil || got.Name != name {
+			return fmt.Errorf("there answers %+v, %v", got, err)
+		}
+		return nil
+	})
+}
+
 // A kernel that knows no IPv6 at all has networks of IPv4.
 func TestMachdNetworkOfAKernelWithoutIPv6(t *testing.T) {
 	if _, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM, 0); !errors.Is(err, unix.EAFNOSUPPORT) {
@@ -57,14 +69,10 @@ func TestMachdNetworkOfAKernelWithoutIPv6(t *testing.T) {
 	service, err := lan.Place{}.ServeAt("host", "127.0.0.1:9090")
 	live.Must(t, err)
 	defer service.Close()
-	if got, err := (lan.Place{}).Ask("tcp", "127.0.0.1:8080"); err != nil || got.Name != name {
-		t.Errorf("its port answers %+v, %v", got, err)
-	}
+	wantAnswer(t, lan.Place{}, "127.0.0.1:8080", name)
 	gateway, err := at.Command(t.Context(), "sh", "-c", "ip -4 route show default | cut -d' ' -f3").Output()
 	live.Must(t, err)
-	if got, err := at.Ask("tcp", strings.TrimSpace(string(gateway))+":90"); err != nil || got.Name != "host" {
-		t.Errorf("the host's port answers %+v, %v", got, err)
-	}
+	wantAnswer(t, at, strings.TrimSpace(string(gateway))+":90", "host")
 	o := live.Observe(t, "machctl", "doctor", name)
 	for line := range strings.Lines(o.Stdout) {
 		// It has no way to elsewhere, nor to a name server.
@@ -119,9 +127,7 @@ func TestMachdNetworkWithoutAModule(t *testing.T) {
 	server, err := at.ServeAt(name, "0.0.0.0:80")
 	live.Must(t, err)
 	defer server.Close()
-	if got, err := (lan.Place{}).Ask("tcp", "127.0.0.1:8080"); err != nil || got.Name != name {
-		t.Errorf("its port answers %+v, %v", got, err)
-	}
+	wantAnswer(t, lan.Place{}, "127.0.0.1:8080", name)
 }
 
 // An ipvlan of a link is passed on.
