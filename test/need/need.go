@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 )
 
 // packages names the Debian package of every program that is ever asked for.
@@ -51,10 +52,34 @@ func Programs(ctx context.Context, log io.Writer, programs ...string) error {
 			strings.Join(missing, ", "), strings.Join(wanted, " "))
 	}
 	fmt.Fprintf(log, "installing %s by apt …\n", strings.Join(wanted, " "))
-	if err := apt(ctx, "update", "-q"); err != nil {
-		return err
+	return FromMirror(ctx, log, func() error {
+		if err := apt(ctx, "update", "-q"); err != nil {
+			return err
+		}
+		return apt(ctx, append([]string{"install", "-q", "-y", "--no-install-recommends"}, wanted...)...)
+	})
+}
+
+// tries is how often something is fetched at most, and pause is between two times.
+const tries = 3
+
+var pause = 15 * time.Second
+
+// FromMirror calls fetch, which takes packages from a mirror, and again if it
+// fails: a mirror may be out of reach or half synchronised for a moment.
+func FromMirror(ctx context.Context, log io.Writer, fetch func() error) error {
+	for n := 1; ; n++ {
+		err := fetch()
+		if err == nil || n == tries || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintf(log, "once more in %s: %v\n", pause, err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	return apt(ctx, append([]string{"install", "-q", "-y", "--no-install-recommends"}, wanted...)...)
 }
 
 func present(program string) bool {

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/test/need"
 )
 
 // A root is the recipe of one file tree in the cache.
@@ -234,7 +236,7 @@ func (c cache) request(ctx context.Context, log io.Writer, r root) error {
 	}
 	out := &prefixer{w: log, prefix: "  " + r.name + ": "}
 	fmt.Fprintf(log, "building %s, once; it takes about half a minute …\n", r.name)
-	return contained(ctx, nil, out, out, "build", c.dir, r.name)
+	return need.FromMirror(ctx, log, func() error { return contained(ctx, nil, out, out, "build", c.dir, r.name) })
 }
 
 // build makes the root under another name and renames it when it is whole.
