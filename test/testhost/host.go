@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,13 +77,19 @@ func (c cache) boot(ctx context.Context, s spec) (int, error) {
 			fmt.Fprintf(os.Stderr, "testhost: journal and console of the host: %s\n", kept)
 		}
 	}
-	return code, errors.Join(err, h.remove())
+	return code, errors.Join(err, c.end(h))
 }
 
-// newHost makes the folder and the cgroup, and locks the host. Making and
-// reaping exclude each other, so that nobody reaps a host before its lock.
+// lockHosts has making, removing and reaping exclude each other: nobody reaps a
+// host before its lock, or makes a lock anew in what is half removed, and the
+// cgroup that all are in goes while nobody makes one below it.
+func (c cache) lockHosts() (io.Closer, error) {
+	return lockFile(filepath.Join(c.dir, "hosts.lock"), wait)
+}
+
+// newHost makes the folder and the cgroup, and locks the host.
 func (c cache) newHost() (host, io.Closer, error) {
-	all, err := lockFile(filepath.Join(c.dir, "hosts.lock"), wait)
+	all, err := c.lockHosts()
 	if err != nil {
 		return host{}, nil, err
 	}
@@ -142,6 +147,16 @@ func (h host) run(ctx context.Context, s spec) (int, error) {
 	return 0, nil
 }
 
+// end removes our own host.
+func (c cache) end(h host) error {
+	all, err := c.lockHosts()
+	if err != nil {
+		return err
+	}
+	defer all.Close()
+	return h.remove()
+}
+
 // remove removes what is left of a host none of whose processes is wanted.
 func (h host) remove() error {
 	return errors.Join(h.removeGroup(), h.detachLoops(), os.RemoveAll(h.dir))
@@ -149,7 +164,7 @@ func (h host) remove() error {
 
 // reap removes the hosts whose tool was killed: their locks are free.
 func (c cache) reap() error {
-	all, err := lockFile(filepath.Join(c.dir, "hosts.lock"), wait)
+	all, err := c.lockHosts()
 	if err != nil {
 		return err
 	}
@@ -165,8 +180,8 @@ func (c cache) reap() error {
 			return err
 		}
 		lock, err := lockFile(filepath.Join(h.dir, "lock"), try)
-		if errors.Is(err, errLocked) || errors.Is(err, fs.ErrNotExist) {
-			continue // alive, or just removed by its own tool
+		if errors.Is(err, errLocked) {
+			continue // alive
 		}
 		if err != nil {
 			return err
