@@ -53,19 +53,11 @@ func (m *Manager) Ending(ctx context.Context, name string) (e Ending, err error)
 // IsOver reports whether the unit neither runs nor is about to: one that waits
 // for its turn to start is inactive, too.
 func (m *Manager) IsOver(ctx context.Context, name string) (bool, error) {
-	var path dbus.ObjectPath
-	err := m.call(ctx, "GetUnit", []any{name}, &path)
-	var v []any
-	if err == nil {
-		v, err = m.values(ctx, path, property{unitInterface, "ActiveState"}, property{unitInterface, "Job"})
-	}
-	switch {
-	case errors.Is(noSuchUnit(err), machine1.ErrNoSuchUnit):
+	e, err := m.Ending(ctx, name)
+	if errors.Is(err, machine1.ErrNoSuchUnit) {
 		return true, nil
-	case err != nil:
-		return false, err
 	}
-	return (v[0] == "inactive" || v[0] == "failed") && !hasJob(v[1]), nil
+	return (e.State == "inactive" || e.State == "failed") && !e.HasJob, err
 }
 
 // RefusesStop reports whether PID 1 refuses to stop the unit when it is asked

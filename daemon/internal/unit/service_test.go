@@ -72,7 +72,9 @@ func TestUnitIsOver(t *testing.T) {
 		"ending.service":  {"deactivating", job, false},
 	} {
 		get := func(_, name string) (dbus.Variant, *dbus.Error) {
-			return dbus.MakeVariant(map[string]any{"ActiveState": now.state, "Job": now.job}[name]), nil
+			return dbus.MakeVariant(map[string]any{
+				"ActiveState": now.state, "Job": now.job, "RefuseManualStop": false, "FreezerState": "running", "Restart": "no", "MainPID": uint32(0),
+			}[name]), nil
 		}
 		if err := f.conn.ExportMethodTable(map[string]any{"Get": get}, unitPath(name), properties); err != nil {
 			t.Fatal(err)
