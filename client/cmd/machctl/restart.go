@@ -45,7 +45,8 @@ func (a *app) restartOne(ctx context.Context, name string) error {
 func (a *app) canStart(name string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), guessTimeout)
 	defer cancel()
-	return slices.Contains(a.knownImages(ctx), name)
+	has, err := a.client.Silent().HasImage(ctx, name)
+	return has && err == nil
 }
 
 // toEnd connects and returns the machines that names and patterns are about,
