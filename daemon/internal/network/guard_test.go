@@ -184,14 +184,21 @@ func TestALinkOfTheSameNameIsAnother(t *testing.T) {
 	l.end(g)
 }
 
-// A bridge of somebody's has no switches of ours. What was switched on for the last
-// other link goes back, also if that ended while there was no daemon.
-func TestOnlyLinksOfOursKeepSwitches(t *testing.T) {
-	l := newLab(t)
+// startInABridge begins a machine with a port in a bridge of somebody's.
+func (l *lab) startInABridge() guestHost {
+	l.Helper()
 	l.bridge("br0")
 	l.write(l.paths.Settings[0]+"/b.nspawn", "[X-Machd]\nAddress=10.50.0.2/24\nPublish=8080:80\n")
 	b := l.boot("b", "vb-b", "br0")
 	l.register(b)
+	return b
+}
+
+// A bridge of somebody's has no switches of ours. What was switched on for the last
+// other link goes back, also if that ended while there was no daemon.
+func TestOnlyLinksOfOursKeepSwitches(t *testing.T) {
+	l := newLab(t)
+	b := l.startInABridge()
 	web := l.start("web")
 	if len(l.forward.Changed()) == 0 {
 		t.Fatal("nothing was switched on")
@@ -212,10 +219,7 @@ func TestOnlyLinksOfOursKeepSwitches(t *testing.T) {
 // The rules of a machine in somebody's bridge are as good as those of others.
 func TestAMachineInABridgeKeepsItsPorts(t *testing.T) {
 	l := newLab(t)
-	l.bridge("br0")
-	l.write(l.paths.Settings[0]+"/b.nspawn", "[X-Machd]\nAddress=10.50.0.2/24\nPublish=8080:80\n")
-	b := l.boot("b", "vb-b", "br0")
-	l.register(b)
+	b := l.startInABridge()
 	l.end(l.start("web"))
 	if got := elements(t, "traffic4"); !strings.Contains(got, "8080") {
 		t.Errorf("with the last machine at a link of ours its ports go: %s", got)
