@@ -71,7 +71,7 @@ func TestMachdStartOutlivesTheDaemon(t *testing.T) {
 	}
 }
 
-// systemd-nspawn from 259 on lets a container run that it could not register.
+// systemd-nspawn 262 lets a container run that it could not register.
 // That is no start, and one that the next daemon gives another try if it finds
 // it: the daemon before may have gone in that very moment.
 func TestMachdStartThatRegistersNothing(t *testing.T) {

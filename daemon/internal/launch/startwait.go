@@ -137,8 +137,8 @@ func (s *start) awaitListed(ctx context.Context, before machine.Machine) (machin
 	}
 }
 
-// errUnregistered is that a unit runs and has no machine. systemd-nspawn from
-// 259 on goes on without, unless it is told to register.
+// errUnregistered is that a unit runs and has no machine. systemd-nspawn
+// 262 goes on without, unless it is told to register.
 var errUnregistered = machine1.Errorf(machine1.ErrTimeout, "it runs, and has not registered a machine")
 
 // hasSettled reports whether the machine of a unit must have been registered by
