@@ -44,7 +44,8 @@ func (c *Client) Stop(ctx context.Context, name string, o machd.StopOptions) (ho
 //
 // If the daemon is restarted meanwhile, PID 1 goes on with the restart: it is
 // waited for, and the daemon that follows is asked again only as long as the
-// machine is the one that was to end.
+// machine is the one that was to end. The restart is lost, and fails, if the
+// daemon was killed in the moment in which systemd-nspawn registers the machine.
 //
 // Reference: docs/api.md, RestartMachine.
 func (c *Client) Restart(ctx context.Context, name string, o machd.StopOptions) (Launched, error) {
