@@ -11,8 +11,8 @@ import (
 // A TransferError is a transfer that was not finished. errors.Is finds
 // machine1.ErrNoSuchImage, unix.EEXIST (there is an image of that name),
 // machine1.ErrFileNotFound (the server has no such file), unix.EPIPE (nobody
-// reads what is exported) and machine1.ErrTransferCanceled in it, where the
-// daemon's lines say so.
+// reads what is exported; never of an import) and machine1.ErrTransferCanceled
+// in it, where the daemon's lines say so.
 type TransferError struct {
 	Result string   // "failed" or "canceled", by the daemon
 	Reason string   // the line that says why, "" if none does
@@ -67,7 +67,7 @@ func remember(lines []logLine, line logLine) []logLine {
 }
 
 // resultError makes an error of how a transfer ended, nil if it is done.
-func resultError(result string, lines []logLine) error {
+func resultError(result string, lines []logLine, exports bool) error {
 	if result == "done" {
 		return nil
 	}
@@ -84,16 +84,17 @@ func resultError(result string, lines []logLine) error {
 		}
 		e.Lines = append(e.Lines, text)
 	}
-	e.kind = e.kindOf()
+	e.kind = e.kindOf(exports)
 	return e
 }
 
 // kindOf reads the kind of failure from the lines: the daemon has nothing else
-// that tells.
+// that tells. A pipe that breaks is the caller's in an export only: the others
+// are between the daemon and its tar or gpg.
 //
 // Reference: import-common.c, import.c, export.c, pull-job.c: their words are
 // looked for.
-func (e *TransferError) kindOf() error {
+func (e *TransferError) kindOf(exports bool) error {
 	said := e.Reason + "\n" + strings.Join(e.Lines, "\n")
 	switch {
 	case strings.HasPrefix(e.Reason, "Image '") && strings.HasSuffix(e.Reason, "already exists"):
@@ -102,7 +103,7 @@ func (e *TransferError) kindOf() error {
 		return machine1.ErrNoSuchImage
 	case strings.HasPrefix(e.Reason, "Failed to retrieve image file") && strings.Contains(said, "failed with code 404"):
 		return machine1.ErrFileNotFound
-	case strings.HasPrefix(e.Reason, "Failed to write") && strings.HasSuffix(e.Reason, ": Broken pipe"):
+	case exports && strings.HasPrefix(e.Reason, "Failed to write") && strings.HasSuffix(e.Reason, ": Broken pipe"):
 		return unix.EPIPE
 	}
 	return nil

@@ -110,7 +110,7 @@ func (t *Transfer) take(ctx context.Context, n notice) (e TransferEvent, ok bool
 		if dbus.Store(n.Body, &id, &path, &result) != nil || path != t.path {
 			return e, false
 		}
-		t.finish(resultError(result, t.lines))
+		t.finish(resultError(result, t.lines, t.stream != nil && t.stream.writing))
 	case n.Path != t.path:
 	case n.Name == progressUpdate:
 		e.Progress = NoProgress

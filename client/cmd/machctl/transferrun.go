@@ -240,7 +240,8 @@ func checkHint(said string, here bool) string {
 		return "nobody has signed it: --verify=checksum trusts the server's SHA256SUMS without a signature"
 	case strings.Contains(said, "retrieve SHA256 checksum"):
 		return "the server has no checksum of it, SHA256SUMS or a file of its name with .sha256: --verify=no takes what comes"
-	case strings.Contains(said, "Signature verification failed"):
+	case strings.Contains(said, "Signature verification failed"), strings.Contains(said, "Failed to write to pipe: Broken pipe"):
+		// The pipe is gpg's, which may have ended before it was told what to check.
 		if _, err := exec.LookPath("gpg"); err != nil && here {
 			return `gpg checks signatures, which this host does not have: "apt install gpg" or "dnf install gnupg2" brings it`
 		}
