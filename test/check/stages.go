@@ -36,7 +36,10 @@ func unitTests(ctx context.Context, t *tally) error {
 			return strings.Contains(path+"/", "/"+tree+"/")
 		})
 	})
-	return t.stream(ctx, "", "go", append([]string{"test", "-race", "-shuffle=on", "-json"}, packages...)...)
+	again := func(pkg string, names []string) []string {
+		return []string{"go", "test", "-race", "-json", "-run=" + onlyTests(names), pkg}
+	}
+	return t.streamAgain(ctx, again, "", append([]string{"go", "test", "-race", "-shuffle=on", "-json"}, packages...)...)
 }
 
 // fuzzTargets runs each target that the tests have met with their seeds.
@@ -78,8 +81,8 @@ func skippedTests(ctx context.Context, t *tally) error {
 	for _, pkg := range slices.Sorted(maps.Keys(wanted)) {
 		names := wanted[pkg]
 		slices.Sort(names)
-		errs = append(errs, t.stream(ctx, "booted ", "bin/testhost", "test", "--stock", "--json", pkg, "--",
-			"-test.run=^("+strings.Join(names, "|")+")$"))
+		only := inHost("--stock")
+		errs = append(errs, t.streamAgain(ctx, only, "booted ", only(pkg, names)...))
 	}
 	return errors.Join(errs...)
 }
@@ -88,15 +91,23 @@ func skippedTests(ctx context.Context, t *tally) error {
 func testsIn(tree string, options ...string) func(context.Context, *tally) error {
 	return func(ctx context.Context, t *tally) error {
 		label := strings.Join(append(options, ""), " ")
-		args := append(append([]string{"test", "--json"}, options...), "./"+tree+"/...")
-		return t.stream(ctx, label, "bin/testhost", args...)
+		argv := append(append([]string{"bin/testhost", "test", "--json"}, options...), "./"+tree+"/...")
+		return t.streamAgain(ctx, inHost(options...), label, argv...)
+	}
+}
+
+// inHost returns what runs some tests of a package in a host with these options.
+func inHost(options ...string) func(pkg string, names []string) []string {
+	return func(pkg string, names []string) []string {
+		argv := append([]string{"bin/testhost", "test", "--json"}, options...)
+		return append(argv, pkg, "--", "-test.run="+onlyTests(names))
 	}
 }
 
 // stream runs a command that prints events and counts them. A command that
 // failed without a failed test counts as one.
-func (t *tally) stream(ctx context.Context, label, name string, args ...string) error {
-	cmd := exec.CommandContext(ctx, name, args...)
+func (t *tally) stream(ctx context.Context, label string, argv ...string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "MACHD_TEST_STRICT=1")
 	cmd.Stderr = os.Stdout
 	out, err := cmd.StdoutPipe()
@@ -104,12 +115,12 @@ func (t *tally) stream(ctx context.Context, label, name string, args ...string) 
 		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return t.one(name, err)
+		return t.one(argv[0], err)
 	}
 	before := t.failed
 	err = errors.Join(t.read(out, label), discard(out), cmd.Wait())
 	if err != nil && t.failed == before {
-		t.fail(label+name+" "+strings.Join(args, " "), err.Error())
+		t.fail(failure{name: label + strings.Join(argv, " "), output: err.Error()})
 	}
 	return err
 }

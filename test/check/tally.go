@@ -33,12 +33,18 @@ type tally struct {
 	skipped        map[test]string // and what they said
 	fuzz           map[test]bool
 	failures       []failure
+	forgiven       []failure // of tests that passed when they were run again
+	flaky          int       // how many top-level tests that were
+	running        map[test]bool
 	took           map[test]float64 // seconds, of the tests of packages that have not ended
 	timeUp         bool             // a fuzz target failed for no other reason
 }
 
 // A failure is a test that failed, and what it said.
-type failure struct{ name, output string }
+type failure struct {
+	name, output string
+	id           test // none of what failed outside of a test
+}
 
 // shownLines is how much of what a failed test said is said again at the end.
 // Its own words come last, after what programs in it wrote.
@@ -56,7 +62,7 @@ func (f failure) String() string {
 }
 
 func newTally() *tally {
-	return &tally{skipped: map[test]string{}, fuzz: map[test]bool{}, took: map[test]float64{}}
+	return &tally{skipped: map[test]string{}, fuzz: map[test]bool{}, running: map[test]bool{}, took: map[test]float64{}}
 }
 
 // add counts what another tally has, but for skipped tests and fuzz targets.
@@ -69,16 +75,16 @@ func (t *tally) add(other *tally) {
 // one counts a stage that is one test, and returns its error.
 func (t *tally) one(name string, err error) error {
 	if err != nil {
-		t.fail(name, err.Error())
+		t.fail(failure{name: name, output: err.Error()})
 		return err
 	}
 	t.passed++
 	return nil
 }
 
-func (t *tally) fail(name, output string) {
+func (t *tally) fail(f failure) {
 	t.failed++
-	t.failures = append(t.failures, failure{name, output})
+	t.failures = append(t.failures, f)
 }
 
 // read counts the events of one run of go test or testhost test, and prints
@@ -118,8 +124,10 @@ func (t *tally) readLine(line []byte, label string, output map[test]string, fail
 		fmt.Print(e.Output)
 	case e.Action == "output":
 		output[id] += e.Output
+	case e.Action == "run":
+		t.running[id] = true
 	case e.Action != "pass" && e.Action != "fail" && e.Action != "skip":
-		// start, run, pause, cont: nothing has ended
+		// start, pause, cont: nothing has ended
 	case e.Test == "":
 		t.endPackage(e, label, output[id], failedIn[e.Package])
 		delete(output, id)
@@ -131,6 +139,7 @@ func (t *tally) readLine(line []byte, label string, output map[test]string, fail
 
 func (t *tally) endTest(e event, label, output string, failedIn map[string]int) {
 	id := test{e.Package, e.Test}
+	delete(t.running, id)
 	if id.top() == e.Test {
 		t.took[id] = e.Elapsed
 	}
@@ -143,7 +152,7 @@ func (t *tally) endTest(e event, label, output string, failedIn map[string]int) 
 		}
 	case "fail":
 		failedIn[e.Package]++
-		t.fail(label+e.Package+" "+e.Test, output)
+		t.fail(failure{label + e.Package + " " + e.Test, output, id})
 		t.timeUp = t.timeUp || timeIsUp(output)
 		fmt.Print(output)
 	case "skip":
@@ -167,16 +176,23 @@ func timeIsUp(output string) bool {
 }
 
 // endPackage counts a package that failed outside of its tests: it does not
-// compile, or its TestMain gave up.
+// compile, its TestMain gave up, or the program ended in the middle of one.
 func (t *tally) endPackage(e event, label, output string, failedTests int) {
 	defer t.tellSlow(e.Package)
+	defer maps.DeleteFunc(t.running, func(id test, _ bool) bool { return id.pkg == e.Package })
 	switch e.Action {
 	case "pass":
 		fmt.Printf("ok   %s%s %.1f s\n", label, e.Package, e.Elapsed)
 	case "fail":
 		fmt.Printf("%sFAIL %s%s\n", output, label, e.Package)
+		for _, id := range slices.SortedFunc(maps.Keys(t.running), byName) {
+			if id.pkg == e.Package {
+				t.fail(failure{name: label + id.pkg + " " + id.name + " did not end"})
+				failedTests++
+			}
+		}
 		if failedTests == 0 {
-			t.fail(label+e.Package, output)
+			t.fail(failure{name: label + e.Package, output: output})
 		}
 	}
 }
@@ -199,6 +215,9 @@ func (t *tally) tellSlow(pkg string) {
 // is a failure where nobody reads along.
 func (t *tally) close() int {
 	fmt.Println()
+	for _, f := range t.forgiven {
+		fmt.Println("passed only when run again:", f)
+	}
 	for _, f := range t.failures {
 		fmt.Println("failed:", f)
 	}
