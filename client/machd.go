@@ -17,6 +17,9 @@ func (c *Client) IsMachd(ctx context.Context) (bool, error) {
 	// bus policy rules, such a call is refused like one without permission.
 	var text string
 	if err := c.inquire(ctx, "org.freedesktop.DBus.Introspectable.Introspect", nil, &text); err != nil {
+		if errors.Is(err, machine1.ErrServiceUnknown) {
+			return false, err // none runs, which says it all
+		}
 		return false, fmt.Errorf("cannot tell which machine manager runs: %w", err)
 	}
 	return strings.Contains(text, `"`+machd.ManagerInterface+`"`), nil
