@@ -75,7 +75,7 @@ func (a *app) hint(err error) string {
 		return a.deniedHint(err)
 	case errors.Is(err, machine1.ErrServiceUnknown) && a.user:
 		return fmt.Sprintf(`"%s" and "%s" start machd where it is installed, and "%s" says why it does not run`,
-			a.scoped("systemctl enable machd"), a.scoped("systemctl restart machd.socket"), a.scoped("systemctl status machd"))
+			a.scoped("systemctl enable machd"), a.scoped("systemctl restart machd.socket machd.service"), a.scoped("systemctl status machd"))
 	case errors.Is(err, machine1.ErrServiceUnknown):
 		return fmt.Sprintf(`"%s" starts machd where it is installed, and "%s" says why it does not run`,
 			a.scoped("systemctl start systemd-machined.service"), a.scoped("systemctl status systemd-machined.service"))

@@ -5,7 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/machd/machd/pkg/machine1"
 )
 
 const (
@@ -29,6 +34,15 @@ type pulse func() (count uint64, busy bool)
 // run. The system's never does: it has to notice machines that end.
 func exitsOnIdle(self instance) bool {
 	return self.user && os.Getenv("SYSTEMD_EXIT_ON_IDLE") != "0"
+}
+
+// startedByBus reports whether who asks on the bus next gets another daemon. For a
+// user's daemon that is so since systemd 259: before, one that has ended would be
+// started by callers of its socket only. A bus that does not tell has it stay.
+func startedByBus(ctx context.Context, conn *dbus.Conn) bool {
+	var names []string
+	err := conn.BusObject().CallWithContext(ctx, "org.freedesktop.DBus.ListActivatableNames", 0).Store(&names)
+	return err == nil && slices.Contains(names, machine1.BusName)
 }
 
 // watchIdle returns errIdle once nothing has happened for long enough. The

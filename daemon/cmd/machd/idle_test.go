@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/machd/machd/pkg/dbustest"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 func TestIdleEndsAfterTheLastOfAll(t *testing.T) {
@@ -66,5 +71,26 @@ func TestOnlyAUsersDaemonEndsWhenIdle(t *testing.T) {
 		if got := exitsOnIdle(instance{user: tt.user}); got != tt.want {
 			t.Errorf("user %t, SYSTEMD_EXIT_ON_IDLE=%q: %t", tt.user, tt.value, got)
 		}
+	}
+}
+
+// A daemon that nobody starts again stays: before systemd 259 a user's bus does not.
+func TestStartedByBus(t *testing.T) {
+	t.Parallel()
+	if startedByBus(t.Context(), dbustest.New(t).Dial()) {
+		t.Error("a bus that knows no service is said to start it")
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"x.service": "[D-BUS Service]\nName=" + machine1.BusName + "\nExec=/bin/false\n",
+		"x.conf":    "<busconfig><servicedir>" + dir + "</servicedir></busconfig>",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := dbustest.NewSystem(t, filepath.Join(dir, "x.conf")).Dial()
+	if !startedByBus(t.Context(), conn) {
+		t.Error("a bus that knows the service is said not to start it")
 	}
 }

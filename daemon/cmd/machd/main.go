@@ -148,7 +148,7 @@ func serve(ctx context.Context, self instance) error {
 	if p.networks != nil {
 		tasks = append(tasks, p.networks.Run)
 	}
-	if exitsOnIdle(self) {
+	if exitsOnIdle(self) && startedByBus(ctx, conn) {
 		held := func() (uint64, bool) { return 0, p.machines.View().Len() > 0 }
 		tasks = append(tasks, watchIdle(log, p.server.Pulse, p.face.Pulse, held))
 	}
