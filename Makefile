@@ -11,7 +11,8 @@ BINDIR     = $(PREFIX)/bin
 UNITDIR    = $(PREFIX)/lib/systemd/system
 GENERATORS = $(PREFIX)/lib/systemd/system-generators
 USERDIR    = $(PREFIX)/lib/systemd/user
-BUSDIR     = $(PREFIX)/share/dbus-1/system.d
+# The system bus reads its policy nowhere else.
+BUSDIR     = $(if $(filter /usr,$(PREFIX)),/usr/share,/etc)/dbus-1/system.d
 POLKITDIR  = $(PREFIX)/share/polkit-1/actions
 MANDIR     = $(PREFIX)/share/man
 BASHDIR    = $(PREFIX)/share/bash-completion/completions
@@ -59,7 +60,10 @@ install:
 		case "$$from" in *.service|*-generator) sed -i "s,\([= ]\)/usr/libexec/,\1$(LIBEXECDIR)/,; s,=/usr/bin/,=$(BINDIR)/," "$$to" || exit 1;; esac; \
 	done
 
+# Links to units that are gone would leave the host without any machine manager.
 uninstall:
+	@if find $(DESTDIR)/etc/systemd/system -type l -lname '*/machd.*' 2>/dev/null | grep -q .; then \
+		echo "machd is enabled: systemctl disable --now machd.socket machd.service goes first" >&2; exit 1; fi
 	@for f in $(FILES); do rm -f "$(DESTDIR)$${f##*:}" || exit 1; done
 
 host: bin/testhost
