@@ -16,11 +16,27 @@ import (
 // logLines is how many lines explain a failed start.
 const logLines = 10
 
+// journalPauses are waited between looks for lines that are not there: a sync does
+// not cover what a process wrote whose stream a busy journald has not accepted yet.
+var journalPauses = []time.Duration{100 * time.Millisecond, 300 * time.Millisecond}
+
 // lastLines returns the last lines that one run of a unit logged, oldest first,
 // or those of the unit since a time if the run is not known, or not to the journal.
 // It asks a process, since reading a journal needs a library in C; failing is having
 // nothing to tell.
 func lastLines(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
+	lines := linesNow(ctx, unit, invocation, since)
+	for _, pause := range journalPauses {
+		if len(lines) > 0 || ctx.Err() != nil {
+			break
+		}
+		time.Sleep(pause)
+		lines = linesNow(ctx, unit, invocation, since)
+	}
+	return lines
+}
+
+func linesNow(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
 	// What has been written may not have been read yet.
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
 	if invocation != [16]byte{} {
