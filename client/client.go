@@ -51,7 +51,7 @@ func Interactive() Option {
 }
 
 // Plain makes connecting to a bus of this host cheaper for a client that makes no
-// call which passes descriptors, such as Shell and Exec.
+// call which passes descriptors, such as Shell and Exec: they are ErrNotSupported.
 func Plain() Option { return func(c *Client) { c.reach.plain = true } }
 
 // Connect connects to the system bus, that of $DBUS_SYSTEM_BUS_ADDRESS if it
@@ -215,22 +215,32 @@ func (c *Client) explain(ctx context.Context, name string, err error) error {
 	case !c.conn.Connected():
 		return fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
 	case !c.conn.SupportsUnixFDs() && strings.Contains(err.Error(), "unix fd passing"):
-		return errNoDescriptors // says the library, and has no name for it
+		// So says the library, and has no name for it.
+		if c.reach.plain {
+			return errPlain
+		}
+		return errNoDescriptors
 	}
 	return err
 }
 
 // overtime makes an ErrTimeout of the end of a context whose deadline has passed
 // before an answer from somebody came. It leaves other errors as they are.
-func overtime(from string, err error) error {
+func overtime(from string, err error) error { return late("no answer from "+from, err) }
+
+// late is overtime for what else has not come.
+func late(missing string, err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &kindError{context.DeadlineExceeded, fmt.Errorf("no answer from %s: %w", from, machine1.ErrTimeout)}
+	return &kindError{context.DeadlineExceeded, fmt.Errorf("%s: %w", missing, machine1.ErrTimeout)}
 }
 
-// errNoDescriptors is for calls with files to a bus of another host.
-var errNoDescriptors = machine1.Errorf(machine1.ErrNotSupported, "it takes files, and a connection to another host passes none")
+// Errors of calls with files, where the connection passes none.
+var (
+	errNoDescriptors = machine1.Errorf(machine1.ErrNotSupported, "it takes files, and a connection to another host passes none")
+	errPlain         = machine1.Errorf(machine1.ErrNotSupported, "it takes files, and this client was connected with Plain")
+)
 
 // absent recognises, among the errors of the bus, that nobody answers as name
 // and nobody could be started to.

@@ -78,7 +78,7 @@ func ExampleClient_CopyTo() {
 			fmt.Println("copied to", name)
 		case errors.Is(err, machine1.ErrNoSuchMachine):
 			fmt.Println(name, "does not run")
-		case errors.Is(err, machine1.ErrAccessDenied):
+		case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired):
 			fmt.Println("only root may do that, or whom polkit lets")
 		default:
 			log.Fatal(err)

@@ -43,7 +43,8 @@ type Execution struct {
 	Unit     string   // in which it runs, in the machine; "" if the machine has no units
 
 	session  *os.File
-	toTheEnd bool // there is more to wait for than the outcome: the session's end
+	outcome  *machd.Outcome // nil until it is known
+	toTheEnd bool           // there is more to wait for than the outcome: the session's end
 }
 
 // Exec runs a command in a machine and returns when that has begun, or has
@@ -134,17 +135,42 @@ func (x *Execution) Signal(s syscall.Signal) error {
 	return nil
 }
 
-// Wait returns how the command ended. If ctx ends first, the command goes on.
-// It may be called once.
+// Wait returns how the command ended. If ctx ends first, the command goes on, and
+// may be waited for again: ErrTimeout says that ctx has come to its deadline. Once
+// the command has ended, each Wait returns the same; after Close and without that
+// it is an os.ErrClosed.
 func (x *Execution) Wait(ctx context.Context) (machd.Outcome, error) {
-	defer context.AfterFunc(ctx, func() { _ = x.session.SetReadDeadline(time.Unix(1, 0)) })()
+	if x.outcome == nil {
+		outcome, err := x.wait(ctx)
+		if err != nil {
+			return machd.Outcome{}, err
+		}
+		x.outcome = &outcome
+	}
+	return *x.outcome, nil
+}
+
+func (x *Execution) wait(ctx context.Context) (machd.Outcome, error) {
+	_ = x.session.SetReadDeadline(time.Time{})
+	expired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = x.session.SetReadDeadline(time.Unix(1, 0))
+		close(expired)
+	})
+	defer func() {
+		if !stop() {
+			<-expired // or it would end the next Wait
+		}
+	}()
 	packet := make([]byte, machd.MaxPacket)
 	n, err := x.session.Read(packet)
 	switch {
 	case err == nil:
 		// It has been told, and counts, though ctx may have ended meanwhile.
+	case errors.Is(err, os.ErrClosed):
+		return machd.Outcome{}, fmt.Errorf("cannot tell how the command ended: %w", os.ErrClosed)
 	case ctx.Err() != nil:
-		return machd.Outcome{}, ctx.Err()
+		return machd.Outcome{}, late("the command has not ended", ctx.Err())
 	default:
 		// The daemon's end closed is the end of the file, or a reset if an
 		// order of ours was unread.

@@ -309,3 +309,36 @@ func TestExecLeavesNoDescriptors(t *testing.T) {
 		t.Errorf("%d descriptors are open, before %d", after, before)
 	}
 }
+
+// Whoever waited in vain may do something about it, and wait again.
+func TestExecIsWaitedForAgain(t *testing.T) {
+	t.Parallel()
+	_, c := connectToC8(t)
+	x := mustExec(t, c, shell("sleep 60"))
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := x.Wait(ctx)
+		cancel()
+		if !errors.Is(err, machine1.ErrTimeout) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want that the time is over", err)
+		}
+	}
+	if err := x.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	want := machd.Outcome{Signal: int(unix.SIGTERM)}
+	wantOutcome(t, x, want)
+	wantOutcome(t, x, want)
+	x.Close()
+	wantOutcome(t, x, want)
+}
+
+func TestAClosedExecutionTellsNothing(t *testing.T) {
+	t.Parallel()
+	_, c := connectToC8(t)
+	x := mustExec(t, c, shell("sleep 60"))
+	x.Close()
+	if _, err := x.Wait(t.Context()); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("got %v, want os.ErrClosed", err)
+	}
+}

@@ -17,6 +17,7 @@ type GoneWatch struct {
 	name string
 	unit string // to wait for as well, or ""
 	sub  *subscription
+	gone bool // the machine, whatever its unit does
 }
 
 // WatchGone begins to watch for the end of a machine. What happens between its
@@ -58,11 +59,13 @@ func unitOfMachine(unit string) bool {
 	return false
 }
 
-// Wait returns nil once the machine has ended. A restart of the daemon does
-// not disturb it; ErrDisconnected says that the bus is gone and nobody can tell.
+// Wait returns nil once the machine has ended, at once if it has already. A restart
+// of the daemon does not disturb it; ErrDisconnected says that the bus is gone and
+// nobody can tell, ErrTimeout that ctx has come to its deadline, and os.ErrClosed
+// that the watch is closed.
 func (g *GoneWatch) Wait(ctx context.Context) error {
 	if err := g.waitMachine(ctx); err != nil {
-		return err
+		return late(fmt.Sprintf("%q has not ended", g.name), err)
 	}
 	if g.unit == "" {
 		return nil
@@ -71,21 +74,23 @@ func (g *GoneWatch) Wait(ctx context.Context) error {
 }
 
 func (g *GoneWatch) waitMachine(ctx context.Context) error {
-	for {
+	// What ended before the watch began is told by nobody.
+	g.gone = g.gone || g.isGone(ctx)
+	for !g.gone {
 		n, err := g.sub.next(ctx)
 		if err != nil {
 			return err
 		}
-		if !n.newOwner {
-			return nil
-		}
 		// A new daemon says nothing about what ended while there was none.
-		var path dbus.ObjectPath
-		err = g.c.ask(ctx, "GetMachine", []any{g.name}, &path)
-		if errors.Is(err, machine1.ErrNoSuchMachine) {
-			return nil
-		}
+		g.gone = !n.newOwner || g.isGone(ctx)
 	}
+	return nil
+}
+
+// isGone asks the daemon. One of a user does not know the host, which is there.
+func (g *GoneWatch) isGone(ctx context.Context) bool {
+	var path dbus.ObjectPath
+	return g.name != machine1.Host && errors.Is(g.c.ask(ctx, "GetMachine", []any{g.name}, &path), machine1.ErrNoSuchMachine)
 }
 
 // Close ends the watch.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -93,7 +94,37 @@ func TestGoneBelievesOnlyTheDaemon(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	if err := gone.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("it believes a stranger: %v", err)
+	if err := gone.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, machine1.ErrTimeout) {
+		t.Errorf("it believes a stranger, or does not tell of the time: %v", err)
+	}
+}
+
+// The end of what ended before the watch is told by nobody, and nothing is told twice.
+func TestGoneKnowsWhatIsGone(t *testing.T) {
+	t.Parallel()
+	_, c := connect(t)
+	gone, err := c.WatchGone(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := gone.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAClosedWatchIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	w, c := connect(t)
+	w.Add(machine1test.C8NS())
+	gone, err := c.WatchGone(t.Context(), "c8-ns")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	gone.Close()
+	if err := gone.Wait(t.Context()); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("got %v, want os.ErrClosed", err)
 	}
 }

@@ -93,7 +93,7 @@ func (c *Client) MachineByPID(ctx context.Context, pid uint32) (string, error) {
 
 // SSHInfo returns how ssh(1) reaches a machine, and the file of the host with
 // the key for that: "vsock/4711", "/run/systemd/…". Who registered the machine
-// said so; both are "" if he did not.
+// said so; it is an ErrFileNotFound if he did not.
 //
 // Reference: org.freedesktop.machine1(5), GetMachineSSHInfo.
 func (c *Client) SSHInfo(ctx context.Context, name string) (address, privateKeyPath string, err error) {

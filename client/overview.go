@@ -29,7 +29,7 @@ type ListedDetail struct {
 	// The rest is zero where it is not known. systemd-machined has to be asked
 	// for it: see OverviewQuery.Properties.
 	ID                [16]byte
-	State             machine1.State // machd.StatePaused as well
+	State             machine1.State // machd.StatePaused as well, if Properties are asked for
 	Unit, Subgroup    string
 	Leader            uint32 // PID on the host
 	Supervisor        uint32

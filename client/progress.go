@@ -51,7 +51,7 @@ func (c *Client) tellLong(ctx context.Context, member string, in func(pipe dbus.
 // somebody wants to know; else with 0, which no such pipe is.
 func (c *Client) following(ctx context.Context, call func(pipe dbus.UnixFD) error) error {
 	told, ok := ctx.Value(progressKey{}).(func(Progress))
-	if !ok {
+	if !ok || told == nil {
 		return call(0)
 	}
 	log, err := c.openLog(func(line string) {

@@ -32,7 +32,8 @@ func (c *Client) OpenPTY(ctx context.Context, name string) (*Session, error) {
 
 // OpenLogin opens a new terminal in the machine with a login prompt on it,
 // which comes back after each logout. The machine needs systemd and a system
-// bus; ErrFileNotFound says that there is no bus.
+// bus; ErrFileNotFound says that there is no bus. Until the prompt is there, about a
+// second, the terminal is hung up and reading says EIO: read again.
 //
 // Reference: org.freedesktop.machine1(5), OpenMachineLogin.
 func (c *Client) OpenLogin(ctx context.Context, name string) (*Session, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -60,6 +61,7 @@ type subscription struct {
 	want  []wanted
 	rules []string
 	ch    chan *dbus.Signal
+	over  chan struct{} // closed by close
 
 	tellsLoss bool // of the owner too, without a new one
 }
@@ -73,7 +75,7 @@ type notice struct {
 // subscribe asks for signals of name's owner. Once it has returned, nothing
 // that happens is missed.
 func (c *Client) subscribe(ctx context.Context, name string, want ...wanted) (*subscription, error) {
-	s := &subscription{conn: c.conn, name: name, want: want, ch: make(chan *dbus.Signal, 16)}
+	s := &subscription{conn: c.conn, name: name, want: want, ch: make(chan *dbus.Signal, 16), over: make(chan struct{})}
 	c.conn.Signal(s.ch)
 	rules := []string{wanted{signal: nameOwnerChanged, arg0: name}.rule(busDriver)}
 	for _, w := range want {
@@ -96,12 +98,15 @@ func (c *Client) subscribe(ctx context.Context, name string, want ...wanted) (*s
 	return s, nil
 }
 
-// next waits for the next notice. ErrDisconnected says that the bus is gone.
+// next waits for the next notice. ErrDisconnected says that the bus is gone, and
+// os.ErrClosed that the subscription was closed.
 func (s *subscription) next(ctx context.Context) (notice, error) {
 	for {
 		select {
 		case <-ctx.Done():
 			return notice{}, ctx.Err()
+		case <-s.over:
+			return notice{}, os.ErrClosed
 		case signal, ok := <-s.ch:
 			if !ok {
 				return notice{}, fmt.Errorf("the bus connection was lost: %w", machine1.ErrDisconnected)
@@ -128,8 +133,14 @@ func (s *subscription) take(signal *dbus.Signal) (notice, bool) {
 	return notice{Signal: signal}, slices.ContainsFunc(s.want, func(w wanted) bool { return w.matches(signal) })
 }
 
-// close ends the subscription and does not wait until the bus knows.
+// close ends the subscription and does not wait until the bus knows. Once is enough.
 func (s *subscription) close() {
+	select {
+	case <-s.over:
+		return
+	default:
+		close(s.over)
+	}
 	for _, rule := range s.rules {
 		s.conn.BusObject().Go(busDriver+".RemoveMatch", dbus.FlagNoReplyExpected, nil, rule)
 	}

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/godbus/dbus/v5"
@@ -30,6 +29,9 @@ type Starting struct {
 	name string
 	job  dbus.ObjectPath
 	sub  *subscription
+
+	over    bool
+	outcome error // valid if over
 }
 
 // ErrRunning says that the machine to start runs already, as the very unit
@@ -99,14 +101,13 @@ func (c *Client) mayStartAgain(ctx context.Context, unit string) error {
 }
 
 // Wait returns nil once the unit has started. Another end of the job is a
-// *StartError.
+// *StartError. Whoever has given up may wait again; ErrTimeout says that ctx has
+// come to its deadline, and os.ErrClosed that the start is closed.
 func (s *Starting) Wait(ctx context.Context) error {
-	for {
+	for !s.over {
 		n, err := s.sub.next(ctx)
-		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("cannot tell whether %q started, %s has still a job: %w", s.name, s.Unit, machine1.ErrTimeout)
-		}
 		if err != nil {
+			err = late(s.Unit+" has still a job", err)
 			return fmt.Errorf("cannot tell whether %q started: %w", s.name, err)
 		}
 		var id uint32
@@ -115,11 +116,11 @@ func (s *Starting) Wait(ctx context.Context) error {
 		if n.newOwner || dbus.Store(n.Body, &id, &job, &unit, &result) != nil || job != s.job {
 			continue
 		}
-		if result == "done" || result == "skipped" {
-			return nil
+		if s.over = true; result != "done" && result != "skipped" {
+			s.outcome = s.failure(ctx, result)
 		}
-		return s.failure(ctx, result)
 	}
+	return s.outcome
 }
 
 // failure asks the unit why. What it cannot tell stays zero: the job's result

@@ -154,10 +154,19 @@ func (c *Client) ImportRaw(ctx context.Context, file *os.File, name string, o Im
 
 // ImportFS has a directory copied to be the image called name.
 func (c *Client) ImportFS(ctx context.Context, directory *os.File, name string, o ImportOptions) (*Transfer, error) {
+	if directory == nil {
+		return nil, errNoFile
+	}
 	return c.importFrom(ctx, "ImportFileSystem", whole(directory), name, o)
 }
 
+// errNoFile is for a nil file.
+var errNoFile = fmt.Errorf("no file is given to import or export: %w", machine1.ErrInvalidArgs)
+
 func (c *Client) importFile(ctx context.Context, member string, file *os.File, name string, o ImportOptions) (*Transfer, error) {
+	if file == nil {
+		return nil, errNoFile
+	}
 	s, err := source(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot import %s: %w", file.Name(), err)
@@ -196,6 +205,9 @@ func (c *Client) ExportRaw(ctx context.Context, name string, file *os.File, o Ex
 }
 
 func (c *Client) export(ctx context.Context, member, name string, file *os.File, o ExportOptions) (*Transfer, error) {
+	if file == nil {
+		return nil, errNoFile
+	}
 	s, err := sink(file)
 	if err != nil {
 		return nil, fmt.Errorf("cannot export %q: %w", name, err)

@@ -388,3 +388,16 @@ func TestWithoutImportdItsNameIsTold(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestNoFileIsAnInvalidArgument(t *testing.T) {
+	t.Parallel()
+	_, c := connect(t)
+	_, fs := c.ImportFS(t.Context(), nil, "a", client.ImportOptions{})
+	_, in := c.ImportTar(t.Context(), nil, "a", client.ImportOptions{})
+	_, out := c.ExportRaw(t.Context(), "a", nil, client.ExportOptions{})
+	for _, err := range []error{fs, in, out} {
+		if !errors.Is(err, machine1.ErrInvalidArgs) {
+			t.Errorf("got %v", err)
+		}
+	}
+}

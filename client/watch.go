@@ -66,7 +66,9 @@ func (c *Client) Watch(ctx context.Context) iter.Seq2[Event, error] {
 			wanted{signal: machineFailed, path: machine1.ObjectPath},
 			wanted{signal: machineChanged, path: machine1.ObjectPath})
 		if err != nil {
-			yield(Event{}, err)
+			if ctx.Err() == nil {
+				yield(Event{}, err)
+			}
 			return
 		}
 		defer sub.close()

@@ -124,3 +124,13 @@ func TestAWatchThatCannotFindTheDaemonSaysSo(t *testing.T) {
 		}
 	}
 }
+
+func TestWatchOfAnEndedContextIsEmpty(t *testing.T) {
+	t.Parallel()
+	_, c := connect(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for e, err := range c.Watch(ctx) {
+		t.Errorf("it yields %v, %v", e, err)
+	}
+}
