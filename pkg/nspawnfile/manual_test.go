@@ -69,7 +69,7 @@ edits the file and checks it,
 shows it and says which of its lines nobody acts on, and
 .Ql machctl start --save
 and
-.Ql machctl port --save
+.Ql machctl port add --save
 write it.
 What is changed counts from the next start.
 .Sh THE SECTION [X-MACHD]

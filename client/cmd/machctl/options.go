@@ -257,7 +257,7 @@ func (o *options) check() error {
 		return stocked(err, "Failed to parse signal string \"%s\".", o.signal)
 	}
 	if o.output != "" && o.output != outputWide && !slices.Contains(outputs, o.output) {
-		return stocked(usagef("--output: there is no format %q%s", o.output, orOnly(o.output, outputs)), "Unknown output '%s'.", o.output)
+		return stocked(usagef("--output: there is no format %q%s", o.output, orOnly(o.output, append([]string{outputWide}, outputs...))), "Unknown output '%s'.", o.output)
 	}
 	for i, assignment := range o.environment {
 		name, _, assigned := strings.Cut(assignment, "=")

@@ -53,10 +53,14 @@ func (o *options) placed(hint string) string {
 	if o.halfway {
 		place = o.outer
 	}
-	if place == "" {
-		return hint
-	}
 	for _, command := range []string{"machctl", "systemctl"} {
+		place := place
+		if o.user && command == "machctl" { // the others are told where they are made
+			place = strings.TrimSpace("--user " + place)
+		}
+		if place == "" {
+			continue
+		}
 		parts := strings.Split(hint, `"`+command+" ")
 		for i, rest := range parts[1:] {
 			if strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "help ") || strings.HasPrefix(rest, `help"`) {

@@ -5,7 +5,7 @@ const (
 	startHelp = `start returns when the machines can be used: a system has booted, a command runs.
 --wait=registered does not wait for that, and --no-wait for nothing. A start that
 fails leaves nothing behind, and says why with the last lines of the log. A
-machine that runs already is left alone, which is no failure.
+machine that runs already is left alone, which is no failure unless options are given.
 
 NAME is an image, or may be a pattern that images match. It is started in a unit
 of its own with all that systemd-nspawn@NAME.service would have, or as that very
