@@ -40,6 +40,7 @@ type app struct {
 
 // run runs the command and returns the exit code.
 func run(args []string) int {
+	heedIgnoredPipes()
 	a := &app{options: &options{stock: filepath.Base(args[0]) == machinectl}, words: behindDashes(args[1:])}
 	a.ui = newUI(os.Stdout, os.Stderr, a.options)
 	a.ui.stock = a.stock
@@ -55,6 +56,9 @@ func run(args []string) int {
 	verb, err := root.ExecuteContextC(ctx)
 	if err == nil || errors.Is(err, errAnswered) {
 		err = a.ui.failed
+	}
+	if a.ui.unread() && errors.Is(err, a.ui.failed) {
+		err = nil
 	}
 	a.agent.Stop()
 	a.verb = verb

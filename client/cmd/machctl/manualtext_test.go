@@ -65,6 +65,12 @@ has them.
 .It Ev SYSTEMD_EDITOR , EDITOR , VISUAL
 The editor of
 .Cm edit .
+.It Ev SYSTEMD_UTF8
+Whether more than ASCII is printed; without it
+.Ev LC_ALL , LC_CTYPE
+and
+.Ev LANG
+say so, and where none is set it is.
 .It Ev NO_COLOR
 If it is set, there is no colour.
 .It Ev SYSTEMD_SSH

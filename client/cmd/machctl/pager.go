@@ -23,7 +23,7 @@ var pagers = []string{"pager", "less", "more"}
 
 // page prints a result, through a pager if it is longer than the terminal.
 func (u *ui) page(text string) {
-	if !u.isTerminal() || u.options.noPager || u.height == 0 || strings.Count(text, "\n") < u.height {
+	if !u.isTerminal() || u.isDumb() || u.options.noPager || u.height == 0 || strings.Count(text, "\n") < u.height {
 		u.print(text)
 		return
 	}

@@ -51,6 +51,8 @@ func TestLongOutputGoesThroughAPager(t *testing.T) {
 		"not wanted":   {"SYSTEMD_PAGER=" + pager, "list", "--no-pager"},
 		"empty":        {"SYSTEMD_PAGER=", "PAGER=" + pager, "list"},
 		"cat":          {"PAGER=cat", "list"},
+		"a dumb one":   {"TERM=dumb", "PAGER=" + pager, "list"},
+		"none at all":  {"TERM=", "PAGER=" + pager, "list"},
 		"short output": {"PAGER=" + pager, "list", "--filter", "name=m0?"},
 		"missing":      {"PAGER=/nonexistent", "list"},
 	} {

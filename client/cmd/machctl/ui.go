@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/client/internal/columns"
+	"github.com/machd/machd/pkg/nspawnfile"
 )
 
 // SGR parameters.
@@ -52,19 +53,28 @@ func newUI(out, err *os.File, o *options) *ui {
 	if u.width == 0 {
 		u.width = 80
 	}
-	u.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && os.Getenv("TERM") != ""
+	u.colour = os.Getenv("NO_COLOR") == "" && !u.isDumb()
 	return u
 }
 
-// utf8Locale asks the variables that setlocale(3) asks, in its order.
+// utf8Locale asks the variables that setlocale(3) asks, in its order. Where none of
+// them is set, as for a job of cron's, it is UTF-8.
+//
+// Reference: locale-util.c, is_locale_utf8.
 func utf8Locale() bool {
+	if said, err := nspawnfile.ParseBool(os.Getenv("SYSTEMD_UTF8")); err == nil {
+		return said
+	}
+	isSet := false
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if value := os.Getenv(name); value != "" {
+		value, ok := os.LookupEnv(name)
+		isSet = isSet || ok
+		if value != "" {
 			value = strings.ToUpper(value)
 			return strings.Contains(value, "UTF-8") || strings.Contains(value, "UTF8")
 		}
 	}
-	return false
+	return !isSet
 }
 
 // arrow stands between a link and what it leads to.
@@ -77,6 +87,9 @@ func (u *ui) arrow() string {
 
 // isTerminal reports whether results go to a terminal.
 func (u *ui) isTerminal() bool { return u.width > 0 }
+
+// isDumb reports whether the terminal can do nothing but print.
+func (u *ui) isDumb() bool { return os.Getenv("TERM") == "" || os.Getenv("TERM") == "dumb" }
 
 // print prints a result.
 func (u *ui) print(text string) {

@@ -48,23 +48,44 @@ func TestNobodyReadsTheResult(t *testing.T) {
 	w := machine1test.New(t)
 	w.Add(machine1test.C8NS())
 	for _, line := range printing {
-		reader, writer, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		reader.Close()
-		cmd := command(w, strings.Fields(line)...)
-		var said bytes.Buffer
-		cmd.Stdout, cmd.Stderr = writer, &said
-		err = cmd.Run()
-		writer.Close()
+		said, err := unread(t, command(w, strings.Fields(line)...))
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
-		if status := exit.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGPIPE || said.Len() > 0 {
-			t.Errorf("%s ends with %v, and says %q", line, exit, said.String())
+		if status := exit.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGPIPE || said != "" {
+			t.Errorf("%s ends with %v, and says %q", line, exit, said)
 		}
 	}
+}
+
+// In a service SIGPIPE is ignored, and nobody expects to be ended by it.
+func TestNobodyReadsTheResultOfAService(t *testing.T) {
+	t.Parallel()
+	w := machine1test.New(t)
+	w.Add(machine1test.C8NS())
+	for _, line := range printing {
+		cmd := command(w)
+		shell := exec.Command("sh", append([]string{"-c", `trap "" PIPE; "$@"; exit $?`, "sh", cmd.Path}, strings.Fields(line)...)...)
+		shell.Env = cmd.Env
+		if said, err := unread(t, shell); err != nil || said != "" {
+			t.Errorf("%s ends with %v, and says %q", line, err, said)
+		}
+	}
+}
+
+// unread runs a command whose output nobody reads, and returns what it says besides.
+func unread(t *testing.T, cmd *exec.Cmd) (said string, err error) {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer writer.Close()
+	var errors bytes.Buffer
+	cmd.Stdout, cmd.Stderr = writer, &errors
+	err = cmd.Run()
+	return errors.String(), err
 }
