@@ -98,4 +98,9 @@ func TestMachdAddressesBeginWithTheUsefulOne(t *testing.T) {
 	if got := strings.Fields(run(t, "getent", "ahostsv4", name)); got[0] != want {
 		t.Errorf("its name is %q", got)
 	}
+	for _, client := range clients() {
+		if host := run(t, client, "--no-pager", "--no-legend", "list", "-a", "--max-addresses=all"); !strings.Contains(host, "192.0.2.1\n") {
+			t.Errorf("the host's address is not in %s's list:\n%s", client, host)
+		}
+	}
 }

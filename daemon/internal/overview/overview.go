@@ -123,6 +123,9 @@ func (v *Viewer) lookInto(ctx context.Context, r *netns.Reader, row *machd.Machi
 		row.OSError, row.AddressError = nameOf(err), nameOf(err)
 		return
 	}
+	if row.Class == string(machine1.ClassHost) {
+		leader = nil // whose networking would be no private one
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	addresses, err := r.LinkAddresses(ctx, leader, row.Name)

@@ -168,6 +168,17 @@ func TestWhatIsOnRecordIsTold(t *testing.T) {
 	}
 }
 
+// The host shares its networking with itself, and has addresses nevertheless.
+func TestTheHostsAddressesAreNotPrivate(t *testing.T) {
+	t.Parallel()
+	viewer := overview.Viewer{Machines: newMachines(t, 0), Inside: guests{}}
+	rows, err := viewer.Of(t.Context(), []string{machine1.Host}, machd.OverviewOptions{}, nil)
+	must(t, err)
+	if len(rows) != 1 || rows[0].AddressError != "" {
+		t.Errorf("%+v", rows)
+	}
+}
+
 func BenchmarkOverview(b *testing.B) {
 	machines := newMachines(b, 200)
 	viewer := overview.Viewer{Machines: machines, Inside: inside.NewGuard(slog.New(slog.DiscardHandler))}
