@@ -15,6 +15,10 @@ type Bind struct {
 	Destination string // absolute path in the machine; "" is Source
 	ReadOnly    bool
 	MakeDir     bool // make Destination if it is not there
+	// Stock has it done by the method that systemd-machined has as well, which
+	// takes the right to manage machines: an administrator may have granted that
+	// before there was machd.
+	Stock bool
 }
 
 // Bind shows a directory or a file of the host in a running container,
@@ -26,9 +30,14 @@ type Bind struct {
 // BindMountMachine.
 func (c *Client) Bind(ctx context.Context, name string, b Bind) error {
 	options := machd.BindOptions{ReadOnly: b.ReadOnly, MakeDir: b.MakeDir}
-	err := c.tellEither(ctx,
-		"BindMount", []any{name, b.Source, b.Destination, options.Variants()},
-		"BindMountMachine", []any{name, b.Source, b.Destination, b.ReadOnly, b.MakeDir})
+	const stock = "BindMountMachine"
+	stockIn := []any{name, b.Source, b.Destination, b.ReadOnly, b.MakeDir}
+	var err error
+	if b.Stock {
+		err = c.tell(ctx, stock, stockIn)
+	} else {
+		err = c.tellEither(ctx, "BindMount", []any{name, b.Source, b.Destination, options.Variants()}, stock, stockIn)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot mount %s in %q: %w", b.Source, name, err)
 	}
@@ -55,6 +64,8 @@ type Copy struct {
 	// systemd-machined does where the machine has a user namespace. Otherwise
 	// machd keeps the owners, as the machine's users.
 	Flat bool
+	// Stock is Bind's. Such a copy is flat, and tells no progress.
+	Stock bool
 }
 
 // CopyTo copies from the host into a running container. What is there already
@@ -83,6 +94,12 @@ func (c *Client) copy(ctx context.Context, member, name string, x Copy) error {
 	stock, in := member+"Machine", []any{name, x.Source, x.Destination}
 	if x.Replace {
 		stock, in = stock+"WithFlags", append(in, flagReplace)
+	}
+	if x.Stock {
+		if err := c.tell(ctx, stock, in); err != nil {
+			return fmt.Errorf("cannot copy %s: %w", x.Source, err)
+		}
+		return nil
 	}
 	err := c.following(ctx, func(pipe dbus.UnixFD) error {
 		options.Progress = pipe

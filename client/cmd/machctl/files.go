@@ -15,13 +15,13 @@ import (
 // bind shows a directory or file of the host in a machine.
 func (a *app) bind(ctx context.Context, args []string) error {
 	name, source, destination := threeOf(args)
-	if err := a.actOn(ctx, name, machd.ActionBind); err != nil {
+	if err := a.actOn(ctx, name, a.actionAs(machd.ActionBind)); err != nil {
 		return err
 	}
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
 	return a.client.Bind(ctx, name, client.Bind{
-		Source: source, Destination: destination, ReadOnly: a.readOnly, MakeDir: a.mkdir,
+		Source: source, Destination: destination, ReadOnly: a.readOnly, MakeDir: a.mkdir, Stock: a.stock,
 	})
 }
 
@@ -46,7 +46,7 @@ func (a *app) copyTo(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
+	if err := a.actOn(ctx, name, a.actionAs(machd.ActionCopy)); err != nil {
 		return err
 	}
 	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
@@ -82,7 +82,7 @@ func (a *app) copyFrom(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.actOn(ctx, name, machd.ActionCopy); err != nil {
+	if err := a.actOn(ctx, name, a.actionAs(machd.ActionCopy)); err != nil {
 		return err
 	}
 	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
@@ -92,7 +92,16 @@ func (a *app) copyFrom(ctx context.Context, args []string) error {
 
 func (a *app) copying(source, destination string) client.Copy {
 	// Under the name machinectl everything is as it always was.
-	return client.Copy{Source: source, Destination: destination, Replace: a.force, Flat: a.flat || a.stock}
+	return client.Copy{Source: source, Destination: destination, Replace: a.force, Flat: a.flat, Stock: a.stock}
+}
+
+// actionAs is the polkit action of what is done by a stock method under the name
+// machinectl, where rules of before count.
+func (a *app) actionAs(action string) string {
+	if a.stock {
+		return machine1.ActionManageMachines
+	}
+	return action
 }
 
 func (a *app) actOn(ctx context.Context, name, action string) error {
