@@ -42,7 +42,7 @@ type CopyOptions struct {
 
 // RemoveOptions are what the removal of an image can be told.
 type RemoveOptions struct {
-	Settings bool        // settings: remove the settings files below /etc too
+	Settings bool        // settings: remove the settings files below /etc too, and what starts it with the host
 	Progress dbus.UnixFD // progress: a pipe to write to how far it is, see Progress
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/machd/machd/daemon/internal/execution"
 	"github.com/machd/machd/daemon/internal/image"
 	"github.com/machd/machd/daemon/internal/inside"
+	"github.com/machd/machd/daemon/internal/launch"
 	"github.com/machd/machd/daemon/internal/task"
 	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/daemon/internal/varlinkapi"
@@ -118,6 +119,9 @@ func serve(ctx context.Context, self instance) error {
 	units, err := unit.Connect(ctx, conn, log)
 	if err != nil {
 		return err
+	}
+	if !self.user {
+		self.images.Units = launch.NewUnitFiles(units.Reload)
 	}
 	images, guard := image.NewStore(self.images), self.guard(log)
 	sessions := execution.New(execution.Config{Inside: guard, Enterer: self.enterer, Records: self.execDir, Log: log})

@@ -150,7 +150,7 @@ func ownRemoveImage(ctx context.Context, c *vtable.Call, o imageObject, opts opt
 	}
 	settings := image.KeepSettings
 	if parsed.Settings {
-		settings = image.RemoveSettings
+		settings = image.RemoveAll
 	}
 	return following(ctx, c, parsed.Progress, func(ctx context.Context) error {
 		return o.remove(ctx, c, access.OwnRemoveImage, map[string]string{"settings": oneIf(parsed.Settings)}, settings)

@@ -17,6 +17,8 @@ type Config struct {
 	Settings []string // where NAME.nspawn files are, most important first
 	LockDir  string   // locks that programs of all kinds share
 	Host     bool     // list the host as ".host"
+
+	Units UnitFiles // may be nil, for none
 }
 
 // SystemConfig returns the places of the system's images.

@@ -76,6 +76,9 @@ type Store struct {
 
 // NewStore returns the store of the images that cfg describes.
 func NewStore(cfg Config) *Store {
+	if cfg.Units == nil {
+		cfg.Units = noUnitFiles{}
+	}
 	return &Store{cfg: cfg, limit: readLimit, reads: make(chan struct{}, maxReads), changed: make(chan string, 1)}
 }
 

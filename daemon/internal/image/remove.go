@@ -26,7 +26,7 @@ func (s *Store) Remove(ctx context.Context, i Image, keep Settings) (err error) 
 	defer a.undo.unless(&err)
 	// A device stays; what belongs to it goes.
 	if i.Type == TypeBlock && strings.HasPrefix(i.Path, "/dev/") {
-		s.setFilesAside(a, h, i, keep)
+		s.setFilesAside(ctx, a, h, i, keep)
 		a.remove(ctx)
 		return nil
 	}
@@ -39,7 +39,7 @@ func (s *Store) Remove(ctx context.Context, i Image, keep Settings) (err error) 
 		return err
 	}
 	image := a.drafts[0]
-	s.setFilesAside(a, h, i, keep)
+	s.setFilesAside(ctx, a, h, i, keep)
 	if err := image.remove(ctx); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			a.undo = nil // for sweep

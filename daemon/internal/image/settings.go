@@ -18,11 +18,15 @@ import (
 type Settings int
 
 const (
-	// RemoveSettings removes them wherever they are, as systemd-machined does.
+	// RemoveSettings removes them wherever they are, as systemd-machined does,
+	// and what is saved for the machine's unit.
 	RemoveSettings Settings = iota
 	// KeepSettings leaves those below /etc, which a human wrote, and below
 	// /usr, which a package brought.
 	KeepSettings
+	// RemoveAll is RemoveSettings, and the machine does not start with the host
+	// any more.
+	RemoveAll
 )
 
 const settingsSuffix = ".nspawn"
@@ -80,7 +84,10 @@ func (s *Store) belongings(beside *os.File, name string, do func(belonging) erro
 
 // setFilesAside sets aside what belongs to the image. What cannot be taken away
 // stays.
-func (s *Store) setFilesAside(a *aside, h *held, i Image, keep Settings) {
+func (s *Store) setFilesAside(ctx context.Context, a *aside, h *held, i Image, keep Settings) {
+	if keep != KeepSettings {
+		a.undo.add(s.cfg.Units.Remove(ctx, i.Name, keep == RemoveAll))
+	}
 	_ = s.belongings(h.dir, i.Name, func(b belonging) error {
 		if keep != KeepSettings || !b.admin && !underUsr(b.dir.Name()) {
 			_ = a.take(b.dir, i.Name+b.suffix)

@@ -26,9 +26,7 @@ const (
 func SettingsPath(name string) string { return filepath.Join(settingsDir, name+".nspawn") }
 
 // DropInPath is where what the unit of a machine is told is written.
-func DropInPath(name string) string {
-	return filepath.Join(unitDir, machine1.ServiceUnit(name)+".d", dropInName)
-}
+func DropInPath(name string) string { return UnitFiles{Dir: unitDir}.dropInPath(name) }
 
 // A saving is options on their way into the files that later starts read.
 type saving struct {

@@ -110,7 +110,7 @@ var ownImageMethods = []varlink.Method[*API]{
 		Doc:  "Removes an image, and keeps what is below /etc unless told otherwise",
 		In: varlink.Fields{
 			imageName, interactive,
-			{Name: "settings", Doc: "Remove the settings files below /etc too", Type: varlink.Bool, Nullable: true},
+			{Name: "settings", Doc: "Remove the settings files below /etc too, and what starts it with the host", Type: varlink.Bool, Nullable: true},
 		},
 		Out: progressOut, More: varlink.Streams,
 		Access: machd.ActionManageImages,
@@ -181,7 +181,7 @@ func ownershipOf(c *varlink.Call) inside.Ownership {
 func ownRemoveImage(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	keep, removed := image.KeepSettings, "0"
 	if c.In.Bool("settings") {
-		keep, removed = image.RemoveSettings, "1"
+		keep, removed = image.RemoveAll, "1"
 	}
 	return following(ctx, c, func(ctx context.Context) error {
 		return a.removeImage(ctx, c, access.OwnRemoveImage, map[string]string{"settings": removed}, keep)
