@@ -71,6 +71,10 @@ func newDoctor(p *parts) *doctor.Doctor {
 			return list
 		},
 		Units: p.units, Network: diagnosedNetworks{p.networks}, Paths: doctor.SystemPaths(), Log: p.log,
+		LookForImage: func(ctx context.Context, name string) error {
+			_, err := p.images.Get(ctx, name)
+			return err
+		},
 	})
 }
 

@@ -30,6 +30,7 @@ var hostChecks = []check[*visit]{
 	{"scope", "every scope is of a machine", checkScopes},
 	{"lock", "every lock of an image is somebody's", checkLocks},
 	{"export", "no mount of an ended machine is left", checkExports},
+	{"enabled", "every machine that starts with the host has an image", checkEnabled},
 }
 
 // quietChecks look at a machine without sending anything.

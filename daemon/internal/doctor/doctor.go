@@ -80,6 +80,7 @@ type Paths struct {
 	Resolv    string   // the host's resolv.conf
 	Sysctl    string   // /proc/sys
 	Processes string   // /proc
+	Units     string   // where an administrator's files of units are
 }
 
 // SystemPaths are those of the system's daemon.
@@ -93,11 +94,13 @@ func SystemPaths() Paths {
 		Resolv:    "/etc/resolv.conf",
 		Sysctl:    "/proc/sys",
 		Processes: "/proc",
+		Units:     "/etc/systemd/system",
 	}
 }
 
 // Config is what a Doctor looks at. Network may be nil: then nobody gives
-// machines a network.
+// machines a network. So may LookForImage, whose error is
+// machine1.ErrNoSuchImage if there is none of that name.
 type Config struct {
 	Machines func() []machine.Machine // the containers and VMs, without the host
 	Units    Units
@@ -105,6 +108,8 @@ type Config struct {
 	Host     *Space // nil is the namespace of this process
 	Paths    Paths
 	Log      *slog.Logger
+
+	LookForImage func(ctx context.Context, name string) error
 }
 
 // A Doctor diagnoses. One diagnosis goes on at a time: two would meet each

@@ -1,11 +1,13 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -227,5 +229,34 @@ func TestExports(t *testing.T) {
 	}
 	if _, mounted := mountAge(w.paths.Nspawn + "/unix-export/here"); !mounted {
 		t.Error("the mount of a machine was removed")
+	}
+}
+
+func TestMachinesThatStartWithTheHost(t *testing.T) {
+	t.Parallel()
+	w := newFiles(t)
+	enable := func(template, name string) {
+		t.Helper()
+		dir := w.paths.Units + "/machines.target.wants"
+		unit := strings.Replace(template, "@", "@"+name, 1)
+		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Symlink("/usr/lib/systemd/system/"+template, dir+"/"+unit)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, w.paths.Images[0]+"/here/etc/hostname", "here")
+	enable("machine@.service", "here")
+	enable("machine@.service", "elsewhere") // whose command says where
+	write(t, w.paths.Units+"/systemd-nspawn@elsewhere.service.d/mine.conf", "[Service]\nExecStart=\nExecStart=systemd-nspawn --directory=/srv/x\n")
+	wantWell(t, w.look(t, "", "enabled"))
+
+	enable("machine@.service", "gone")
+	enable("systemd-nspawn@.service", "gone")
+	write(t, w.paths.Units+"/systemd-nspawn@gone.service.d/50-machd.conf", "[Service]\nMemoryMax=300M\n")
+	found := w.look(t, "", "enabled")
+	f := wantFinding(t, found, "machine@gone.service and systemd-nspawn@gone.service would start with the host, and there is no image gone",
+		"systemctl disable machine@gone.service systemd-nspawn@gone.service")
+	wantSafe(t, f, false)
+	if f.Level != machd.LevelWarning || f.Subject != "gone" || len(found) != 1 {
+		t.Errorf("found %+v", found)
 	}
 }

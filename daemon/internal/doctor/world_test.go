@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -23,6 +24,7 @@ import (
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // A box is a network namespace, held by a process.
@@ -175,6 +177,12 @@ func newDoctor(w *world, host *Space) *Doctor {
 	cfg := Config{
 		Machines: func() []machine.Machine { return w.machines },
 		Units:    w.units, Host: host, Paths: w.paths, Log: slog.New(slog.DiscardHandler),
+		LookForImage: func(_ context.Context, name string) error {
+			if _, err := os.Stat(filepath.Join(w.paths.Images[0], name)); err != nil {
+				return fmt.Errorf("%w: %w", machine1.ErrNoSuchImage, err)
+			}
+			return nil
+		},
 	}
 	if w.network != nil {
 		cfg.Network = w.network
@@ -248,7 +256,7 @@ func scratchPaths(t testing.TB) Paths {
 	p := Paths{
 		States: root + "/run/systemd/machines", Nspawn: root + "/run/systemd/nspawn", Locks: root + "/run/systemd/nspawn/locks",
 		Images: []string{root + "/var/lib/machines"}, Records: root + "/run/machd/network",
-		Resolv: root + "/etc/resolv.conf", Sysctl: "/proc/sys", Processes: "/proc",
+		Resolv: root + "/etc/resolv.conf", Sysctl: "/proc/sys", Processes: "/proc", Units: root + "/etc/systemd/system",
 	}
 	for _, dir := range append([]string{p.States, p.Nspawn + "/unix-export", p.Locks, p.Records}, p.Images...) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
