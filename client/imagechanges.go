@@ -23,7 +23,9 @@ func (c *Client) CloneImage(ctx context.Context, name, newName string, readOnly 
 	return nil
 }
 
-// RenameImage gives an image another name, and its settings with it.
+// RenameImage gives an image another name, and its settings with it; with machd
+// also its snapshots, what is saved for its unit, and that it starts with the
+// host.
 //
 // Reference: org.freedesktop.machine1(5), RenameImage.
 func (c *Client) RenameImage(ctx context.Context, name, newName string) error {
@@ -34,7 +36,8 @@ func (c *Client) RenameImage(ctx context.Context, name, newName string) error {
 }
 
 // RemoveImage removes an image and everything that belongs to it, settings
-// that an administrator wrote below /etc/systemd/nspawn included.
+// that an administrator wrote below /etc/systemd/nspawn included; with machd also
+// what is saved for its unit, and that it starts with the host. Snapshots stay.
 //
 // Reference: docs/api.md, RemoveImage; org.freedesktop.machine1(5), RemoveImage.
 func (c *Client) RemoveImage(ctx context.Context, name string) error {
@@ -48,7 +51,7 @@ func (c *Client) RemoveImage(ctx context.Context, name string) error {
 }
 
 // RemoveImageKeepingSettings is RemoveImage without what is below
-// /etc/systemd/nspawn. It needs machd: ErrNotSupported says that the daemon is
+// /etc/systemd. It needs machd: ErrNotSupported says that the daemon is
 // another one.
 //
 // Reference: docs/api.md, RemoveImage.

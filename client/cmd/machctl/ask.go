@@ -18,7 +18,7 @@ func (o *askOptions) addAskFlags(f *pflag.FlagSet) {
 
 // A loss is something that will not be there any more.
 type loss struct {
-	what  string // image, snapshot or settings
+	what  string // image, snapshot, settings or enablement
 	name  string
 	usage uint64 // bytes, client.Unknown if nobody can tell
 	note  string

@@ -12,10 +12,11 @@ import (
 )
 
 const doctorHelp = `doctor looks at links, addresses, routes, rules and ports of a machine as they are,
-or without NAME at the host and at all machines, and at what ended ones have left.
-It sends packets where nothing else tells. For each thing that is wrong it says
-what that is, why, and which command mends it; with --fix it does itself what can
-do no harm. --quiet leaves out what is well.
+or without NAME at the host and at all machines, at what ended ones have left, and
+at what starts with the host and has no image. It sends packets where nothing else
+tells. For each thing that is wrong it says what that is, why, and which command
+mends it; with --fix it does itself what can do no harm. --quiet leaves out what is
+well.
 
 It exits with 0 only if all is well, or was mended.`
 

@@ -149,6 +149,6 @@ var columnTexts = map[string]string{
 	"events.reason":          "why it could not be started",
 	"image-status.os":        "PRETTY_NAME of the system in it",
 	"start.changes":          "what --dry-run tells: an array of kind, name, from and to",
-	"things to be lost.kind": "image, snapshot or settings",
+	"things to be lost.kind": "image, snapshot, settings or enablement",
 	"machines.inward":        "ports of the host that it finds at its gateway, an array",
 }

@@ -36,10 +36,31 @@ func (a *app) rename(ctx context.Context, args []string) error {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
 	err := a.client.RenameImage(ctx, args[0], args[1])
-	if err != nil && !a.stock {
+	if err == nil {
+		a.tellUnitFiles(args[0], fmt.Sprintf(", which is still for %q", args[0]))
+		return nil
+	}
+	if !a.stock {
 		err = &saidTwice{err, "Failed to rename image: "}
+		if there, lookErr := a.hasImage(ctx, args[1]); lookErr == nil && !there {
+			return err // the name is free: what is in the way is told
+		}
 	}
 	return nameTaken(err, args[1])
+}
+
+// tellUnitFiles tells which files of the unit of a machine are left here.
+func (a *app) tellUnitFiles(name, note string) {
+	if a.user || a.elsewhere() {
+		return
+	}
+	for _, file := range client.UnitFiles(name) {
+		if file.Enables {
+			a.ui.notice(fmt.Sprintf(`kept %s%s; "machctl disable %s" removes it`, file.Path, note, name))
+			continue
+		}
+		a.ui.notice("kept " + file.Path + note)
+	}
 }
 
 // nameTaken adds the way out where the name of an image to be is another's.
@@ -111,7 +132,13 @@ func (a *app) remove(ctx context.Context, names []string) error {
 		return err
 	}
 	if a.withSettings || a.stock {
-		return a.inOrder(names, func(name string) error { return a.removeImage(ctx, name, a.client.RemoveImage) })
+		return a.inOrder(names, func(name string) error {
+			err := a.removeImage(ctx, name, a.client.RemoveImage)
+			if err == nil {
+				a.tellUnitFiles(name, "")
+			}
+			return err
+		})
 	}
 	keeps, err := a.isMachd(ctx)
 	if err != nil {
@@ -132,6 +159,9 @@ func (a *app) removeKeeping(ctx context.Context, name string, keeps bool) error 
 		err := a.removeImage(ctx, name, a.client.RemoveImageKeepingSettings)
 		if _, left := a.settingsOf(name); err == nil && left {
 			a.ui.notice("kept " + settings)
+		}
+		if err == nil {
+			a.tellUnitFiles(name, "")
 		}
 		return err
 	case a.elsewhere():

@@ -34,16 +34,43 @@ func (a *app) lossesOf(ctx context.Context, names []string) (losses []loss, err 
 			l.note = a.snapshotNote(ctx, name)
 		}
 		losses = append(losses, l)
-		settings, there := a.settingsOf(name)
-		switch {
-		case !a.withSettings:
-		case a.elsewhere():
-			losses = append(losses, loss{what: "settings", name: name + ".nspawn", usage: client.Unknown, note: "if it is there"})
-		case there:
-			losses = append(losses, loss{what: "settings", name: settings, usage: client.Unknown})
+		if a.withSettings {
+			losses = append(losses, a.settingsLosses(name, ours)...)
 		}
 	}
 	return losses, nil
+}
+
+// settingsLosses tells what goes besides the image, if settings do. A daemon that is
+// not ours knows .nspawn files only.
+func (a *app) settingsLosses(name string, ours bool) (losses []loss) {
+	add := func(what, name, note string) {
+		losses = append(losses, loss{what: what, name: name, usage: client.Unknown, note: note})
+	}
+	settings, there := a.settingsOf(name)
+	switch {
+	case a.elsewhere():
+		add("settings", name+".nspawn", "if it is there")
+	case there:
+		add("settings", settings, "")
+	}
+	switch {
+	case a.user || !ours || !machine1.ValidMachineName(name):
+	case a.elsewhere():
+		add("settings", machine1.ServiceUnit(name)+".d/50-machd.conf", "if it is there")
+		add("enablement", client.DependedUnit(name), "if it is enabled")
+	default:
+		for _, file := range client.UnitFiles(name) {
+			switch {
+			case file.Foreign:
+			case file.Enables:
+				add("enablement", file.Path, "")
+			default:
+				add("settings", file.Path, "")
+			}
+		}
+	}
+	return losses
 }
 
 // imageUsage is how large an image is, if that can be told.

@@ -109,7 +109,7 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.mkdir, "mkdir", false, "Make the mount point if it is not there")
 	f.BoolVar(&o.force, "force", false, "Replace what is there already")
 	f.BoolVar(&o.flat, "flat", false, "Give what is copied to root, whoever owns it")
-	f.BoolVar(&o.withSettings, "with-settings", false, "Remove settings in /etc/systemd/nspawn too")
+	f.BoolVar(&o.withSettings, "with-settings", false, "Remove its settings in /etc/systemd too, and that it starts with the host")
 	f.Var(&o.timeout, "timeout", "Wait as long as `TIME`, such as 30s or 5m")
 	f.BoolVar(&o.noWait, "no-wait", false, "Return at once")
 	f.BoolVar(&o.noAskPassword, "no-ask-password", false, "Do not ask for passwords")

@@ -5,13 +5,16 @@ const (
 	cloneHelp = `The copy costs nothing where the file system can share (btrfs). It has the host
 name and the machine ID of the original, until it is changed.`
 
-	renameHelp = `Its settings are renamed with it. An image that a machine runs from keeps its
-name.`
+	renameHelp = `Its settings are renamed with it, what was saved of its limits and the like too, and
+so are its snapshots; if the machine started with the host, it does so by its new
+name. What stays is told. An image that a machine runs from keeps its name.`
 
 	readOnlyHelp = `Without yes or no, it is made read-only.`
 
-	removeHelp = `A machine that runs from the image keeps it from being removed. Settings in
-/etc/systemd/nspawn are kept unless --with-settings is given, and snapshots are.
+	removeHelp = `A machine that runs from the image keeps it from being removed. What is in
+/etc/systemd about it is kept for the next image of that name: settings, what was
+saved of its limits, and that it starts with the host. All that goes only with
+--with-settings. Snapshots are kept.
 At a terminal you are asked first, unless -y is given; scripts are not. --dry-run
 says what would go.`
 
