@@ -3,7 +3,9 @@ package main
 // What help and the manual say of the verbs that work on images.
 const (
 	cloneHelp = `The copy costs nothing where the file system can share (btrfs). It has the host
-name and the machine ID of the original, until it is changed.`
+name and the machine ID of the original, until it is changed. Its .nspawn files are
+copied; what was saved of its limits, its snapshots, and that it starts with the
+host are not.`
 
 	renameHelp = `Its settings are renamed with it, what was saved of its limits and the like too, and
 so are its snapshots; if the machine started with the host, it does so by its new
