@@ -47,21 +47,32 @@ func TestMachdCopiesKeepOwnersAsEachSideSeesThem(t *testing.T) {
 	})
 }
 
-// What is not there is named, and whose it is.
+// What is not there is named, and what is in the way, and whose it is.
 func TestMachdCopiesNameWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	const name = "copy-absent"
 	startByHand(t, watch(t), name)
-	for says, words := range map[string][]string{
-		"cannot copy /no/such: there is no directory /no on the host":         {"copy-to", name, "/no/such", "/root/x"},
-		"cannot copy /no-such: there is no /no-such on the host":              {"copy-to", name, "/no-such", "/root/x"},
-		"cannot copy /etc/hostname: there is no directory /no in the machine": {"copy-to", name, "/etc/hostname", "/no/such"},
-		"cannot copy /no-such: there is no /no-such in the machine":           {"copy-from", name, "/no-such", "/tmp/x"},
-		"cannot copy /etc/os-release: there is no directory /no on the host":  {"copy-from", name, "/etc/os-release", "/no/such"},
+	for _, row := range []struct {
+		says  string
+		code  int
+		words []string
+	}{
+		{"cannot copy /no/such: there is no directory /no on the host", 1, []string{"copy-to", name, "/no/such", "/root/x"}},
+		{"cannot copy /no-such: there is no /no-such on the host", 1, []string{"copy-to", name, "/no-such", "/root/x"}},
+		{"cannot copy /etc/hostname: there is no directory /no in the machine", 1, []string{"copy-to", name, "/etc/hostname", "/no/such"}},
+		{"cannot copy /no-such: there is no /no-such in the machine", 1, []string{"copy-from", name, "/no-such", "/tmp/x"}},
+		{"cannot copy /etc/os-release: there is no directory /no on the host", 1, []string{"copy-from", name, "/etc/os-release", "/no/such"}},
+		{"cannot copy /etc/hostname: /etc/os-release is there in the machine already: file exists", 6, []string{"copy-to", name, "/etc/hostname", "/etc/os-release"}},
+		{"cannot copy /etc/os-release: /etc/hostname is there on the host already: file exists", 6, []string{"copy-from", name, "/etc/os-release", "/etc/hostname"}},
+		{"cannot copy /etc: /etc/os-release in the machine is no directory", 1, []string{"copy-to", name, "/etc", "/etc/os-release"}},
+		{"cannot copy /etc: /etc/hostname on the host is no directory", 1, []string{"copy-from", "--force", name, "/etc", "/etc/hostname"}},
 	} {
-		if o := observe(t, append([]string{"machctl"}, words...)...); o.Code != 1 || o.Stderr != "machctl: "+says+"\n" {
-			t.Errorf("%q: exit status %d, want 1 and %q:\n%s", words, o.Code, says, o.Stderr)
+		if o := observe(t, append([]string{"machctl"}, row.words...)...); o.Code != row.code || o.Stderr != "machctl: "+row.says+"\n" {
+			t.Errorf("%q: exit status %d, want %d and %q:\n%s", row.words, o.Code, row.code, row.says, o.Stderr)
 		}
+	}
+	if o := observe(t, "machinectl", "copy-to", name, "/etc/hostname", "/etc"); o.Code != 1 || !strings.Contains(o.Stderr, "/etc is a directory in the machine: file exists") {
+		t.Errorf("a file in the place of a directory: exit status %d:\n%s", o.Code, o.Stderr)
 	}
 }
 

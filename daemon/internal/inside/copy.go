@@ -116,9 +116,11 @@ func (g *Guard) copy(ctx context.Context, leader *proc.PIDFD, c Copy, to directi
 		defer onHost.Close()
 		if to == toMachine {
 			err = filetree.Copy(ctx, onHost, ownName, inMachine, theirName, options)
+			err = taken(err, inMachine, theirName, c.Destination, "in the machine")
 			return absent(err, onHost, ownName, c.Source, "on the host")
 		}
 		err = filetree.Copy(ctx, inMachine, theirName, onHost, ownName, options)
+		err = taken(err, onHost, ownName, c.Destination, "on the host")
 		return absent(err, inMachine, theirName, c.Source, "in the machine")
 	}, func() { inMachine.Close() })
 }
@@ -139,6 +141,24 @@ func absent(err error, dir *os.File, name, source, where string) error {
 	var stat unix.Stat_t
 	if unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT {
 		return machine1.Errorf(unix.ENOENT, "there is no %s %s", source, where)
+	}
+	return err
+}
+
+// taken names what has the destination's name and does not make way.
+func taken(err error, dir *os.File, name, destination, where string) error {
+	var stat unix.Stat_t
+	if err == nil || unix.Fstatat(int(dir.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return err
+	}
+	isDirectory := stat.Mode&unix.S_IFMT == unix.S_IFDIR
+	switch {
+	case errors.Is(err, unix.EEXIST) && isDirectory:
+		return fmt.Errorf("%s is a directory %s: %w", destination, where, unix.EEXIST)
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("%s is there %s already: %w", destination, where, unix.EEXIST)
+	case errors.Is(err, unix.ENOTDIR) && !isDirectory:
+		return machine1.Errorf(unix.ENOTDIR, "%s %s is no directory", destination, where)
 	}
 	return err
 }
