@@ -102,7 +102,10 @@ func pass(from io.Reader, to io.Writer) (c contents) {
 		if err != nil {
 			break // the end, or tar knows better
 		}
-		if members++; members == 1 && member.Typeflag != tar.TypeDir && path.Base(member.Name) == member.Name {
+		if member.Typeflag == tar.TypeXGlobalHeader {
+			continue // it is about all members, and none itself
+		}
+		if members++; members == 1 && member.Name != ".." && member.Typeflag != tar.TypeDir && path.Base(member.Name) == member.Name {
 			c.file = member.Name
 		} else {
 			c.file = ""

@@ -1,6 +1,7 @@
 package tarball_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -95,6 +96,20 @@ func TestAFileComesOutAsAFile(t *testing.T) {
 	out := t.TempDir()
 	if got, err := tarball.Unpack(t.Context(), packed, out); err != nil || got != out {
 		t.Errorf("a directory with one file: got %q, %v", got, err)
+	}
+}
+
+// What an archive says of all its members, as git does, is no member.
+func TestAFileIsOneWithWhatIsSaidOfAll(t *testing.T) {
+	t.Parallel()
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}}))
+	must(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "file", Mode: 0o600}))
+	must(t, w.Close())
+	out := t.TempDir()
+	if got, err := tarball.Unpack(t.Context(), &packed, out); err != nil || got != filepath.Join(out, "file") {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 
