@@ -128,9 +128,13 @@ func copiesInside(t *testing.T, dir string) {
 		{`machctl -H far/outer copy-from nested /no/such x; test ! -e x && exit 1`, 1, "/no/such"},
 		{`machctl -H far/outer copy-to nosuch file /etc/x`, 3, "machctl -H far/outer list --all"},
 		{`machctl -H far/nosuch copy-to nested file /etc/x`, 3, "machctl -H far list --all"},
+		{`machctl -H far/outer copy-to nested file /etc`, 6, "/etc/file"},
+		{`mkdir into; machctl -H far/outer copy-from nested /etc/file into/ && cmp tree/sub/file into/file; rm -r into`, 0, ""},
 		// With --machine they are the machine's.
 		{`machctl -M outer copy-to nested "$PWD/file" /etc/x`, 1, "machctl -M outer copy-to nested - /etc/x"},
 		{`machctl -M outer copy-to nested /etc/hostname /etc/x && test "$(machctl -M outer exec nested cat /etc/x)" = outer`, 0, ""},
+		{`machctl -M outer copy-to nested /etc/hostname /tmp && test "$(machctl -M outer exec nested cat /tmp/hostname)" = outer`, 0, ""},
+		{`machctl -M outer copy-from nested /etc/x /srv/ && test "$(machctl exec outer cat /srv/x)" = outer`, 0, ""},
 	} {
 		got := observe(t, "sh", "-c", `cd "$0"; `+row.script, dir)
 		if got.Code != row.status || !strings.Contains(got.Stderr, row.says) {

@@ -44,6 +44,8 @@ func TestRemoteHostWithoutMachctl(t *testing.T) {
 		{`machctl -q -H far copy-to remote-bare tree /root/tree && machctl -q -H far copy-from remote-bare /root/tree back && diff -r tree back`, 0, "", ""},
 		{`machctl -q -H far copy-to remote-bare file /root/file && machctl -q -H far copy-from remote-bare /root/file file.back && cmp file file.back`, 0, "", ""},
 		{`machctl -q -H far copy-to remote-bare file /root/file`, 1, "", "exists"},
+		{`machctl -q -H far copy-to remote-bare file /root/tree/ && mkdir into && machctl -q -H far copy-from remote-bare /root/tree/file into && cmp file into/file`, 0, "", ""},
+		{`machctl -q -H far copy-to --force remote-bare file /root/tree && machctl -q -H far copy-to remote-bare file /root/tree`, 1, "", "exists"},
 		{`machctl -q -H far copy-from remote-bare /no/such x; ls x`, 2, "", "Failed to copy"},
 		{`machctl -q -H far import-tar tree.tar remote-tar && machctl -q -H far export-tar remote-tar - | tar t | grep -c sub/file; machctl -q -H far remove -y --with-settings remote-tar`, 0, "1\n", ""},
 		// What is there instead knows no machine's images, and no user's.

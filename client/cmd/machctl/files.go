@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/pkg/machd"
@@ -50,7 +54,7 @@ func (a *app) copyTo(ctx context.Context, args []string) error {
 		return err
 	}
 	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
-		return a.filesOfThere(name, source, destination, a.client.CopyTo(ctx, name, a.copying(source, destination)))
+		return a.filesOfThere(name, source, destination, a.copyFileTo(ctx, name, a.copying(source, destination)))
 	})
 }
 
@@ -86,8 +90,71 @@ func (a *app) copyFrom(ctx context.Context, args []string) error {
 		return err
 	}
 	return a.showing(ctx, "copy "+source, func(ctx context.Context) error {
-		return a.client.CopyFrom(ctx, name, a.copying(source, destination))
+		return a.copyFileFrom(ctx, name, a.copying(source, destination))
 	})
+}
+
+// copyFileTo copies into a machine, and a file into a directory that is there, as
+// cp does. The daemons take a destination for the very path.
+func (a *app) copyFileTo(ctx context.Context, name string, x client.Copy) error {
+	isFile := false // as far as can be told
+	if info, err := os.Lstat(x.Source); err == nil && !a.elsewhere() {
+		isFile = !info.IsDir()
+	}
+	switch {
+	case a.stock || !isFile:
+	case strings.HasSuffix(x.Destination, "/"):
+		return a.client.CopyTo(ctx, name, into(x))
+	case x.Replace: // but no link that leads to a directory
+		if err := a.client.CopyTo(ctx, name, into(x)); !isNoDirectory(err) {
+			return err
+		}
+	}
+	return a.copyInto(ctx, a.client.CopyTo, name, x, x)
+}
+
+// copyFileFrom copies from a machine likewise.
+func (a *app) copyFileFrom(ctx context.Context, name string, x client.Copy) error {
+	first := x
+	if leadsToDirectory(x.Destination) && !a.elsewhere() && !a.stock {
+		first.Replace = false
+	}
+	return a.copyInto(ctx, a.client.CopyFrom, name, first, x)
+}
+
+// copyInto makes a copy, and if the name is taken, one into what has it. That is
+// said to be taken of files only: directories are merged, or do not fit.
+func (a *app) copyInto(ctx context.Context, do func(context.Context, string, client.Copy) error, name string, first, x client.Copy) error {
+	err := do(ctx, name, first)
+	if a.stock || !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if inner := do(ctx, name, into(x)); !isNoDirectory(inner) {
+		return inner
+	}
+	return err
+}
+
+// into is the copy of a file into the directory that is its destination.
+func into(x client.Copy) client.Copy {
+	x.Destination = path.Join(x.Destination, path.Base(x.Source))
+	return x
+}
+
+// isNoDirectory reports whether a copy failed for there is no directory to copy
+// into.
+func isNoDirectory(err error) bool {
+	return errors.Is(err, unix.ENOTDIR) || errors.Is(err, machine1.ErrFileNotFound) || errors.Is(err, unix.ELOOP)
+}
+
+// leadsToDirectory reports whether a path of the host is a link to a directory.
+func leadsToDirectory(name string) bool {
+	itself, err := os.Lstat(name)
+	if err != nil || itself.IsDir() {
+		return false
+	}
+	there, err := os.Stat(name)
+	return err == nil && there.IsDir()
 }
 
 func (a *app) copying(source, destination string) client.Copy {

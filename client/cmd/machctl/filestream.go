@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -53,7 +54,7 @@ func (a *app) copyStreamTo(ctx context.Context, name, destination string) error 
 		if err != nil {
 			return fmt.Errorf("cannot read the tar archive at standard input: %w", err)
 		}
-		err = a.client.CopyTo(ctx, name, a.copying(source, destination))
+		err = a.copyFileTo(ctx, name, a.copying(source, destination))
 		// What it says of is a name that nobody knows.
 		if inner := errors.Unwrap(err); inner != nil {
 			return fmt.Errorf("cannot copy to %s in %q: %w", destination, name, inner)
@@ -78,6 +79,14 @@ func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
 		}
 		return nil
 	})
+}
+
+// memberName is what the copy of a file is called.
+func memberName(source string) string {
+	if base := path.Base(source); base != "/" && base != "." && base != ".." {
+		return base
+	}
+	return "copy" // of what no daemon copies
 }
 
 // withStreamDir has a directory for files on their way, and the daemon at hand.

@@ -53,20 +53,28 @@ func (a *app) copyFromHost(cmd *cobra.Command, name, source, destination string)
 		return err
 	}
 	there, err := os.Lstat(destination)
+	isDir := err == nil && there.IsDir() || leadsToDirectory(destination)
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("cannot copy to %s: %w", destination, err)
-	case err == nil && !there.IsDir() && !a.force:
+	case err == nil && !isDir && !a.force:
 		return fmt.Errorf("cannot copy: %s is there already: %w", destination, syscall.EEXIST)
 	}
 	far := farCommand{verb: cmd.Name(), words: a.farWords(cmd, cmd.Name(), []string{name, source, stream})}
 	if a.standInsHelp() {
 		far.instead = stockCopy(stockCopyFrom, false, name, source)
 	}
-	return withTempDir(cmd.Context(), filepath.Dir(destination), ".#machctl-copy-*", func(ctx context.Context, dir string) error {
+	where := filepath.Dir(destination)
+	if isDir {
+		where = destination // it may be another file system
+	}
+	return withTempDir(cmd.Context(), where, ".#machctl-copy-*", func(ctx context.Context, dir string) error {
 		made, err := a.receive(ctx, far, dir)
 		if err != nil {
 			return err
+		}
+		if isDir && made != dir {
+			destination = filepath.Join(destination, memberName(source))
 		}
 		if err := tarball.Place(made, destination, a.force); err != nil {
 			return fmt.Errorf("cannot copy %s: %w", source, err)
@@ -111,7 +119,8 @@ func stockCopy(script string, force bool, args ...string) *standIn {
 const (
 	stockCopyDir = `d=$(mktemp -d /var/tmp/.machctl-XXXXXX); trap 'rm -rf "$d"' EXIT; trap 'exit 129' HUP; trap 'exit 143' TERM; `
 	stockCopyTo  = stockCopyDir + `mkdir "$d/f"; tar --extract --preserve-permissions --numeric-owner --directory="$d/f" --file=-; ` +
-		`machinectl "$1" copy-to "$2" "$d/$3" "$4"`
+		`machinectl "$1" copy-to "$2" "$d/$3" "$4" 2>"$d/says" || { ` + // then a file may go into a directory
+		`test "$3" != f && machinectl "$1" copy-to "$2" "$d/$3" "${4%/}/${3#f/}" 2>"$d/inner"; } || { cat "$d/says" >&2; exit 1; }`
 	stockCopyFrom = stockCopyDir + `machinectl "$1" copy-from "$2" "$3" "$d/f" >&2; ` +
 		`if test -d "$d/f" && ! test -h "$d/f"; then tar --create --format=posix --sparse --numeric-owner --directory="$d/f" --file=- .; ` +
 		`else tar --create --format=posix --sparse --numeric-owner --directory="$d" --file=- f; fi`

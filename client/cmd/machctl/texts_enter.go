@@ -13,9 +13,10 @@ exec has it; systemd-machined does not tell it, nor machd with --user, and it is
 0 then. A shell on a terminal outlives a restart of machd, and leaves 0.`
 
 	copyHelp = `The second PATH is on the side that is copied to, the first one if it is left out.
-Directories that are there already are merged, other files are kept unless
---force is given. Who owns a file in the machine owns it there by the same
-number; with --flat everything goes to root, if the machine has users of its own.
+A file goes into a directory that is there already, under its own name. A directory
+is merged with one; other files are kept unless --force is given. Who owns a file
+in the machine owns it there by the same number; with --flat everything goes to
+root, if the machine has users of its own.
 
 With "-" for the PATH of the host, the files are a tar archive at standard input
 or output: of one file, or of what is in a directory. With -H HOST or
