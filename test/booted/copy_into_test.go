@@ -104,6 +104,13 @@ func TestMachctlCopiesArchivesIntoDirectories(t *testing.T) {
 		{`tar c file | m copy-to $name - / && g 'cat /file'`, 0, "one\n", ""},
 		{`tar c file | m copy-to $name - /srv/none/`, 1, "", "irectory"},
 		{`tar c -C tree . | m copy-to $name - /srv/q && g 'cat /srv/q/sub/deep'`, 0, "three\n", ""},
+		// what comes out is called as it is called there
+		{`m copy-from $name /srv/web.conf - | tar xO web.conf`, 0, "conf\n", ""},
+		{`m copy-from $name /srv/web.conf/ - | tar t`, 0, "web.conf\n", ""},
+		{`m copy-from $name /srv/way - | tar t`, 0, "way\n", ""},
+		{`m copy-from $name /srv/tree/ - | tar t | sort`, 0, "./\n./sub/\n./sub/deep/\n", ""},
+		{`m copy-from $name / - >file`, 1, "", ""},
+		{`m copy-from $name /srv/.. - >file`, 1, "", ""},
 	})
 	wantNothingOnItsWay(t, dir)
 }

@@ -70,7 +70,8 @@ func (a *app) copyStreamFrom(ctx context.Context, name, source string) error {
 		return machine1.Errorf(machine1.ErrAccessDenied, "only root makes a tar archive of files of a machine")
 	}
 	return a.withStreamDir(ctx, name, func(ctx context.Context, dir string) error {
-		made := filepath.Join(dir, "copy")
+		// If it is a file, that is the archive's only member.
+		made := filepath.Join(dir, memberName(source))
 		if err := a.client.CopyFrom(ctx, name, a.copying(source, made)); err != nil {
 			return err
 		}
