@@ -88,6 +88,10 @@ func TestMachctlCopiesFilesIntoDirectories(t *testing.T) {
 		{`m copy-from --force $name /srv/q way 2>/dev/null; ls dir; readlink way`, 0, "web.conf\ndir\n", ""},
 		{`m copy-from $name /srv/q dir && ls dir`, 0, "file\nother\nsub\nweb.conf\n", ""},
 		{`m copy-from --force $name /srv/q other`, 1, "", ""},
+
+		// empty is not left out
+		{`m copy-to $name '' /srv/x`, 2, "", "empty"},
+		{`m copy-from $name /srv/web.conf ''`, 2, "", "empty"},
 	})
 }
 

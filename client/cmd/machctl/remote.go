@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -243,6 +244,9 @@ func (a *app) wayOf(verb string) way {
 func (a *app) carryOut(cmd *cobra.Command, args []string, here func() error) error {
 	how := a.wayOf(cmd.Name())
 	ofArchive := how == copies && isOfArchive(cmd.Name(), args)
+	if how == copies && slices.Contains(args[1:], "") {
+		return usagef("%s: a PATH is empty", cmd.Name()) // it is none that was left out
+	}
 	if ofArchive {
 		if err := checkArchive(cmd.Name(), args); err != nil {
 			return err
