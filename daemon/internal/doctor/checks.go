@@ -53,6 +53,7 @@ var livelyChecks = []check[*patient]{
 	{"dns", "its questions for names are answered", checkDNS},
 	{"way-out", "its packets leave the host with an address of the host", checkWayOut},
 	{"guard", "it does not reach the host's 127.0.0.1", checkGuard},
+	{"sender", "what it sends from its other addresses is let in", checkSender},
 	{"port", "its ports answer by every way", checkPorts},
 	{"inward", "it finds services of the host at its gateway", checkInward},
 }

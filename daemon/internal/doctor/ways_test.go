@@ -69,7 +69,38 @@ func TestWayOut(t *testing.T) {
 		}, []string{"rp_filter"}, false},
 		{"loopback open", "guard", func(_ *testing.T, w *world) { w.host.sh("nft flush chain inet machd guard") },
 			[]string{"reaches programs that listen on the host's 127.0.0.1"}, true},
+		{"another address", "sender", otherAddress("", ""),
+			[]string{"has the address 10.0.1.2/24, too", "is dropped", "that machd gave", "ip addr add 10.0.1.1/24 dev ve-c1"}, false},
+		{"another address, IPv6", "sender", otherAddress("ip addr add fd05::2/64 dev host0 nodad", "nft add rule inet machd guard ip6 saddr fd05::2 drop"),
+			[]string{"has the address fd05::2/64, too", "ip addr add fd05::1/64 dev ve-c1"}, false},
+		{"an address of others", "sender", otherAddress("", "ip addr add 10.0.1.7/24 dev eth0"), []string{"10.0.1.2/24", "knows that address by eth0"}, false},
+		{"another address that answers miss", "sender", otherAddress("", "ip addr add 10.0.1.1/24 dev ve-c1"),
+			[]string{"10.0.1.2/24", "send answers elsewhere", "ip route get 10.0.1.2"}, false},
 	})
+}
+
+// otherAddress gives the machine one that the host drops what comes from.
+func otherAddress(inside, host string) func(*testing.T, *world) {
+	return func(_ *testing.T, w *world) {
+		w.guest.sh("ip addr add 10.0.1.2/24 dev host0\n" + inside)
+		w.host.sh("nft add rule inet machd guard ip saddr 10.0.1.2 drop\n" + host)
+	}
+}
+
+// What a machine sends from another address is nobody's business where it is let in.
+func TestSenderThatIsLetIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	if found := w.look(t, "c1", "sender"); len(found) > 0 {
+		t.Errorf("of a machine without such addresses it says %+v", found)
+	}
+	w.guest.sh("ip addr add 10.0.1.2/24 dev host0")
+	w.host.sh("ip addr add 10.0.1.1/24 dev ve-c1")
+	if found := w.look(t, "c1", "sender"); len(found) != 1 {
+		t.Errorf("it says %+v", found)
+	} else {
+		wantWell(t, found)
+	}
 }
 
 func TestPorts(t *testing.T) {

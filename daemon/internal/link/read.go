@@ -30,10 +30,12 @@ type Link struct {
 type Address struct {
 	Link       int          // index
 	Prefix     netip.Prefix // the address, with the length of its network
+	Network    netip.Prefix // what the link leads to by it: that of the peer, if it has one
 	Scope      uint8        // unix.RT_SCOPE_UNIVERSE and the like
 	Tentative  bool         // not used yet: others are still asked whether they have it
 	Duplicate  bool         // another one has it, so it is not used
 	Deprecated bool
+	Permanent  bool // nobody has to renew it, as one has to that was learned on the link
 }
 
 // A Route is one way to a destination.
@@ -225,11 +227,17 @@ func parseAddress(body []byte) (Address, bool) {
 	if local == nil {
 		local = remote
 	}
+	if remote == nil {
+		remote = local
+	}
 	addr, ok := netip.AddrFromSlice(local)
 	a.Prefix = netip.PrefixFrom(addr, bits)
+	peer, _ := netip.AddrFromSlice(remote)
+	a.Network = netip.PrefixFrom(peer, bits).Masked()
 	a.Tentative = flags&unix.IFA_F_TENTATIVE != 0
 	a.Duplicate = flags&unix.IFA_F_DADFAILED != 0
 	a.Deprecated = flags&unix.IFA_F_DEPRECATED != 0
+	a.Permanent = flags&unix.IFA_F_PERMANENT != 0
 	return a, ok && a.Prefix.IsValid()
 }
 

@@ -259,6 +259,9 @@ func (m *Manager) configure(n *network, guest *link.Space, undo *undo) error {
 	if n.Kind == machd.LinkZone {
 		n.Routers = m.linkLocal(n.Index)
 	}
+	if addresses, err := m.host.Addresses(); err == nil {
+		n.Given = n.given(addresses)
+	}
 	mac, _ := net.ParseMAC(n.MAC)
 	inside := link.Config{Link: guestLink, Up: true, Addrs: n.addresses(), MAC: mac, MTU: mtu, NoRA: true, NoDAD: n.Kind == machd.LinkVeth}
 	for _, g := range n.gateways() {

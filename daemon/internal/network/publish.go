@@ -111,7 +111,7 @@ func (m *Manager) shareOf(n *network) nft.Rules {
 // rulesOf returns the same but for the gateway's DNS.
 func (m *Manager) rulesOf(n *network) (r nft.Rules) {
 	if n.Kind != machd.LinkBridge {
-		r.Links = []nft.Link{{Name: n.Link, Sources: m.sources(n)}}
+		r.Links = []nft.Link{m.guardOf(n)}
 	}
 	if n.Kind == machd.LinkZone {
 		r.Routers = n.Routers
@@ -131,6 +131,11 @@ func (m *Manager) rulesOf(n *network) (r nft.Rules) {
 		r.Inward = append(r.Inward, n.inwardRules(p)...)
 	}
 	return r
+}
+
+// guardOf returns what may come from the link of a machine.
+func (m *Manager) guardOf(n *network) nft.Link {
+	return nft.Link{Name: n.Link, Sources: m.sources(n), Given: n.Given}
 }
 
 // sources are the addresses that may come from a link: the machine's own, or all

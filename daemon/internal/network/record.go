@@ -37,6 +37,8 @@ type network struct {
 	Index int
 	Peer  string // the end of the machine's link that is in the bridge
 	Since uint64 // when the machine was registered; 0 while its start is under way
+	// Given are networks that an administrator has put on the host's side.
+	Given []netip.Prefix `json:",omitempty"`
 	// Routers are the host's link-local addresses on the bridge of a zone.
 	Routers []netip.Addr `json:",omitempty"`
 

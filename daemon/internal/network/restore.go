@@ -213,6 +213,9 @@ func (m *Manager) watchHost(ctx context.Context) error {
 		if err := m.switchOn(); err != nil {
 			m.cfg.Log.Warn("Machines may not be reached by the host's new links.", "error", err)
 		}
+		if err := m.followGiven(); err != nil {
+			m.cfg.Log.Warn("Machines may not use addresses that the host has a network for on their links.", "error", err)
+		}
 	})
 }
 

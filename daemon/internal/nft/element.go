@@ -111,19 +111,30 @@ func (p *places) addAll(r Rules) {
 func (p *places) addLink(l Link) {
 	name, what := p.linkField(l.Name), subject{"link", l.Name}
 	p.put(p.inet, "links", what, name)
-	for i, s := range l.Sources {
-		if !s.IsValid() || s.Addr().Is4In6() {
-			p.fail("%s: %s is no network", l.Name, s)
-			return
-		}
-		switch {
-		case coveredBefore(l.Sources, i):
-		case s.IsSingleIP():
+	for _, s := range p.apart(l.Name, l.Sources) {
+		if s.IsSingleIP() {
 			p.put(p.inet, "sources"+version(s.Addr()), what, name, addressField(s.Addr().WithZone("")))
-		default:
+		} else {
 			p.putNetwork("networks"+version(s.Addr()), what, name, s.Masked())
 		}
 	}
+	for _, s := range p.apart(l.Name, l.Given) {
+		p.putNetwork("given"+version(s.Addr()), what, name, s.Masked())
+	}
+}
+
+// apart returns networks of a link without those that others have all of.
+func (p *places) apart(link string, networks []netip.Prefix) (list []netip.Prefix) {
+	for i, s := range networks {
+		if !s.IsValid() || s.Addr().Is4In6() {
+			p.fail("%s: %s is no network", link, s)
+			return nil
+		}
+		if !coveredBefore(networks, i) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // coveredBefore tells whether another network has all of the one at i: the

@@ -203,6 +203,47 @@ func TestSourcesMayBeNetworks(t *testing.T) {
 	}
 }
 
+// What the host's administrator has a network for on a link may come from there,
+// but for what the host has elsewhere, or is itself.
+func TestGivenNetworksAreLetIn(t *testing.T) {
+	w := newWorld(t)
+	w.host.up(t, "ve-a", "10.5.0.1/24", "fd05::1/64")
+	w.host.up(t, "ve-b", "10.5.0.129/30", "fd05::8:1/112")
+	hears4, hears6 := w.host.hears(t, "10.213.0.1:99"), w.host.hears(t, "[fd00:a::1]:99")
+	attacker := w.a.wire(t, "host0")
+	mac := w.host.link(t, "ve-a").Attrs().HardwareAddr
+	send := func(kind uint16, source, destination, text string) {
+		attacker.send(ethernet(mac, attacker.mac, kind, udp(source, destination, text)))
+	}
+	hear := func(source string) bool {
+		hears, kind, to, own := hears4, uint16(unix.ETH_P_IP), "10.213.0.1:99", "10.213.0.2:4001"
+		if strings.HasPrefix(source, "[") {
+			hears, kind, to, own = hears6, unix.ETH_P_IPV6, "[fd00:a::1]:99", "[fd00:a::2]:4001"
+		}
+		return hears(func() { send(kind, source, to, "?") }, func() { send(kind, own, to, "mark") })
+	}
+	given := w.linkA()
+	for _, text := range []string{"10.5.0.0/24", "fd05::/64", "0.0.0.0/1", "fd00::/8"} {
+		given.Given = append(given.Given, netip.MustParsePrefix(text))
+	}
+	w.change(nft.Rules{Links: []nft.Link{w.linkA()}}, nft.Rules{Links: []nft.Link{given}})
+	for source, want := range map[string]bool{
+		"10.213.0.2:4000": true, "10.5.0.2:4000": true, "[fd05::2]:4000": true,
+		"10.213.0.6:4000": false, "[fd00:b::2]:4000": false, // of the other machine
+		"10.5.0.130:4000": false, "[fd05::8:2]:4000": false, // likewise
+		"10.213.0.1:4000": false, "10.5.0.1:4000": false, "[fd05::1]:4000": false, "[fd00:a::1]:4000": false, // of the host
+		"10.5.1.2:4000": false, "[fd06::1]:4000": false, // nowhere
+	} {
+		if got := hear(source); got != want {
+			t.Errorf("from %s: heard %t, want %t", source, got, want)
+		}
+	}
+	w.change(nft.Rules{Links: []nft.Link{given}}, nft.Rules{Links: []nft.Link{w.linkA()}})
+	if hear("10.5.0.2:4000") || hear("[fd05::2]:4000") || !hear("10.213.0.2:4000") {
+		t.Error("taken back, it is as before for some")
+	}
+}
+
 // Whoever looks for an address by DHCP has none yet.
 func TestAddressesCanBeAskedFor(t *testing.T) {
 	w := newWorld(t)

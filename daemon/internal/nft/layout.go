@@ -73,6 +73,8 @@ var inetLayout = layout{
 		// Networks are apart: a change of these takes the longer, the more there are.
 		{name: "networks4", key: types(ifname, address4), interval: true},
 		{name: "networks6", key: types(ifname, address6), interval: true},
+		{name: "given4", key: types(ifname, address4), interval: true},
+		{name: "given6", key: types(ifname, address6), interval: true},
 		{name: "inward4", key: types(ifname, address4, protocol, service), data: types(address4, service)},
 		{name: "inward6", key: types(ifname, address6, protocol, service), data: types(address6, service)},
 		{name: "address_ports4", key: types(address4, protocol, service), data: types(address4, service)},
@@ -113,6 +115,8 @@ func guardRules() [][]term {
 		{in("sources6", iifname, ip6Source), accept},
 		{in("networks4", iifname, ip4Source), accept},
 		{in("networks6", iifname, ip6Source), accept},
+		{in("given4", iifname, ip4Source), answeredByLink(), accept},
+		{in("given6", iifname, ip6Source), answeredByLink(), accept},
 		{within(ip6Source, "fe80::/10"), accept},
 		// Whoever looks for an address has none.
 		{within(ip6Source, "::/128"), known("meta l4proto ipv6-icmp", isICMPv6), accept},
@@ -207,6 +211,8 @@ func sourceRules() [][]term {
 		{in("sources6", oifname, ip6Source), translated(), masquerade},
 		{in("networks4", oifname, ip4Source), translated(), masquerade},
 		{in("networks6", oifname, ip6Source), translated(), masquerade},
+		{in("given4", oifname, ip4Source), translated(), masquerade},
+		{in("given6", oifname, ip6Source), translated(), masquerade},
 		{in("links", iifname), notIn("links", oifname), masquerade},
 	}
 }

@@ -36,6 +36,10 @@ type Link struct {
 	// What may come from it. Besides, there may always come what has no address
 	// yet, and what has one that is good on the link only.
 	Sources []netip.Prefix
+	// Given are networks that the host's administrator has put on the link: what
+	// is in one may come from it, too, if the host would send an answer back there.
+	// So addresses of the host's own and of other links stay out.
+	Given []netip.Prefix
 }
 
 // A Member is a port of a bridge that several machines are at. None may speak

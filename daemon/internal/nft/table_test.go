@@ -20,8 +20,10 @@ import (
 
 // everything has a bit of all that there is.
 func everything() nft.Rules {
+	x := link("ve-x", "10.213.1.2/32", "fd00:1::2/128")
+	x.Given = []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("10.0.2.2/32"), netip.MustParsePrefix("fd05::/64")}
 	return nft.Rules{
-		Links: []nft.Link{link("ve-x", "10.213.1.2/32", "fd00:1::2/128"), link("vz-y", "10.214.1.0/24", "fd00:2::/64")},
+		Links: []nft.Link{x, link("vz-y", "10.214.1.0/24", "fd00:2::/64")},
 		Members: []nft.Member{{
 			Name: "vb-z", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1},
 			Sources: []netip.Addr{netip.MustParseAddr("10.214.1.2"), netip.MustParseAddr("fd00:2::2")},
@@ -135,7 +137,7 @@ func TestChangeOfATableThatIsGone(t *testing.T) {
 			if got := elementsOf(t, "map", "ports4"); !slices.Contains(got, "tcp . 9090 : 10.213.1.2 . 90") {
 				t.Errorf("there is %q", got)
 			}
-			if got := run(t, "", "list", "table", "inet", "machd"); strings.Count(got, "masquerade") != 7 || !strings.Contains(got, "hook forward") {
+			if got := run(t, "", "list", "table", "inet", "machd"); strings.Count(got, "masquerade") != 9 || !strings.Contains(got, "hook forward") {
 				t.Errorf("the rules are not there:\n%s", got)
 			}
 		})

@@ -239,6 +239,15 @@ func notToUs() term {
 	}}
 }
 
+// answeredByLink matches what the host would answer by the link that it came by.
+// That is never so of an address of the host's.
+func answeredByLink() term {
+	return term{text: "fib saddr . iif oif != 0", exprs: []expression{
+		&expr.Fib{Register: unix.NFT_REG_1, FlagSADDR: true, FlagIIF: true, ResultOIF: true},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: unix.NFT_REG_1, Data: make([]byte, 4)},
+	}}
+}
+
 // known says aloud what a term of the rule needs.
 func known(text string, n need) term { return term{text: text, needs: []need{n}} }
 
