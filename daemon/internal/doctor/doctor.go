@@ -160,7 +160,7 @@ func (d *Doctor) Diagnose(ctx context.Context, name string, o machd.DiagnoseOpti
 			break
 		}
 	}
-	return plain(append(fixed, found...)), nil
+	return plain(append(fixed, owned(found)...)), nil
 }
 
 // look makes all checks that are for name.

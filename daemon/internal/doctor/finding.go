@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,6 +14,7 @@ import (
 type finding struct {
 	machd.Finding
 	mend func(context.Context) error
+	vain string // why that was tried in vain; "" if it was not
 }
 
 // trouble is an error that has a cause.
@@ -50,8 +52,7 @@ func plain(list []finding) []machd.Finding {
 	return out
 }
 
-// mend mends what can be, and returns how much that was. Why something could not
-// be is added to it.
+// mend mends what can be, and returns how much that was.
 func mend(ctx context.Context, list []finding) (tried int) {
 	for i := range list {
 		f := &list[i]
@@ -60,10 +61,20 @@ func mend(ctx context.Context, list []finding) (tried int) {
 		}
 		tried++
 		if err := f.mend(ctx); err != nil {
-			f.Why = sentence(f.Why, fmt.Sprintf("It could not be mended: %v.", err))
+			f.vain = fmt.Sprintf("It could not be mended: %v.", err)
 		}
 	}
 	return tried
+}
+
+// owned has what was tried in vain say so, and no longer that it can be done.
+func owned(list []finding) []finding {
+	for i := range list {
+		if f := &list[i]; f.vain != "" {
+			f.Why, f.Safe = sentence(f.Why, f.vain), false
+		}
+	}
+	return list
 }
 
 func sentence(text, more string) string {
@@ -74,7 +85,7 @@ func sentence(text, more string) string {
 }
 
 // missing returns what was mended of first: what is not found again. Of the rest
-// second is told why it could not be mended.
+// second is told that it could not be mended, and why.
 func missing(first, second []finding) (fixed []finding) {
 	for _, f := range first {
 		if f.mend == nil {
@@ -84,7 +95,7 @@ func missing(first, second []finding) (fixed []finding) {
 			return s.Check == f.Check && s.Subject == f.Subject && s.What == f.What
 		})
 		if i >= 0 {
-			second[i].Why = f.Why
+			second[i].vain = cmp.Or(f.vain, "It could not be mended.")
 			continue
 		}
 		f.Fixed = true

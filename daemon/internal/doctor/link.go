@@ -53,7 +53,11 @@ func checkLink(_ context.Context, p *patient) (found []finding, applies bool) {
 
 // down is about a link of the host that is switched off.
 func (p *patient) down(name string) finding {
-	return p.ours(trouble(name+" is down", "Somebody has switched it off; nothing passes.", "ip link set "+name+" up"))
+	f := trouble(name+" is down", "Somebody has switched it off; nothing passes.", "ip link set "+name+" up")
+	if p.net.Kind == machd.LinkBridge || name == p.net.Port {
+		return f // which we switch on nowhere
+	}
+	return p.ours(f)
 }
 
 // port looks at the machine's port of the bridge.
