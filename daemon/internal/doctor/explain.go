@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"github.com/machd/machd/pkg/machd"
 )
 
 // An ending is why a packet did not come where it was to.
@@ -72,7 +74,7 @@ func (p *patient) blame(e *event, in, port string) ending {
 func (p *patient) lostLocally(f flow) ending {
 	name := "net/ipv4/conf/" + p.net.Link + "/route_localnet"
 	value, _ := p.cfg.Host.sysctl(p.cfg.Paths.Sysctl, strings.TrimPrefix(name, "net/"))
-	if f.to.Addr().Is4() && f.to.Addr().IsLoopback() && value != "1" {
+	if p.net.Kind != machd.LinkBridge && f.to.Addr().Is4() && f.to.Addr().IsLoopback() && value != "1" {
 		return ending{why: fmt.Sprintf("The kernel lets nothing of 127.0.0.1 out by %s (route_localnet).", p.net.Link),
 			command: "sysctl -w " + name + "=1", ours: true}
 	}

@@ -62,6 +62,10 @@ func (p *patient) tryPort(ctx context.Context, port machd.Port) (found []finding
 		found = append(found, doubt(fmt.Sprintf("port %s is published at an address that no link of the host has", port),
 			"Nobody gets there before one has it.", fmt.Sprintf("machctl port remove %s %s", p.Name, port)))
 	}
+	if p.net.Kind == machd.LinkBridge && port.Address.IsValid() && port.Address.IsLoopback() {
+		found = append(found, doubt(fmt.Sprintf("port %s is published at an address that leads into no bridge of somebody's", port),
+			"Such ports answer at the host's other addresses only.", fmt.Sprintf("machctl port remove %s %s", p.Name, port)))
+	}
 	hears := p.hears(port)
 	if len(hears) == 0 {
 		found = append(found, doubt(fmt.Sprintf("nobody in the machine listens on port %d/%s, to which port %d of the host leads", port.Guest, port.Protocol, port.Host),
@@ -87,7 +91,9 @@ func (p *patient) tryPort(ctx context.Context, port machd.Port) (found []finding
 	return append(found, slices.Concat(results...)...)
 }
 
-// ways are all by which a port is to be reached.
+// ways are all by which a port is to be reached. In a bridge of somebody's a
+// machine has no link that we open: it is not reached by the loopback's addresses,
+// and from outside if the host forwards anyway.
 func (p *patient) ways(port machd.Port) (all []way) {
 	h, _ := p.links()
 	for _, a := range p.net.Addresses {
@@ -99,10 +105,14 @@ func (p *patient) ways(port machd.Port) (all []way) {
 		if is4 {
 			loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		}
-		candidates := []way{{loopback.String(), "", loopback, loopback}}
+		others := p.net.Kind == machd.LinkBridge
+		var candidates []way
+		if !others {
+			candidates = []way{{loopback.String(), "", loopback, loopback}}
+		}
 		for _, own := range h.own(is4) {
 			candidates = append(candidates, way{fmt.Sprintf("the host's own address %s", own.addr.Addr()), "", own.addr.Addr(), own.addr.Addr()})
-			if own.running {
+			if own.running && !(others && len(p.forwardsNot(is4, []string{own.link})) > 0) {
 				candidates = append(candidates,
 					way{fmt.Sprintf("%s, from others on %s", own.addr.Addr(), own.link), own.link, neighbourOf(own.addr), own.addr.Addr()})
 			}

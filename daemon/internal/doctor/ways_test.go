@@ -3,6 +3,7 @@ package doctor
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/machd/machd/pkg/machd"
@@ -150,6 +151,42 @@ func TestPorts(t *testing.T) {
 			t.Cleanup(func() { l.Close() })
 		}, []string{"port 5353:53/udp does not lead to the machine"}, true},
 	})
+}
+
+// What a port in a bridge of somebody's is not meant to do is no trouble, and what
+// fix cannot do it owns up to.
+func TestPortInABridgeOfSomebodys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.host.sh(`
+		ip link add br7 type bridge; ip link set br7 up; ip link set ve-c1 master br7; ip addr flush dev ve-c1
+		ip addr add 10.213.0.1/30 dev br7; ip addr add fd00:213::1/64 dev br7 nodad
+		nft delete element inet machd links { ve-c1 }
+		sysctl -qw net.ipv6.conf.all.forwarding=0 net.ipv4.conf.all.forwarding=0; ip -6 route replace default via 2001:db8:7::fe`)
+	a := &w.network.attachments[0]
+	a.Kind, a.Link, a.Port = "bridge", "br7", "ve-c1"
+	wantWell(t, w.look(t, "c1", "port"))
+	local := machd.Port{Protocol: machd.TCP, Address: netip.MustParseAddr("127.0.0.1"), Host: 8081, Guest: 80}
+	a.Ports = append(a.Ports, local)
+	wantFinding(t, w.look(t, "c1", "port"), "port 127.0.0.1:8081:80/tcp is published at an address that leads into no bridge", "machctl port remove c1 127.0.0.1:8081:80/tcp")
+	a.Ports = a.Ports[:1]
+	w.host.sh("nft flush map inet machd port4")
+	says := []string{"does not lead to the machine at the host's own address 10.213.0.1", "the host itself takes it"}
+	if f := wantFinding(t, w.look(t, "c1", "port"), says...); !f.Safe {
+		t.Errorf("before it is tried it says %+v", f)
+	}
+	w.network.mend = func() error { return nil }
+	found, err := w.doctor.Diagnose(t.Context(), "c1", machd.DiagnoseOptions{Fix: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := wantFinding(t, found, append(says, "It could not be mended.")...); f.Safe || f.Fixed || strings.Count(f.Why, "mended") != 1 {
+		t.Errorf("after it was tried it says %+v", f)
+	}
+	w.host.sh("ip link set br7 down")
+	if f := wantFinding(t, w.look(t, "c1", "link"), "br7 is down", "ip link set br7 up"); f.Safe {
+		t.Errorf("of a bridge of somebody's it says %+v", f)
+	}
 }
 
 func TestFarIsNotNear(t *testing.T) {
