@@ -102,6 +102,41 @@ func TestMachdZoneIsShared(t *testing.T) {
 	})
 }
 
+// Where what crosses bridges goes through the rules of IP, as on a host with docker,
+// a machine still reaches its own ports, and the doctor knows what it does not.
+func TestMachdZoneWhereBridgesAreFiltered(t *testing.T) {
+	n := joinedNetwork(t)
+	must(t, lan.BridgeFilter(true))
+	t.Cleanup(func() { must(t, lan.BridgeFilter(false)) })
+	serveNames(t)
+	one := startDweller(t, "filtered-one", "--zone=filtered", "-p", "8185:80")
+	two := startDweller(t, "filtered-two", "--zone=filtered")
+	one.serve(t, 80)
+	for _, c := range []struct {
+		from lan.Place
+		addr any
+	}{
+		{here, "127.0.0.1"}, {here, lan.Host4}, {n.Outside, lan.Host4}, {n.Outside, lan.Host6}, {two.Place, one.gate4}, {two.Place, one.gate6},
+		{one.Place, one.gate4}, {one.Place, one.gate6}, {one.Place, lan.Host4},
+	} {
+		wantAnswer(t, c.from, "tcp", at(c.addr, 8185), one.name, nobody)
+	}
+	wantAnswer(t, two.Place, "tcp", at(one.v4, 80), one.name, two.v4)
+	const filter = "net/bridge/bridge-nf-call-ip6tables"
+	var bad []finding
+	for _, f := range diagnose(t, one.name) {
+		if f.bad() {
+			bad = append(bad, f)
+		}
+	}
+	if len(bad) != 1 {
+		t.Errorf("the doctor says %+v", bad)
+	}
+	run(t, "sh", "-ec", wantFound(t, bad, "port", "does not answer at ::1", filter).Command)
+	wantWellBy(t, one.name)
+	wantAnswer(t, here, "tcp", "[::1]:8185", one.name, nobody)
+}
+
 // A machine in a bridge of the administrator's is his: it gets no address of
 // ours, and that the host forwards to it is his, too: it would do so by itself for
 // machines of other tests.

@@ -208,6 +208,13 @@ func (p *patient) tryWay(ctx context.Context, port machd.Port, w way, connect bo
 		return nil, nil
 	}
 	what = fmt.Sprintf("port %s does not answer at %s", port, w.text)
+	if w.to == netip.IPv6Loopback() && p.net.Kind == machd.LinkZone {
+		const filter = "bridge/bridge-nf-call-ip6tables"
+		if on, _ := p.cfg.Host.sysctl(p.cfg.Paths.Sysctl, filter); on == "1" {
+			return []finding{doubt(what, "What crosses a bridge goes through the rules of IP, as docker has it, where answers to ::1 are lost. All other addresses of the host lead to the machine.",
+				"sysctl -w net/"+filter+"=0")}, nil
+		}
+	}
 	if w.to == netip.IPv6Loopback() && !p.returnsLoopback() {
 		return []finding{p.noLoopback(what)}, nil
 	}

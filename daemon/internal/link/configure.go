@@ -128,6 +128,22 @@ func (s *Space) setLink(index int, flags uint32) error {
 	return s.change(unix.RTM_NEWLINK, 0, header)
 }
 
+// Hairpin lets a port of a bridge have what it sends to itself, or not.
+func (s *Space) Hairpin(port string, on bool) error {
+	l, err := s.bareLink(0, byName(port))
+	if err == nil {
+		header := linkHeader(l.Index)
+		header[0] = unix.AF_BRIDGE
+		info := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
+		info.AddRtAttr(nl.IFLA_BRPORT_MODE, []byte{map[bool]byte{true: 1}[on]})
+		err = s.change(unix.RTM_SETLINK, 0, header, info)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot have port %s get what it sends to itself: %w", port, err)
+	}
+	return nil
+}
+
 func (s *Space) setLinkTo(index int, attribute int, value []byte) error {
 	return s.change(unix.RTM_NEWLINK, 0, linkHeader(index), nl.NewRtAttr(attribute, value))
 }

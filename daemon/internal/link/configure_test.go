@@ -55,6 +55,25 @@ func TestALinkOfAMachineIsConfigured(t *testing.T) {
 	}
 }
 
+func TestAPortOfABridgeGetsWhatItSendsToItself(t *testing.T) {
+	t.Parallel()
+	host, machine := newSpace(t, 0), newSpace(t, 0)
+	host.connect("vb-a", machine, "host0")
+	must(t, host.other.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "vz-z"}}))
+	must(t, host.other.LinkSetMaster(host.find("vb-a"), host.find("vz-z")))
+	for _, on := range []bool{true, false} {
+		must(t, host.Hairpin("vb-a", on))
+		info, err := host.other.LinkGetProtinfo(host.find("vb-a"))
+		must(t, err)
+		if info.Hairpin != on {
+			t.Errorf("it is in the mode %+v", info)
+		}
+	}
+	if err := host.Hairpin("vb-b", true); !errors.Is(err, link.ErrNoLink) {
+		t.Errorf("of no port it says %v", err)
+	}
+}
+
 func TestConfiguringAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	host, machine := newSpace(t, 0), newSpace(t, 0)

@@ -30,12 +30,25 @@ func (m *Manager) publish(n *network) error {
 	if err := m.switchOn(n.Link); err != nil {
 		return fmt.Errorf("cannot switch forwarding on: %w", err)
 	}
+	m.reflect(n, true)
 	if n.Gateway6.IsValid() {
 		if err := m.host.Loopback6(n.Index); err != nil {
 			m.cfg.Log.Warn("Ports do not answer on ::1.", "machine", n.Machine, "error", err)
 		}
 	}
 	return nil
+}
+
+// reflect lets a machine of a zone get at its own ports, or not. Where br_netfilter
+// is, what it sends there is for itself before it has left the bridge. The rules
+// keep it from what it says to all.
+func (m *Manager) reflect(n *network, on bool) {
+	if n.Kind != machd.LinkZone || n.Peer == "" {
+		return
+	}
+	if err := m.host.Hairpin(n.Peer, on); err != nil && !errors.Is(err, link.ErrNoLink) {
+		m.cfg.Log.Warn("A machine may not reach its own ports.", "machine", n.Machine, "error", err)
+	}
 }
 
 // withdraw takes back all that the host does for a machine, and ends the
@@ -47,6 +60,7 @@ func (m *Manager) withdraw(n *network) error {
 	if !n.ours() {
 		return err // so it has no rules
 	}
+	m.reflect(n, false)
 	err = errors.Join(err, m.withdrawRules(n, err == nil))
 	// Earlier, one that goes on would begin again by the rules.
 	_, dropErr := m.host.DropAddresses(addrsOf(n.addresses())...)
