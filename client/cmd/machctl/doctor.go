@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +63,7 @@ func (a *app) diagnose(ctx context.Context, name string) ([]machd.Finding, error
 		}}, nil
 	}
 	if finding := a.whoAnswers(ctx); finding != nil {
-		return []machd.Finding{*finding}, nil
+		return append([]machd.Finding{*finding}, a.leftNetworks()...), nil
 	}
 	limit := doctorTimeout
 	if a.agent != nil {
@@ -94,6 +97,38 @@ func (a *app) whoAnswers(ctx context.Context) *machd.Finding {
 		finding.Command = a.scoped("systemctl restart machd.socket machd.service")
 	}
 	return finding
+}
+
+// networkRecords is where machd writes down what it sets up of networks.
+const networkRecords = "/run/machd/network"
+
+// leftNetworks tells of what a machd that is no more has set up of networks, which
+// goes with no machine then.
+func (a *app) leftNetworks() []machd.Finding {
+	if a.user || a.elsewhere() || !anyNetwork(networkRecords) {
+		return nil
+	}
+	program := "/usr/libexec/machd"
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(filepath.Dir(self)), "libexec/machd")
+		if _, err := os.Stat(beside); err == nil {
+			program = beside
+		}
+	}
+	return []machd.Finding{{
+		Check: "leftover", Level: machd.LevelWarning, What: "what machd has set up of machines' networks is still there",
+		Why:     "Their ports lead nowhere once they have ended, also for programs of the host; machines that run lose their ports and their way out by this.",
+		Command: program + " --release-network",
+	}}
+}
+
+// anyNetwork reports whether records say that networks, or switches of the
+// kernel's, are not as they were.
+func anyNetwork(records string) bool {
+	entries, _ := os.ReadDir(records)
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return e.Name() == "switches" || !strings.HasPrefix(e.Name(), ".") && strings.HasSuffix(e.Name(), ".json")
+	})
 }
 
 // well reports whether nothing is left to do.

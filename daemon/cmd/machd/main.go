@@ -51,14 +51,15 @@ func main() {
 
 // options are what users can say; man/machd.8 has them, too.
 type options struct {
-	version, user, system bool
-	introspect            string
+	version, user, system, release bool
+	introspect                     string
 }
 
 func (o *options) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("machd", flag.ContinueOnError)
 	flags.BoolVar(&o.version, "version", false, "print the version and exit")
 	flags.StringVar(&o.introspect, "bus-introspect", "", "print the introspection of `path`, an object or an interface, or with \"list\" which there are, and exit")
+	flags.BoolVar(&o.release, "release-network", false, "take off the host what a disabled machd has left of machines' networks and exit")
 	flags.BoolVar(&o.user, "user", false, "know the machines of the user's own service manager")
 	flags.BoolVar(&o.system, "system", true, "know the machines of the system, the default")
 	return flags
@@ -87,6 +88,9 @@ func run(ctx context.Context, args []string) error {
 		text, err := busapi.Introspect(ctx, o.introspect)
 		fmt.Print(text)
 		return err
+	}
+	if o.release {
+		return releaseNetwork(ctx)
 	}
 	self := systemInstance()
 	if o.user {
