@@ -238,6 +238,9 @@ func TestAStopOutlivesTheDaemon(t *testing.T) {
 		"StopMachine": func(c *client.Client) (string, error) {
 			return c.Stop(t.Context(), "c8-ns", machd.StopOptions{})
 		},
+		"TerminateMachine": func(c *client.Client) (string, error) {
+			return c.TerminateAndWait(t.Context(), "c8-ns", machd.TerminateOptions{})
+		},
 		"WaitMachine": func(c *client.Client) (string, error) {
 			state, _, err := c.Wait(t.Context(), "c8-ns", machd.WaitOptions{})
 			return state, err
@@ -257,7 +260,7 @@ func TestAStopOutlivesTheDaemon(t *testing.T) {
 		}()
 		await(t, func() bool { return len(w.Calls()) > 2 || len(answered) > 0 })
 		w.Fail(method, nil)
-		want := map[string]string{"StopMachine": machd.StopPowerOff, "WaitMachine": machd.StateReady}[method]
+		want := map[string]string{"StopMachine": machd.StopPowerOff, "TerminateMachine": machd.StopUnit, "WaitMachine": machd.StateReady}[method]
 		if got := <-answered; got.err != nil || got.text != want {
 			t.Errorf("%s: %q, %v, want %q", method, got.text, got.err, want)
 		}

@@ -56,7 +56,9 @@ func (c *Client) Reboot(ctx context.Context, name string) error {
 }
 
 // Terminate ends the machine without asking its init, by stopping its unit. It
-// does not wait: see WatchGone.
+// does not wait: see WatchGone. systemd-nspawn, which has to end then, asks the
+// init after all, and may wait for it for minutes: TerminateAndWait of machd does
+// not.
 //
 // Reference: org.freedesktop.machine1(5), TerminateMachine.
 func (c *Client) Terminate(ctx context.Context, name string) error {

@@ -130,6 +130,10 @@ var calls = map[string]doer{
 		_, err := c.Stop(ctx, "m", machd.StopOptions{})
 		return err
 	},
+	ownManager + "TerminateMachine": func(ctx context.Context, c *client.Client) error {
+		_, err := c.TerminateAndWait(ctx, "m", machd.TerminateOptions{})
+		return err
+	},
 	ownManager + "RestartMachine": func(ctx context.Context, c *client.Client) error {
 		_, err := c.Restart(ctx, "m", machd.StopOptions{})
 		return err
@@ -200,6 +204,7 @@ var uncalled = map[string]string{
 	ownMachine + "CopyTo":          ownManager + "CopyTo",
 	ownMachine + "SetLimits":       ownManager + "SetLimits",
 	ownMachine + "Stop":            ownManager + "StopMachine",
+	ownMachine + "Terminate":       ownManager + "TerminateMachine",
 	ownMachine + "Restart":         ownManager + "RestartMachine",
 	ownMachine + "Wait":            ownManager + "WaitMachine",
 	ownMachine + "Exec":            ownManager + "Exec",

@@ -23,19 +23,43 @@ import (
 //
 // Reference: docs/api.md, StopMachine.
 func (c *Client) Stop(ctx context.Context, name string, o machd.StopOptions) (how string, err error) {
+	how, err = c.endThroughRestart(ctx, "StopMachine", name, o.Variants())
+	if err != nil {
+		return "", fmt.Errorf("cannot stop %q: %w", name, err)
+	}
+	return how, nil
+}
+
+// TerminateAndWait has machd end a machine at once, without asking its init, and
+// returns once it has gone for good. It returns what ended it: machd.StopKill if
+// what ran the machine did not clean up, so that something of it may be left.
+//
+// The errors, and what a restart of the daemon means, are those of Stop; with
+// systemd-machined there are Terminate and WatchGone. A protected machine is
+// refused.
+//
+// Reference: docs/api.md, TerminateMachine.
+func (c *Client) TerminateAndWait(ctx context.Context, name string, o machd.TerminateOptions) (how string, err error) {
+	how, err = c.endThroughRestart(ctx, "TerminateMachine", name, o.Variants())
+	if err != nil {
+		return "", fmt.Errorf("cannot terminate %q: %w", name, err)
+	}
+	return how, nil
+}
+
+// endThroughRestart asks the daemon to end a machine, and the next one if it is
+// restarted meanwhile.
+func (c *Client) endThroughRestart(ctx context.Context, member, name string, options map[string]dbus.Variant) (how string, err error) {
 	again := false
 	err = throughRestart(ctx, func() error {
-		err := c.askMachd(ctx, "StopMachine", []any{name, o.Variants()}, &how)
+		err := c.askMachd(ctx, member, []any{name, options}, &how)
 		if again && errors.Is(err, machine1.ErrNoSuchMachine) {
 			how, err = machd.StopGone, nil
 		}
 		again = true
 		return err
 	})
-	if err != nil {
-		return "", fmt.Errorf("cannot stop %q: %w", name, err)
-	}
-	return how, nil
+	return how, err
 }
 
 // Restart has machd end a machine as Stop does, start its unit again, and

@@ -64,6 +64,12 @@ type StopOptions struct {
 	Force   bool          // force: end a machine that was started protected, too
 }
 
+// TerminateOptions are what the end of a machine without its init can be told.
+type TerminateOptions struct {
+	// Zero is the daemon's own choice.
+	Timeout time.Duration // timeout: how long what runs it has to clean up before that is killed
+}
+
 // WaitOptions are what waiting for a machine can be told.
 type WaitOptions struct {
 	Timeout time.Duration // timeout: the daemon's own choice if it is zero
@@ -89,6 +95,8 @@ func (o *CleanOptions) table() table { return table{"progress": &o.Progress} }
 func (o *StopOptions) table() table  { return table{"timeout": &o.Timeout, "force": &o.Force} }
 func (o *WaitOptions) table() table  { return table{"timeout": &o.Timeout} }
 
+func (o *TerminateOptions) table() table { return table{"timeout": &o.Timeout} }
+
 // Variants returns o as it goes over the bus.
 func (o BindOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
 
@@ -106,6 +114,9 @@ func (o CleanOptions) Variants() map[string]dbus.Variant { return o.table().vari
 
 // Variants returns o as it goes over the bus.
 func (o StopOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
+
+// Variants returns o as it goes over the bus.
+func (o TerminateOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
 
 // Variants returns o as it goes over the bus.
 func (o WaitOptions) Variants() map[string]dbus.Variant { return o.table().variants() }
@@ -149,6 +160,13 @@ func ParseCleanOptions(options map[string]dbus.Variant) (o CleanOptions, err err
 // ParseStopOptions reads options that came over the bus, as ParseBindOptions
 // does.
 func ParseStopOptions(options map[string]dbus.Variant) (o StopOptions, err error) {
+	err = o.table().parse(options)
+	return o, err
+}
+
+// ParseTerminateOptions reads options that came over the bus, as
+// ParseBindOptions does.
+func ParseTerminateOptions(options map[string]dbus.Variant) (o TerminateOptions, err error) {
 	err = o.table().parse(options)
 	return o, err
 }

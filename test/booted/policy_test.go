@@ -57,8 +57,8 @@ func TestMachdLetsUsersAskForEverything(t *testing.T) {
 		{machine1.ObjectPath, machine1.ManagerInterface, 42},
 		{machine1.MachinePath(machine1.Host), machine1.MachineInterface, 15},
 		{machine1.ImagePath(machine1.Host), machine1.ImageInterface, 9},
-		{machine1.ObjectPath, machd1.ManagerInterface, 30},
-		{machine1.MachinePath(machine1.Host), machd1.MachineInterface, 13},
+		{machine1.ObjectPath, machd1.ManagerInterface, 31},
+		{machine1.MachinePath(machine1.Host), machd1.MachineInterface, 14},
 	} {
 		target := bus.Target{Name: machine1.BusName, Path: c.path}
 		methods := methodsOf(t, w.conn, target, c.iface)

@@ -24,6 +24,7 @@ type ending struct {
 	call    machineCall
 	again   machineCall // while the machine is still there, or nil
 	overdue string      // what it has not done in time
+	harder  string      // how to insist, for a name
 }
 
 // stopOptions are options of stop alone.
@@ -99,12 +100,56 @@ func (a *app) stopStock(ctx context.Context, names []string) error {
 		call:    a.clientCall((*client.Client).PowerOff),
 		again:   func(ctx context.Context, name string) error { return a.client.Silent().PowerOff(ctx, name) },
 		overdue: "has not shut down",
+		harder:  `"machctl terminate %[1]s" ends it without asking its init, "machctl kill -s KILL %[1]s" at once`,
 	})
 }
 
-// terminate ends machines by stopping their units, and waits likewise.
+// terminate has machd end machines without asking their inits, and returns when
+// they are gone for good.
 func (a *app) terminate(ctx context.Context, names []string) error {
-	return a.end(ctx, names, ending{call: a.clientCall((*client.Client).Terminate), overdue: "has not ended"})
+	if a.stock || a.noWait {
+		return a.terminateStock(ctx, names)
+	}
+	if err := a.checkLookups(names...); err != nil {
+		return err
+	}
+	if err := a.connectToAct(ctx, machine1.ActionManageMachines); err != nil {
+		return err
+	}
+	ours, err := a.isMachd(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !ours:
+		return a.terminateStock(ctx, names)
+	}
+	return a.actOnEach(names, func(name string) error { return a.terminateOne(ctx, name) })
+}
+
+func (a *app) terminateOne(ctx context.Context, name string) error {
+	how, err := a.client.TerminateAndWait(ctx, name, machd.TerminateOptions{Timeout: a.timeout.d})
+	switch {
+	case errors.Is(err, machine1.ErrTimeout):
+		return &hintedError{err, fmt.Sprintf(`"machctl status %s" shows what is left`, name)}
+	case err != nil:
+		return err
+	case how == machd.StopKill:
+		a.ui.notice(fmt.Sprintf("what ran %q did not end, so it was killed, too", name))
+	}
+	return nil
+}
+
+// terminateStock has the machines' units stopped, by which systemd-nspawn asks
+// the init. One that does not care is killed while it is waited for.
+func (a *app) terminateStock(ctx context.Context, names []string) error {
+	return a.end(ctx, names, ending{
+		call: a.clientCall((*client.Client).Terminate),
+		again: func(ctx context.Context, name string) error {
+			return a.client.Silent().Kill(ctx, name, client.WhomLeader, unix.SIGKILL)
+		},
+		overdue: "has not ended",
+		harder:  `"machctl kill -s KILL %s" kills all that it runs in`,
+	})
 }
 
 // reboot does not wait: what comes back is a new machine. One that is paused
@@ -245,7 +290,7 @@ func (e ending) await(ctx context.Context, gone *client.GoneWatch, name string, 
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, machine1.ErrTimeout):
 		return &hintedError{
 			machine1.Errorf(machine1.ErrTimeout, "%q %s within %v", name, e.overdue, timeout),
-			fmt.Sprintf(`"machctl terminate %s" ends it without asking its init, "machctl kill -s KILL %s" at once`, name, name),
+			fmt.Sprintf(e.harder, name),
 		}
 	case err != nil:
 		return fmt.Errorf("cannot tell whether %q ended: %w", name, err)

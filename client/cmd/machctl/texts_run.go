@@ -33,7 +33,11 @@ such as a scope, can only be rebooted.`
 
 	rebootHelp = `The machine's init is asked to reboot. reboot does not wait for that.`
 
-	terminateHelp = `The machine's unit is stopped. terminate waits as stop does.`
+	terminateHelp = `The machine is killed, as if it lost power, and its unit is stopped. terminate
+returns when both are gone, so that it can be started again. What runs the machine
+has 15 s, or --timeout, to clean up. With --no-wait, and as machinectl, its unit is
+only told to stop, and systemd-nspawn asks the init for that; systemd-machined can
+do no more either, so the init is killed if it does not end in a moment.`
 
 	killHelp = `The SIGNAL goes to all processes of the machine, to its leader only with
 --kill-whom=leader, or to what supervises it with --kill-whom=supervisor.`

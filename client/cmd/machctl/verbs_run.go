@@ -42,7 +42,7 @@ func (a *app) runVerbs() []verbRow {
 		{
 			use: "terminate NAME…", short: "End a machine without asking its init", min: 1, max: -1, run: a.terminate, group: groupRun,
 			options: "timeout no-wait " + acting, words: words{wordMachine}, long: terminateHelp,
-			examples: []example{{"machctl terminate c8-ns", "by stopping its unit"}},
+			examples: []example{{"machctl terminate c8-ns", "as if it lost power"}},
 		},
 		{
 			use: "kill NAME…", short: "Send a signal to processes of a machine", max: -1, run: a.kill, group: groupRun,

@@ -145,6 +145,9 @@ func (w *World) killMachine(msg dbus.Message, name, whom string, signal int32) *
 		return err
 	case m.Class == "host":
 		return Error("org.freedesktop.DBus.Error.NotSupported", "Operation not supported")
+	case whom == "leader" && signal == int32(syscall.SIGKILL):
+		w.Remove(name)
+		return nil
 	case m.Deaf:
 		return nil
 	case m.Booting:
@@ -166,7 +169,8 @@ func (w *World) terminateMachine(msg dbus.Message, name string) *dbus.Error {
 	if err := w.enter(msg, name); err != nil {
 		return err
 	}
-	if _, err := w.find(name); err != nil {
+	m, err := w.find(name)
+	if err != nil || m.Deaf { // systemd-nspawn waits for the init
 		return err
 	}
 	w.Remove(name)
@@ -174,7 +178,14 @@ func (w *World) terminateMachine(msg dbus.Message, name string) *dbus.Error {
 }
 
 func (w *World) unregisterMachine(msg dbus.Message, name string) *dbus.Error {
-	return w.terminateMachine(msg, name)
+	if err := w.enter(msg, name); err != nil {
+		return err
+	}
+	_, err := w.find(name)
+	if err == nil {
+		w.Remove(name)
+	}
+	return err
 }
 
 func (w *World) registerMachine(msg dbus.Message, name string, id []byte, service, class string, leader uint32, root string) (dbus.ObjectPath, *dbus.Error) {

@@ -19,6 +19,15 @@ func (w *World) stopMachine(msg dbus.Message, name string, o map[string]dbus.Var
 	return machd.StopPowerOff, nil
 }
 
+// terminateAndWait is machd's own way to terminate a machine.
+func (w *World) terminateAndWait(msg dbus.Message, name string, o map[string]dbus.Variant) (string, *dbus.Error) {
+	if _, err := w.ending(msg, name, o); err != nil {
+		return "", err
+	}
+	w.Remove(name)
+	return machd.StopUnit, nil
+}
+
 func (w *World) restartMachine(msg dbus.Message, name string, o map[string]dbus.Variant) (unit, state, note string, err *dbus.Error) {
 	m, err := w.ending(msg, name, o)
 	if err != nil {

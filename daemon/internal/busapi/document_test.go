@@ -213,7 +213,7 @@ var optionSets = map[string]string{
 	"CloneImage": "CloneOptions", "CleanPool": "CleanOptions",
 	"CreateImage": "CreateOptions", "SetImagePassword": "PasswordOptions", "CreateSnapshot": "", "RestoreSnapshot": "", "RemoveSnapshot": "",
 	"StartMachine": "StartOptions", "PlanStart": "StartOptions", "RunMachine": "RunOptions", "SetLimits": "LimitOptions",
-	"StopMachine": "StopOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
+	"StopMachine": "StopOptions", "TerminateMachine": "TerminateOptions", "RestartMachine": "StopOptions", "WaitMachine": "WaitOptions", "Exec": "ExecOptions",
 	"ListOverview": "OverviewOptions",
 	"AddPorts":     "PortOptions", "RemovePorts": "PortOptions", "Diagnose": "DiagnoseOptions",
 }

@@ -132,7 +132,7 @@ func argumentOf(row vtable.Method, name string, t reflect.Type, machineName stri
 		return anImage
 	case name == "source" && row.Name == "CreateImage":
 		return "debian:13"
-	case name == "name", name == "machine", row.Name == "TerminateMachine":
+	case name == "name", name == "machine", name == "id" && row.Name == "TerminateMachine":
 		return machineName
 	case name == "class":
 		return "container"

@@ -17,6 +17,8 @@ type Ender interface {
 	Wait(ctx context.Context, m machine.Machine, o machd.WaitOptions) (state, note string, err error)
 	Stop(ctx context.Context, m machine.Machine, o machd.StopOptions) (how string, err error)
 	StopUnregistered(ctx context.Context, name string, o machd.StopOptions) (how string, err error)
+	Terminate(ctx context.Context, m machine.Machine, o machd.TerminateOptions) (how string, err error)
+	TerminateUnregistered(ctx context.Context, name string, o machd.TerminateOptions) (how string, err error)
 	Restart(ctx context.Context, m machine.Machine, o machd.StopOptions) (launch.Result, error)
 	RestartUnregistered(ctx context.Context, name string, o machd.StopOptions) (launch.Result, error)
 }
@@ -27,6 +29,11 @@ var stopRows = []vtable.Method{
 		Name: "StopMachine",
 		Doc:  "Ends a machine: asks its init, then stops its unit, then kills it, each when the step before took longer than `timeout`. The reply comes when the machine and its unit are gone, and says which step it was: `poweroff`, `stop`, `kill`, or `gone` if there was no machine any more.",
 		In:   "machine options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStopMachine,
+	},
+	{
+		Name: "TerminateMachine",
+		Doc:  "Ends a machine at once, without asking its init: kills it, stops its unit, and kills what has not cleaned up within `timeout`. The reply comes when the machine and its unit are gone, and is that of StopMachine. One that was started protected is refused.",
+		In:   "machine options", Out: "how", Access: machine1.ActionManageMachines, Slow: true, Func: ownTerminateMachine,
 	},
 	{
 		Name: "RestartMachine",
@@ -46,6 +53,11 @@ var stopMachineRows = []vtable.Method{
 		Name: "Stop",
 		Doc:  "As StopMachine.",
 		In:   "options", Out: "how", Access: machd.ActionStop, Slow: true, Func: ownStop,
+	},
+	{
+		Name: "Terminate",
+		Doc:  "As TerminateMachine.",
+		In:   "options", Out: "how", Access: machine1.ActionManageMachines, Slow: true, Func: ownTerminate,
 	},
 	{
 		Name: "Restart",
@@ -70,6 +82,24 @@ func ownStopMachine(ctx context.Context, c *vtable.Call, a *API, name string, op
 		return "", err
 	}
 	return a.launcher.StopUnregistered(ctx, name, parsed)
+}
+
+// ownTerminateMachine asks for the right that the stock method takes.
+func ownTerminateMachine(ctx context.Context, c *vtable.Call, a *API, name string, opts options) (how string, err error) {
+	if m, err := a.find(name); err == nil {
+		return ownTerminate(ctx, c, machineObject{a, m}, opts)
+	}
+	parsed, err := machd.ParseTerminateOptions(opts)
+	switch {
+	case err != nil:
+		return "", err
+	case !machine1.ValidMachineName(name):
+		return "", access.NoSuchMachine(name)
+	}
+	if err := a.ask(ctx, c, access.Terminate, map[string]string{"machine": name}); err != nil {
+		return "", err
+	}
+	return a.launcher.TerminateUnregistered(ctx, name, parsed)
 }
 
 func ownRestartMachine(ctx context.Context, c *vtable.Call, a *API, name string, opts options) (unit, state, note string, err error) {
@@ -106,6 +136,25 @@ func ownStop(ctx context.Context, c *vtable.Call, o machineObject, opts options)
 		return "", err
 	}
 	return o.api.launcher.Stop(ctx, m, parsed)
+}
+
+// ownTerminate answers once the machine has gone for good.
+func ownTerminate(ctx context.Context, c *vtable.Call, o machineObject, opts options) (how string, err error) {
+	parsed, err := machd.ParseTerminateOptions(opts)
+	if err != nil {
+		return "", err
+	}
+	if o.machine.Class == machine1.ClassHost {
+		return "", machine1.Errorf(machine1.ErrNotSupported, "The host cannot be terminated as a machine")
+	}
+	m, err := o.ask(ctx, c, access.Terminate, nil)
+	if errors.Is(err, machine1.ErrNoSuchMachine) {
+		return machd.StopGone, nil // while somebody was asked
+	}
+	if err != nil {
+		return "", err
+	}
+	return o.api.launcher.Terminate(ctx, m, parsed)
 }
 
 // ownRestart answers once the machine can be used again.

@@ -69,6 +69,16 @@ func (w *launchWorld) StopUnregistered(_ context.Context, name string, o machd.S
 	return machd.StopUnit, nil
 }
 
+func (w *launchWorld) Terminate(_ context.Context, m machine.Machine, o machd.TerminateOptions) (string, error) {
+	w.note("terminate", m, machd.StopOptions{Timeout: o.Timeout})
+	return machd.StopUnit, nil
+}
+
+func (w *launchWorld) TerminateUnregistered(_ context.Context, name string, o machd.TerminateOptions) (string, error) {
+	w.note("terminate", machine.Machine{Name: name}, machd.StopOptions{Timeout: o.Timeout})
+	return machd.StopUnit, nil
+}
+
 func (w *launchWorld) Restart(_ context.Context, m machine.Machine, o machd.StopOptions) (launch.Result, error) {
 	w.note("restart", m, o)
 	return launch.Result{Unit: "u.service", State: machd.StateReady}, nil
@@ -96,6 +106,12 @@ func TestEnding(t *testing.T) {
 		{machine1.ObjectPath, machd.ManagerInterface + ".StopMachine", []any{aContainer, opts.Variants()}, "stop MACHINE listed", []any{machd.StopPowerOff}},
 		{machine1.ObjectPath, machd.ManagerInterface + ".StopMachine", []any{"coming", opts.Variants()}, "stop coming", []any{machd.StopUnit}},
 		{machine1.MachinePath(aVM), machd.MachineInterface + ".Stop", []any{none}, "stop VM listed", []any{machd.StopPowerOff}},
+		{machine1.ObjectPath, machd.ManagerInterface + ".TerminateMachine", []any{aContainer, none}, "terminate MACHINE listed", []any{machd.StopUnit}},
+		{machine1.ObjectPath, machd.ManagerInterface + ".TerminateMachine", []any{"coming", machd.TerminateOptions{Timeout: time.Second}.Variants()}, "terminate coming", []any{machd.StopUnit}},
+		{machine1.MachinePath(aVM), machd.MachineInterface + ".Terminate", []any{none}, "terminate VM listed", []any{machd.StopUnit}},
+		{machine1.ObjectPath, machd.ManagerInterface + ".TerminateMachine", []any{"no/name", none}, "", nil},
+		{machine1.ObjectPath, machd.ManagerInterface + ".TerminateMachine", []any{machine1.Host, none}, "", nil},
+		{machine1.ObjectPath, machd.ManagerInterface + ".TerminateMachine", []any{aContainer, machd.StopOptions{Force: true}.Variants()}, "", nil},
 		{machine1.ObjectPath, machd.ManagerInterface + ".RestartMachine", []any{aContainer, none}, "restart MACHINE listed", []any{"u.service", machd.StateReady, ""}},
 		{machine1.ObjectPath, machd.ManagerInterface + ".RestartMachine", []any{"coming", none}, "restart coming", []any{"u.service", machd.StateReady, ""}},
 		{machine1.MachinePath(aContainer), machd.MachineInterface + ".Wait", []any{none}, "wait MACHINE listed", []any{machd.StateDegraded, "half of it"}},

@@ -19,6 +19,7 @@ type Units interface {
 // Machines tells which machines there are; *machine.Manager does.
 type Machines interface {
 	View() *machine.View
+	Terminating(seen machine.Machine)
 }
 
 // Images is what a launcher does with images; *image.Store is it.

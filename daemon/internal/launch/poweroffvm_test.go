@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,16 +64,50 @@ func TestStopPressesThePowerButton(t *testing.T) {
 	}
 }
 
+// One that is terminated is turned off by what runs it, and not killed.
+func TestTerminateTurnsAVirtualMachineOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	socket := filepath.Join(t.TempDir(), "control")
+	told := serveControl(t, socket)
+	w.registerAs(t, machine.Registration{
+		Name: "vm", Class: machine1.ClassVM, Service: "systemd-vmspawn", ControlAddress: socket, UID: uint32(os.Geteuid()),
+	}, "sleep", "1000")
+	m, _ := w.machines.View().Get("vm")
+	w.pid1.set(m.Unit, unit.Run{State: "active"})
+	alive := make(chan bool, 1)
+	go func() {
+		if order := <-told; order == "Terminate" {
+			alive <- m.Leader.Alive()
+		}
+		_ = w.machines.Unregister(context.Background(), "vm")
+		w.pid1.set(m.Unit, unit.Run{State: "inactive"})
+		w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: m.Unit})
+	}()
+	how, err := w.Terminate(t.Context(), m, machd.TerminateOptions{Timeout: patience})
+	if err != nil || how != machd.StopUnit {
+		t.Errorf("it ended by %q, %v", how, err)
+	}
+	select {
+	case lived := <-alive:
+		if !lived {
+			t.Error("it was killed before that")
+		}
+	default:
+		t.Error("it was told something else")
+	}
+}
+
 // serveControl serves the control socket of a virtual machine that runs, and
-// tells when its power button is pressed.
-func serveControl(t *testing.T, path string) (pressed chan struct{}) {
+// tells when its power button is pressed, or it is turned off.
+func serveControl(t *testing.T, path string) (told chan string) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	pressed = make(chan struct{}, 100)
+	told = make(chan string, 100)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -88,9 +123,12 @@ func serveControl(t *testing.T, path string) (pressed chan struct{}) {
 					}
 					var call struct{ Method string }
 					answer := `{"error":"io.systemd.MachineInstance.NotSupported"}`
-					if json.Unmarshal(text[:len(text)-1], &call) == nil && call.Method == "io.systemd.MachineInstance.PowerOff" {
-						answer = `{}`
-						pressed <- struct{}{}
+					if json.Unmarshal(text[:len(text)-1], &call) == nil {
+						switch order := strings.TrimPrefix(call.Method, "io.systemd.MachineInstance."); order {
+						case "PowerOff", "Terminate":
+							answer = `{}`
+							told <- order
+						}
 					}
 					if _, err := c.Write(append([]byte(answer), 0)); err != nil {
 						return
@@ -99,5 +137,5 @@ func serveControl(t *testing.T, path string) (pressed chan struct{}) {
 			}()
 		}
 	}()
-	return pressed
+	return told
 }

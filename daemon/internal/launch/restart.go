@@ -45,7 +45,7 @@ func (l *Launcher) Restart(ctx context.Context, m machine.Machine, o machd.StopO
 	}
 	e.restarting = true
 	e.gone = func(context.Context) (bool, error) { return m.Leader == nil || !l.isThere(m), nil }
-	if _, err := e.run(ctx); err != nil {
+	if _, err := e.run(ctx, e.orderly()); err != nil {
 		return Result{}, err
 	}
 	result, err := l.cfg.Units.WaitJob(ctx, job)

@@ -56,7 +56,7 @@ func (l *Launcher) Stop(ctx context.Context, m machine.Machine, o machd.StopOpti
 		return "", err
 	}
 	e.gone = e.goneForGood
-	return e.run(ctx)
+	return e.run(ctx, e.orderly())
 }
 
 // StopUnregistered ends the machine called name that is being started or has
@@ -160,17 +160,22 @@ type step struct {
 	act   func(ctx context.Context, n int) (again time.Duration, last bool)
 }
 
-func (e *ending) run(ctx context.Context) (how string, err error) {
+// orderly are the steps that begin with the init.
+func (e *ending) orderly() []step {
+	return []step{
+		{machd.StopPowerOff, e.grace.init, e.powerOff},
+		{machd.StopUnit, e.grace.unit, e.stopUnit},
+		{machd.StopKill, killGrace, e.kill},
+	}
+}
+
+func (e *ending) run(ctx context.Context, steps []step) (how string, err error) {
 	changed, forget := e.l.watches.add(e.m.Name, e.m.Unit)
 	defer forget()
 	if gone, err := e.gone(ctx); gone || err != nil {
 		return machd.StopGone, err
 	}
-	for _, s := range []step{
-		{machd.StopPowerOff, e.grace.init, e.powerOff},
-		{machd.StopUnit, e.grace.unit, e.stopUnit},
-		{machd.StopKill, killGrace, e.kill},
-	} {
+	for _, s := range steps {
 		if gone, err := e.try(ctx, s, changed); gone || err != nil {
 			return s.how, err
 		}

@@ -81,6 +81,13 @@ func (m *Manager) Terminate(ctx context.Context, name string) (err error) {
 	return nil
 }
 
+// Terminating notes that a machine which is listed is ended, by other means than
+// Terminate's, because somebody wants that.
+func (m *Manager) Terminating(seen Machine) {
+	seen.life.terminating.Store(true)
+	m.registry.Update(seen, func(now *Machine) { now.Stopping = true })
+}
+
 // CheckKill refuses what Kill could not do whatever the machine is.
 func CheckKill(whom string, signal int32) error {
 	switch whom {

@@ -3,6 +3,7 @@ package varlinkapi
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/machd/machd/daemon/internal/access"
@@ -18,6 +19,8 @@ type Ender interface {
 	Wait(ctx context.Context, m machine.Machine, o machd.WaitOptions) (state, note string, err error)
 	Stop(ctx context.Context, m machine.Machine, o machd.StopOptions) (how string, err error)
 	StopUnregistered(ctx context.Context, name string, o machd.StopOptions) (how string, err error)
+	Terminate(ctx context.Context, m machine.Machine, o machd.TerminateOptions) (how string, err error)
+	TerminateUnregistered(ctx context.Context, name string, o machd.TerminateOptions) (how string, err error)
 	Restart(ctx context.Context, m machine.Machine, o machd.StopOptions) (launch.Result, error)
 	RestartUnregistered(ctx context.Context, name string, o machd.StopOptions) (launch.Result, error)
 }
@@ -42,6 +45,15 @@ var stopMethods = []varlink.Method[*API]{
 		Out:    varlink.Fields{endHow},
 		Access: machd.ActionStop,
 		Func:   ownStop,
+	},
+	{
+		Name: "Terminate",
+		Doc:  "Ends a machine at once and waits until it has gone for good, without asking its init: kills it, then stops its unit",
+		In: onMachine(varlink.Field{Name: "timeoutUsec", Nullable: true, Type: varlink.Int, Valid: isTimeout,
+			Doc: "How long what runs it has to clean up before that is killed"}),
+		Out:    varlink.Fields{endHow},
+		Access: machine1.ActionManageMachines,
+		Func:   ownTerminate,
 	},
 	{
 		Name:   "Restart",
@@ -83,7 +95,7 @@ type readyReply struct {
 // ownStop also ends a machine that is only being started, or has left its unit
 // behind.
 func ownStop(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, listed, err := a.mayEnd(ctx, c, access.OwnStop)
+	m, listed, err := a.mayEnd(ctx, c, access.OwnStop, forceOf(c))
 	if listed && errors.Is(err, machine1.ErrNoSuchMachine) {
 		return endedReply{machd.StopGone}, nil // while somebody was asked
 	}
@@ -99,8 +111,27 @@ func ownStop(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	return endedReply{how}, err
 }
 
+// ownTerminate asks for the right that the stock method takes.
+func ownTerminate(ctx context.Context, a *API, c *varlink.Call) (any, error) {
+	m, listed, err := a.mayEnd(ctx, c, access.Terminate, nil)
+	if listed && errors.Is(err, machine1.ErrNoSuchMachine) {
+		return endedReply{machd.StopGone}, nil // while somebody was asked
+	}
+	if err != nil {
+		return nil, err
+	}
+	var how string
+	o := machd.TerminateOptions{Timeout: timeoutOf(c)}
+	if listed {
+		how, err = a.Launcher.Terminate(ctx, m, o)
+	} else {
+		how, err = a.Launcher.TerminateUnregistered(ctx, m.Name, o)
+	}
+	return endedReply{how}, err
+}
+
 func ownRestart(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, listed, err := a.mayEnd(ctx, c, access.OwnRestart)
+	m, listed, err := a.mayEnd(ctx, c, access.OwnRestart, forceOf(c))
 	if err != nil {
 		return nil, err
 	}
@@ -118,11 +149,12 @@ func stopOptions(c *varlink.Call) machd.StopOptions {
 }
 
 // mayEnd returns the machine that the caller names, or only its name if it is
-// not listed, once he may end it.
-func (a *API) mayEnd(ctx context.Context, c *varlink.Call, rule access.Rule) (m machine.Machine, listed bool, err error) {
-	force := "0"
-	if c.In.Bool("force") {
-		force = "1"
+// not listed, once he may end it. The question has more details.
+func (a *API) mayEnd(ctx context.Context, c *varlink.Call, rule access.Rule, more map[string]string) (m machine.Machine, listed bool, err error) {
+	about := func(name string) map[string]string {
+		details := map[string]string{"machine": name}
+		maps.Copy(details, more)
+		return details
 	}
 	m, err = a.find(ctx, c)
 	name := c.In.String("name")
@@ -130,12 +162,19 @@ func (a *API) mayEnd(ctx context.Context, c *varlink.Call, rule access.Rule) (m 
 	case err == nil && m.Class == machine1.ClassHost:
 		return m, true, errNotSupported
 	case err == nil:
-		m, err = a.authorize(ctx, c, m, rule, map[string]string{"machine": m.Name, "force": force})
+		m, err = a.authorize(ctx, c, m, rule, about(m.Name))
 		return m, true, err
 	case !machine1.ValidMachineName(name) || c.In.Has("pid"):
 		return m, false, err
 	}
-	return machine.Machine{Name: name}, false, a.ask(ctx, c, rule, map[string]string{"machine": name, "force": force})
+	return machine.Machine{Name: name}, false, a.ask(ctx, c, rule, about(name))
+}
+
+func forceOf(c *varlink.Call) map[string]string {
+	if c.In.Bool("force") {
+		return map[string]string{"force": "1"}
+	}
+	return map[string]string{"force": "0"}
 }
 
 // ownWait answers once the machine can be used.

@@ -45,6 +45,20 @@ func PressPowerButton(ctx context.Context, socket string) error {
 	return err
 }
 
+// Quit ends a virtual machine as if it lost power, with what it has written to its
+// disks.
+func Quit(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	conn, err := varlink.Dial(ctx, socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Call(ctx, instance+"Terminate", nil, nil)
+	return err
+}
+
 // statusPaused is the status of a machine whose processors were stopped. There are
 // other reasons for which they do not run.
 const statusPaused = "paused"
