@@ -87,6 +87,18 @@ func TestMachdStopInsists(t *testing.T) {
 	}
 }
 
+// An init that handles no signal by which it could be asked is not waited for.
+func TestMachdStopWaitsForNoInitThatCannotHear(t *testing.T) {
+	const name = "stop-busybox"
+	copyImage(t, "tiny", name)
+	run(t, "machctl", "start", name)
+	begin := time.Now()
+	how, err := newClient(t).Stop(t.Context(), name, contract.StopOptions{Timeout: 4 * notTheUnits})
+	if took := time.Since(begin); err != nil || how != contract.StopUnit || took > notTheUnits {
+		t.Errorf("after %s it ended by %q, %v", took, how, err)
+	}
+}
+
 // Machines that no service of their own runs end as well, and nothing else with
 // them.
 func TestMachdStopsWhateverAMachineRunsIn(t *testing.T) {

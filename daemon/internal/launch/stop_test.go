@@ -141,6 +141,30 @@ func TestStopEscalates(t *testing.T) {
 	}
 }
 
+// An init is waited for, once its unit was told to stop, if it handles a signal
+// by which it may be asked to shut down.
+func TestWhichInitsAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		signals []unix.Signal
+		want    bool
+	}{
+		{nil, false},
+		{[]unix.Signal{unix.SIGTSTP}, false}, // that of busybox
+		{[]unix.Signal{unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGCHLD, unix.SIGSEGV}, false},
+		{[]unix.Signal{unix.SIGTSTP, unix.SIGPWR}, true},
+		{[]unix.Signal{signalHalt, unix.SIGCHLD}, true},
+	} {
+		var heard proc.Signals
+		for _, s := range c.signals {
+			heard |= 1 << (s - 1)
+		}
+		if got := asksAny(heard); got != c.want {
+			t.Errorf("%v: %t", c.signals, got)
+		}
+	}
+}
+
 // What PID 1 starts again when it ends is stopped first, lest it come back before
 // it is; but not to restart it, as PID 1 would drop the job that does that.
 func TestRestartOfWhatComesBackIsNoStop(t *testing.T) {

@@ -124,9 +124,16 @@ func (e *ending) hearsAnything() bool {
 		return false
 	}
 	heard, err := now.Leader.Heard()
+	return err == nil && asksAny(heard)
+}
+
+// asksAny reports whether any of the signals may ask an init to shut down. Those
+// for job control do not, of which the init of busybox handles one.
+func asksAny(heard proc.Signals) bool {
 	const faults = 1<<(unix.SIGSEGV-1) | 1<<(unix.SIGBUS-1) | 1<<(unix.SIGILL-1) | 1<<(unix.SIGFPE-1) |
 		1<<(unix.SIGABRT-1) | 1<<(unix.SIGCHLD-1) | 1<<(unix.SIGPIPE-1) | 1<<(unix.SIGALRM-1) | 1<<(unix.SIGWINCH-1)
-	return err == nil && heard&^faults != 0
+	const jobs = 1<<(unix.SIGTSTP-1) | 1<<(unix.SIGTTIN-1) | 1<<(unix.SIGTTOU-1) | 1<<(unix.SIGCONT-1)
+	return heard&^(faults|jobs) != 0
 }
 
 // terminate sends SIGTERM to what runs the machine.
