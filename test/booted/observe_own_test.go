@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -83,6 +84,29 @@ func TestMachdLogsOfAFailedStart(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What is there to clean up after a machine, mostly nothing, is no error in its log.
+func TestMachdLogsOfWhatHasEnded(t *testing.T) {
+	t.Parallel()
+	const clean, broken = "logs-clean", "logs-broken"
+	copyImage(t, "c8-ns", clean)
+	run(t, "machctl", "start", clean)
+	run(t, "machctl", "stop", clean)
+	copyImage(t, "tiny", broken)
+	observe(t, "machctl", "start", broken, "--no-boot", "--", "/no/such")
+	for _, name := range []string{clean, broken} {
+		var log string
+		eventually(t, "its unit's last words are there", func() error {
+			if log = observe(t, "machctl", "logs", name).Stdout; !strings.Contains(log, "Deactivated successfully") && !strings.Contains(log, "Failed with result") {
+				return errors.New(log)
+			}
+			return nil
+		})
+		if strings.Contains(log, "mount[") {
+			t.Errorf("something was to be unmounted:\n%s", log)
+		}
+	}
 }
 
 func TestMachdEvents(t *testing.T) {

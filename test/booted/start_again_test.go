@@ -111,6 +111,9 @@ func TestMachdStartOverWhatNobodySawEnd(t *testing.T) {
 	run(t, "systemctl", "stop", theService, "machd.socket")
 	run(t, "systemctl", "kill", "--signal=KILL", unit)
 	eventually(t, "its unit ends", func() error { return unitIs(t, unit, "inactive")() })
+	if mounts := readFile(t, "/proc/self/mounts"); strings.Contains(mounts, name) {
+		t.Errorf("its unit has left mounts:\n%s", mounts)
+	}
 	startedAgain(t, w, name, leader, "machctl", "start", name)
 	run(t, "machctl", "stop", name)
 	wantNoTraces(t, before, name)

@@ -77,11 +77,13 @@ func machineUnit(name string) string { return "machine@" + name + ".service" }
 
 // removeExport removes the mount that a killed systemd-nspawn of systemd before
 // 258 leaves, and would refuse to start over. Later ones have --cleanup for it.
+// Mostly there is none, of which umount says nothing only if it is to look for
+// mounts below as well.
 func removeExport(name string) command {
 	const umount = "/bin/umount"
 	return command{
 		Path:  umount,
-		Argv:  []string{umount, "-q", "-l", "/run/systemd/nspawn/unix-export/" + name},
+		Argv:  []string{umount, "-q", "-R", "-l", "/run/systemd/nspawn/unix-export/" + name},
 		Flags: []string{"ignore-failure"},
 	}
 }
