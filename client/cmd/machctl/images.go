@@ -27,15 +27,20 @@ func (a *app) listImages(ctx context.Context, _ []string) error {
 	if !a.all {
 		images = slices.DeleteFunc(images, func(i client.Image) bool { return strings.HasPrefix(i.Name, ".") })
 	}
+	rows := imageRows(images)
+	if !a.asUsual() {
+		a.findDetails(ctx, rows)
+		_ = a.findUsers(ctx, rows) // they are unknown then
+	}
+	return printList(a, imageList(), rows)
+}
+
+func imageRows(images []client.Image) []imageRow {
 	rows := make([]imageRow, len(images))
 	for i, image := range images {
 		rows[i].Image = image
 	}
-	if !a.asUsual() {
-		a.findDetails(ctx, rows)
-		a.findUsers(ctx, rows)
-	}
-	return printList(a, imageList(), rows)
+	return rows
 }
 
 // findDetails asks about each image for what no list tells. One that is gone
@@ -62,20 +67,21 @@ type imageRow struct {
 
 // findUsers says of each image which machines run from it: from its directory,
 // or, as a disk's machines tell no directory, under its name.
-func (a *app) findUsers(ctx context.Context, rows []imageRow) {
+func (a *app) findUsers(ctx context.Context, rows []imageRow) error {
 	machines, err := a.client.Machines(ctx, client.OverviewQuery{Patience: a.timeout.or(listTimeout), Properties: true})
 	if err != nil {
-		return
+		return err
 	}
 	for i := range rows {
 		row := &rows[i]
 		row.machines = []string{}
 		for _, m := range machines {
-			if m.RootDirectory == row.Path || m.RootDirectory == "" && m.Name == row.Name {
+			if m.RootDirectory != "" && m.RootDirectory == row.Path || m.RootDirectory == "" && m.Name == row.Name {
 				row.machines = append(row.machines, m.Name)
 			}
 		}
 	}
+	return nil
 }
 
 // imageList is what list-images tells. The table is the stock command's.

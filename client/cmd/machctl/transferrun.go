@@ -32,6 +32,9 @@ func (a *app) transfer(ctx context.Context, x transfer) error {
 	if err := a.connectToAct(ctx, x.action); err != nil {
 		return err
 	}
+	if err := a.mayReplace(ctx, x); err != nil {
+		return err
+	}
 	begin, cancel := a.limit(ctx)
 	defer cancel()
 	began := time.Now()

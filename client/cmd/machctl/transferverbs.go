@@ -15,6 +15,8 @@ by its signature, whose key comes with systemd or is in
 --verify=no without both. A copy as it came is kept as a hidden image, unless
 --keep-download=no, or -N, is given.
 
+--force replaces an image of that name, unless a machine runs from it.
+
 ^C leaves the transfer to itself: it goes on, list-transfers shows it, and
 cancel-transfer ends it. -m, -P, -S and -C are short for --class=machine,
 portable, sysext and confext: images that are kept elsewhere.`
@@ -22,15 +24,16 @@ portable, sysext and confext: images that are kept elsewhere.`
 	ociHelp = `systemd-importd downloads the container image REF, which is
 [REGISTRY[:PORT]/]IMAGE[:TAG], by https, with all layers, and makes the image
 NAME of it. What a short IMAGE means is in /usr/lib/systemd/oci-registry. It
-needs systemd 260 or later. ^C leaves the transfer to itself, as with pull-tar.`
+needs systemd 260 or later. --force and ^C are what they are to pull-tar.`
 
 	importHelp = `systemd-importd makes the image NAME of FILE, which may be compressed; without
 NAME, it is called like the file. With "-" for FILE it comes by standard input.
-^C leaves the transfer to itself, as with pull-tar; unless it comes from a device
-or a socket, whose bytes go through machctl.`
+--force replaces an image of that name, unless a machine runs from it. ^C
+leaves the transfer to itself, as with pull-tar; unless it comes from a device or a
+socket, whose bytes go through machctl.`
 
 	importFSHelp = `systemd-importd makes a copy of DIRECTORY as the image NAME; without NAME, it is
-called like the directory.`
+called like the directory. --force is what it is to import-tar.`
 
 	exportHelp = `systemd-importd writes the image NAME to FILE, or to standard output without
 FILE or with "-". It is packed as --format says: uncompressed, xz, gzip, bzip2 or
