@@ -22,6 +22,7 @@ type loss struct {
 	name  string
 	usage uint64 // bytes, client.Unknown if nobody can tell
 	note  string
+	kept  error // why it would be refused, nil if it would not
 }
 
 // lossList is what --dry-run and the question tell.
@@ -46,12 +47,16 @@ func lossUsageCell(l loss) table.Cell {
 
 func snapshotUsageCell(s client.Snapshot) table.Cell { return lossUsageCell(loss{usage: s.Usage}) }
 
-// mayLose asks whether something may be lost. With --dry-run it prints what, and
-// all is done. Where nobody sits at a terminal, and under the name machinectl,
-// nobody is asked: so scripts go on as they always did.
+// mayLose asks whether something may be lost. With --dry-run it prints what, says
+// what would be refused, and all is done. Where nobody sits at a terminal, and
+// under the name machinectl, nobody is asked: so scripts go on as they always did.
 func (a *app) mayLose(question string, losses []loss) (done bool, err error) {
 	if a.dryRun {
-		return true, printList(a, lossList(), losses)
+		err := printList(a, lossList(), losses)
+		for _, l := range losses {
+			err = join(err, l.kept)
+		}
+		return true, err
 	}
 	if !a.asks() || len(losses) == 0 {
 		return false, nil

@@ -33,6 +33,9 @@ func (a *app) lossesOf(ctx context.Context, names []string) (losses []loss, err 
 			l.usage = a.imageUsage(ctx, name)
 			l.note = a.snapshotNote(ctx, name)
 		}
+		if err := a.noteUsers(ctx, "remove", &l); err != nil {
+			return nil, err
+		}
 		losses = append(losses, l)
 		if a.withSettings {
 			losses = append(losses, a.settingsLosses(name, ours)...)
@@ -73,6 +76,22 @@ func (a *app) settingsLosses(name string, ours bool) (losses []loss) {
 	return losses
 }
 
+// noteUsers notes of an image which machines run from it, and that they keep it
+// from what is to be done.
+func (a *app) noteUsers(ctx context.Context, verb string, l *loss) error {
+	machines, err := a.imageUsers(ctx, l.name)
+	if err != nil || len(machines) == 0 {
+		return err
+	}
+	notes := []string{"in use by " + strings.Join(machines, ", ")}
+	if l.note != "" {
+		notes = append(notes, l.note)
+	}
+	l.note = strings.Join(notes, "; ")
+	l.kept = fmt.Errorf("cannot %s image %q: %w", verb, l.name, errInUse(l.name, machines))
+	return nil
+}
+
 // imageUsage is how large an image is, if that can be told.
 func (a *app) imageUsage(ctx context.Context, name string) uint64 {
 	ctx, cancel := a.limit(ctx)
@@ -98,7 +117,7 @@ func (a *app) snapshotNote(ctx context.Context, name string) string {
 	return fmt.Sprintf("its %d snapshots stay", len(snapshots))
 }
 
-// lossesOfClean tells which images go.
+// lossesOfClean tells which images go. Those that machines run from stay.
 func (a *app) lossesOfClean(ctx context.Context) (losses []loss, err error) {
 	if !a.asks() && !a.dryRun {
 		return nil, nil
@@ -116,7 +135,14 @@ func (a *app) lossesOfClean(ctx context.Context) (losses []loss, err error) {
 		hidden := strings.HasPrefix(i.Name, ".") && !(snapshot && ours)
 		return i.Name == machine1.Host || !a.all && !hidden
 	})
-	for _, i := range images {
+	rows, err := a.withUsers(ctx, images)
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell which images are in use: %w", err)
+	}
+	for _, i := range rows {
+		if len(i.machines) > 0 {
+			continue
+		}
 		l := loss{what: "image", name: i.Name, usage: i.Usage}
 		if ours && l.usage == client.Unknown {
 			l.usage = a.imageUsage(ctx, i.Name)

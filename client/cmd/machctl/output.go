@@ -181,9 +181,17 @@ func (a *app) drawList(t *table.Table, what string) string {
 		return fmt.Sprintf("No %s.\n", what)
 	}
 	if len(t.Rows) == 1 && !a.stock {
-		what = strings.TrimSuffix(what, "s")
+		what = singular(what)
 	}
 	return fmt.Sprintf("%s\n%d %s listed.\n", text, len(t.Rows), what)
+}
+
+// singular is the name of one of the things that a list has.
+func singular(things string) string {
+	if rest, ok := strings.CutPrefix(things, "things"); ok {
+		return "thing" + rest
+	}
+	return strings.TrimSuffix(things, "s")
 }
 
 // printObjects prints one object a name in the way of --json or --format, and

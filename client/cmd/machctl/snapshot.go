@@ -123,11 +123,16 @@ func (a *app) restoreSnapshot(ctx context.Context, name, snapshot string) error 
 	if err != nil {
 		return err
 	}
-	loss := []loss{{
+	was := loss{
 		what: "image", name: name, usage: client.Unknown,
 		note: fmt.Sprintf("becomes what it was on %s; what it is now is kept as a snapshot", timestamp(kept.Created)),
-	}}
-	if done, err := a.mayLose("Restore it?", loss); done || err != nil {
+	}
+	if a.asks() || a.dryRun {
+		if err := a.noteUsers(ctx, "restore", &was); err != nil {
+			return err
+		}
+	}
+	if done, err := a.mayLose("Restore it?", []loss{was}); done || err != nil {
 		return err
 	}
 	before, err := a.client.RestoreSnapshot(ctx, name, snapshot)
