@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -11,8 +12,8 @@ import (
 // A TransferError is a transfer that was not finished. errors.Is finds
 // machine1.ErrNoSuchImage, unix.EEXIST (there is an image of that name),
 // machine1.ErrFileNotFound (the server has no such file), unix.EPIPE (nobody
-// reads what is exported; never of an import) and machine1.ErrTransferCanceled
-// in it, where the daemon's lines say so.
+// reads what is exported; never of an import), unix.ENOSPC (what is made has no
+// room) and machine1.ErrTransferCanceled in it, where the daemon's lines say so.
 type TransferError struct {
 	Result string   // "failed" or "canceled", by the daemon
 	Reason string   // the line that says why, "" if none does
@@ -27,6 +28,8 @@ func (e *TransferError) Error() string {
 		return "it was canceled"
 	case e.Reason == "":
 		return "systemd-importd does not say why it failed"
+	case e.kind == unix.ENOSPC && !strings.Contains(e.Reason, noSpace):
+		return e.Reason + ": " + e.kind.Error()
 	}
 	return e.Reason
 }
@@ -45,8 +48,16 @@ type logLine struct {
 	text     string
 }
 
-// worthKeeping is how many lines may tell why a transfer fails.
-const worthKeeping = 20
+// Lines that may tell why a transfer fails are kept: so many, and fewer of tar's,
+// which says the same of each file.
+const (
+	worthKeeping = 20
+	fewOfTar     = 5
+	tarSays      = "tar: "
+)
+
+// noSpace is what programs say of a disk that is full.
+const noSpace = "No space left on device"
 
 // remember adds a line to those that may tell why a transfer fails: what is
 // more than news, and whatever tar and gpg say, which have no priority of their
@@ -57,17 +68,28 @@ func remember(lines []logLine, line logLine) []logLine {
 	if n := len(lines); n > 0 && strings.HasSuffix(line.text, "proceeding without.") && strings.HasPrefix(lines[n-1].text, "HTTP request") {
 		return lines[:n-1]
 	}
-	if line.priority > priorityNotice && !strings.HasPrefix(line.text, "tar: ") && !strings.HasPrefix(line.text, "gpg: ") {
+	if line.priority > priorityNotice && !strings.HasPrefix(line.text, tarSays) && !strings.HasPrefix(line.text, "gpg: ") {
 		return lines
 	}
-	if len(lines) == worthKeeping {
-		lines = lines[1:]
+	lines = append(lines, line)
+	var tars []int
+	for i, l := range lines {
+		if strings.HasPrefix(l.text, tarSays) {
+			tars = append(tars, i)
+		}
 	}
-	return append(lines, line)
+	switch {
+	case len(tars) > fewOfTar:
+		return slices.Delete(lines, tars[0], tars[0]+1)
+	case len(lines) > worthKeeping:
+		return lines[1:]
+	}
+	return lines
 }
 
-// resultError makes an error of how a transfer ended, nil if it is done.
-func resultError(result string, lines []logLine, exports bool) error {
+// resultError makes an error of how a transfer ended, nil if it is done. full says
+// that a line was about a disk that is.
+func resultError(result string, lines []logLine, full, exports bool) error {
 	if result == "done" {
 		return nil
 	}
@@ -84,7 +106,7 @@ func resultError(result string, lines []logLine, exports bool) error {
 		}
 		e.Lines = append(e.Lines, text)
 	}
-	e.kind = e.kindOf(exports)
+	e.kind = e.kindOf(full, exports)
 	return e
 }
 
@@ -94,7 +116,7 @@ func resultError(result string, lines []logLine, exports bool) error {
 //
 // Reference: import-common.c, import.c, export.c, pull-job.c: their words are
 // looked for.
-func (e *TransferError) kindOf(exports bool) error {
+func (e *TransferError) kindOf(full, exports bool) error {
 	said := e.Reason + "\n" + strings.Join(e.Lines, "\n")
 	switch {
 	case strings.HasPrefix(e.Reason, "Image '") && strings.HasSuffix(e.Reason, "already exists"):
@@ -105,6 +127,8 @@ func (e *TransferError) kindOf(exports bool) error {
 		return machine1.ErrFileNotFound
 	case exports && strings.HasPrefix(e.Reason, "Failed to write") && strings.HasSuffix(e.Reason, ": Broken pipe"):
 		return unix.EPIPE
+	case full:
+		return unix.ENOSPC
 	}
 	return nil
 }

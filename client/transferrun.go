@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,8 +36,10 @@ type Transfer struct {
 	stream  *stream // nil for what comes from a server
 	subject string  // what is tried, for errors: "pull URL"
 
-	lines   []logLine // that may tell why it fails
-	lost    time.Time // until then the daemon may still tell how it ended; zero if it is there
+	lines   []logLine       // that may tell why it fails
+	noSpace bool            // somebody has said that a disk is full
+	told    []TransferEvent // that nobody has been given yet
+	lost    time.Time       // until then the daemon may still tell how it ended; zero if it is there
 	over    bool
 	outcome error // valid if over
 	ended   func()
@@ -81,16 +84,21 @@ func (c *Client) transfer(ctx context.Context, call transferCall, s *stream) (*T
 // if nobody can tell any more. Whoever leaves it early may go on later.
 func (t *Transfer) Events(ctx context.Context) iter.Seq2[TransferEvent, error] {
 	return func(yield func(TransferEvent, error) bool) {
-		for !t.over {
+		for !t.over || len(t.told) > 0 {
+			if len(t.told) > 0 {
+				e := t.told[0]
+				t.told = t.told[1:]
+				if !yield(e, nil) {
+					return
+				}
+				continue
+			}
 			n, err := t.next(ctx)
 			if err != nil {
 				yield(TransferEvent{}, fmt.Errorf("cannot %s: %w", t.subject, err))
 				return
 			}
-			e, ok := t.take(ctx, n)
-			if ok && !yield(e, nil) {
-				return
-			}
+			t.take(ctx, n)
 		}
 		if t.outcome != nil {
 			yield(TransferEvent{}, t.outcome)
@@ -98,8 +106,8 @@ func (t *Transfer) Events(ctx context.Context) iter.Seq2[TransferEvent, error] {
 	}
 }
 
-// take makes an event of a signal of this transfer.
-func (t *Transfer) take(ctx context.Context, n notice) (e TransferEvent, ok bool) {
+// take makes events of a signal of this transfer.
+func (t *Transfer) take(ctx context.Context, n notice) {
 	switch {
 	case n.Name == nameOwnerChanged:
 		t.afterChange(ctx)
@@ -108,28 +116,41 @@ func (t *Transfer) take(ctx context.Context, n notice) (e TransferEvent, ok bool
 		var path dbus.ObjectPath
 		var result string
 		if dbus.Store(n.Body, &id, &path, &result) != nil || path != t.path {
-			return e, false
+			return
 		}
-		t.finish(resultError(result, t.lines, t.stream != nil && t.stream.writing))
+		t.finish(resultError(result, t.lines, t.noSpace, t.stream != nil && t.stream.writing))
 	case n.Path != t.path:
 	case n.Name == progressUpdate:
-		e.Progress = NoProgress
-		if dbus.Store(n.Body, &e.Progress) != nil {
-			return e, false
+		fraction := NoProgress
+		if dbus.Store(n.Body, &fraction) != nil {
+			return
 		}
-		e.Progress = progressOf(e.Progress)
-		return e, e.Progress != NoProgress
+		if fraction = progressOf(fraction); fraction != NoProgress {
+			t.told = append(t.told, TransferEvent{Progress: fraction})
+		}
 	case n.Name == logMessage:
 		var priority uint32
-		if dbus.Store(n.Body, &priority, &e.Line) != nil {
-			return e, false
+		var text string
+		if dbus.Store(n.Body, &priority, &text) != nil {
+			return
 		}
-		const level = 7 // the rest is the facility
-		e.Progress, e.Priority = NoProgress, int(priority&level)
-		t.lines = remember(t.lines, logLine{e.Priority, e.Line})
-		return e, true
+		t.takeLines(priority, text)
 	}
-	return e, false
+}
+
+// takeLines takes what the transfer says. What it says fast comes as several lines
+// in one.
+func (t *Transfer) takeLines(priority uint32, text string) {
+	const level = 7 // the rest is the facility
+	for line := range strings.SplitSeq(text, "\n") {
+		if line == "" {
+			continue
+		}
+		e := TransferEvent{Progress: NoProgress, Line: line, Priority: int(priority & level)}
+		t.noSpace = t.noSpace || strings.Contains(line, noSpace)
+		t.lines = remember(t.lines, logLine{e.Priority, e.Line})
+		t.told = append(t.told, e)
+	}
 }
 
 // outcomePatience is how long it may take to hear how a transfer has ended that its

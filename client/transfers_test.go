@@ -39,7 +39,7 @@ func wantCalls(t *testing.T, w *machine1test.World, want ...string) {
 
 func TestATransferTellsWhatItDoesUntilItIsDone(t *testing.T) {
 	t.Parallel()
-	w, c := connectToImportd(t, "", "log 30 before the answer", "progress 0.42", "log 29 odd", "progress 2", "progress 1")
+	w, c := connectToImportd(t, "", "log 30 before the answer", "progress 0.42", "log 29 odd\nmore\n", "progress 2", "progress 1")
 	x, err := c.PullTar(t.Context(), "http://server/f40.tar", "f40", client.PullOptions{Verify: client.VerifyNothing, Force: true, KeepDownload: true})
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func TestATransferTellsWhatItDoesUntilItIsDone(t *testing.T) {
 		}
 		got = append(got, fmt.Sprint(e.Progress, " ", e.Priority, " ", e.Line))
 	}
-	want := "-1 6 before the answer|0.42 0 |-1 5 odd|1 0 "
+	want := "-1 6 before the answer|0.42 0 |-1 5 odd|-1 5 more|1 0 "
 	if strings.Join(got, "|") != want {
 		t.Errorf("got %q, want %q", strings.Join(got, "|"), want)
 	}
@@ -99,6 +99,11 @@ func TestATransferThatFailsSaysWhy(t *testing.T) {
 		{[]string{"log 29 HTTP request to http://s/f40.tar failed with code 404.", "log 27 Failed to retrieve image file. (Wrong URL?)", "log 30 Exiting."},
 			machine1.ErrFileNotFound, "Failed to retrieve image file. (Wrong URL?)", "HTTP request to http://s/f40.tar failed with code 404"},
 		{[]string{"log 6 tar: Unexpected EOF in archive", "log 27 tar failed with exit status 2."}, nil, "tar failed with exit status 2", "tar: Unexpected EOF in archive"},
+		{[]string{"log 6 tar: a: Cannot write: No space left on device\ntar: b: Cannot write: No space left on device",
+			"log 6 tar: c: 1\n\ntar: d: 1\ntar: e: 1\n", "log 6 tar: f: 1", "log 6 tar: Exiting", "log 27 tar failed with exit status 2."}, unix.ENOSPC,
+			"tar failed with exit status 2: no space left on device",
+			"tar: c: 1\ntar: d: 1\ntar: e: 1\ntar: f: 1\ntar: Exiting"},
+		{[]string{"log 27 Failed to write file: No space left on device"}, unix.ENOSPC, "Failed to write file: No space left on device", ""},
 		{[]string{"log 27 Failed to write to pipe: Broken pipe"}, nil, "Failed to write to pipe: Broken pipe", ""}, // to gpg
 		{nil, nil, "systemd-importd does not say why it failed", ""},
 	} {

@@ -67,8 +67,8 @@ func (a *app) hint(err error) string {
 		return a.meant(err, a.knownMachines) + `"machctl list --all" shows the machines that run`
 	case errors.Is(err, machine1.ErrNoSuchImage):
 		return a.meant(err, a.knownImages) + `"machctl list-images" shows the images there are`
-	case errors.Is(err, unix.ENOSPC) && a.ui.failed == nil: // of images, not of the result
-		return `"machctl list-images" shows what takes how much, and "machctl clean" removes what downloads have left`
+	case errors.Is(err, unix.ENOSPC) && a.ui.failed == nil && a.makesImages(err): // and it is not the result's disk
+		return moreRoom
 	case errors.Is(err, machine1.ErrInteractionRequired) && a.noAskPassword:
 		return "without --no-ask-password you are asked for a password"
 	case errors.Is(err, machine1.ErrAccessDenied), errors.Is(err, machine1.ErrInteractionRequired), errors.Is(err, fs.ErrPermission):
@@ -85,6 +85,17 @@ func (a *app) hint(err error) string {
 		return `"systemctl start dbus.socket" starts the system bus; $DBUS_SYSTEM_BUS_ADDRESS names another one`
 	}
 	return ""
+}
+
+// moreRoom is the way out where the disk of the images is full.
+const moreRoom = `"machctl list-images" shows what takes how much, and "machctl clean" removes what downloads have left`
+
+// makesImages reports whether what failed was about files of images, of which
+// there may be too many. An export's file is none.
+func (a *app) makesImages(err error) bool {
+	row, _ := a.rowOf(a.verb)
+	ours := row.group == groupImages || row.group == groupTransfer && !strings.HasPrefix(row.name(), "export-")
+	return ours || strings.Contains(err.Error(), machine1.PoolPath+"/")
 }
 
 // deniedHint leaves it at the daemon's own words if they name the right that

@@ -69,7 +69,7 @@ func (w *World) StopImportd() {
 
 // Plan says what the transfers do that are begun from now on, in order:
 //
-//	log PRIORITY TEXT   say a line
+//	log PRIORITY TEXT   say a line, or several with \n between
 //	progress FRACTION   be as far as that
 //	read                read the file that is imported to its end
 //	write N             write N times x to the file that is exported to
@@ -218,7 +218,7 @@ func (d *importd) do(t *transfer, file *os.File, step string) bool {
 	case "log":
 		priority, text, _ := strings.Cut(rest, " ")
 		n, _ := strconv.ParseUint(priority, 10, 32)
-		d.emit(t.path(), importOne+".LogMessage", uint32(n), text)
+		d.emit(t.path(), importOne+".LogMessage", uint32(n), strings.ReplaceAll(text, `\n`, "\n"))
 	case "progress":
 		fraction, _ := strconv.ParseFloat(rest, 64)
 		d.w.mu.Lock()
