@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/machd/machd/test/live"
 )
 
 // packageMirror is where the hosts have packages of their own distribution.
@@ -187,6 +189,32 @@ func TestMachdCreateTellsOfAFullDisk(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	wantNoTrace(t, "full")
+}
+
+// TestMachdArchivesOnAFullDisk says so, and not once for each file.
+func TestMachdArchivesOnAFullDisk(t *testing.T) {
+	files := map[string]string{}
+	for i := range 1000 {
+		files[fmt.Sprintf("etc/%d", i)] = strings.Repeat("full", 5000)
+	}
+	archive := write(t, workDirectory(t)+"/full.tar", archiveOf(t, files, 0))
+	run(t, "mount", "-t", "tmpfs", "-o", "size=4M,mode=0700", "tmpfs", guests)
+	defer run(t, "umount", guests)
+	for _, argv := range [][]string{{"import-tar", archive}, {"create", "full", "--from", archive}, {"create", "full", "--from", archive, "-q"}} {
+		o := wantTransfer(t, 1, `"machctl list-images" shows what takes how much`, argv...)
+		for line := range strings.Lines(o.Stderr) {
+			if strings.Contains(line, "?tar: ") {
+				t.Errorf("%q: lines are in one: %.200s", argv, line)
+			}
+		}
+		if n := strings.Count(o.Stderr, "\n"); n > 20 {
+			t.Errorf("%q says it in %d lines", argv, n)
+		}
+		if live.Host.Version < 258 && !strings.Contains(o.Stderr, ": no space left on device\n") { // later ones do not say
+			t.Errorf("%q does not say why: %s", argv, o.Stderr)
+		}
+		wantNoTrace(t, "full")
+	}
 }
 
 // TestMachdCreatesOfWhatIsThere makes images of a directory, archives, a disk

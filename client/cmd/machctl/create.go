@@ -134,6 +134,7 @@ func (a *app) withLog(title string, do func(line func(string)) error) error {
 // createError adds the way out. The end of the log, which the daemon's error has,
 // is not told a second time.
 func (a *app) createError(name string, err error) error {
+	said := err.Error()
 	if !a.quiet {
 		err = shownError{err}
 	}
@@ -145,6 +146,9 @@ func (a *app) createError(name string, err error) error {
 	}
 	if hint := checkHint(err.Error(), !a.elsewhere()); hint != "" {
 		return &hintedError{err, hint}
+	}
+	if !errors.Is(err, unix.ENOSPC) && cannotWrite(said) {
+		return &hintedError{err, fullPerhaps}
 	}
 	return err
 }

@@ -90,6 +90,23 @@ func (a *app) hint(err error) string {
 // moreRoom is the way out where the disk of the images is full.
 const moreRoom = `"machctl list-images" shows what takes how much, and "machctl clean" removes what downloads have left`
 
+// fullPerhaps is moreRoom where nobody says so.
+const fullPerhaps = "is the disk full? " + moreRoom
+
+// cannotWrite reports whether the programs of systemd-importd say of a file that
+// it could not be written, which is all that they know since systemd 258.
+//
+// Reference: tar-util.c, import-raw.c: their words are looked for.
+func cannotWrite(said string) bool {
+	for line := range strings.Lines(said) {
+		line = strings.TrimSpace(line)
+		if strings.HasSuffix(line, ": Write error") || line == "Failed to write file: Input/output error" {
+			return true
+		}
+	}
+	return false
+}
+
 // makesImages reports whether what failed was about files of images, of which
 // there may be too many. An export's file is none.
 func (a *app) makesImages(err error) bool {

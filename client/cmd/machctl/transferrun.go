@@ -227,8 +227,8 @@ func (a *app) transferHint(err error, failed *client.TransferError) string {
 		return "archives of a user's images take a kernel with bpf among its security modules (lsm=); disk images take none"
 	case a.user && strings.Contains(said, "allocate transient user namespace"):
 		return `archives of a user's images take services of the system: "systemctl start systemd-nsresourced.socket systemd-mountfsd.socket", as root`
-	case strings.HasSuffix(failed.Reason, ": Write error"), failed.Reason == "Failed to write file: Input/output error":
-		return "is the disk full? " + moreRoom // which importds since 258 do not say
+	case cannotWrite(failed.Reason):
+		return fullPerhaps
 	case strings.Contains(said, "final image name") && strings.Contains(said, "File exists"):
 		return `a download of that URL is kept as a hidden image: "machctl remove" with its name, or "machctl clean", removes it`
 	}

@@ -27,6 +27,10 @@ type builder struct {
 	note   string
 	said   string // the last line of a log that tells something
 
+	dir   *os.File // where it is made, once it is
+	full  bool     // the file system there was seen to be
+	ofTar int      // lines that tar has printed since
+
 	mu   sync.Mutex // over what is written to conn
 	conn *net.UnixConn
 }
@@ -113,11 +117,12 @@ func (b *builder) make(ctx context.Context) (made Made, err error) {
 		like = &i
 	}
 	err = b.images.Make(ctx, b.wish.Name, b.wish.Options.ReadOnly, like, func(ctx context.Context, w image.Workshop) error {
+		b.dir = w.Dir
 		if err := b.fill(ctx, w, like); err != nil {
-			return whenFull(w, err)
+			return b.whenFull(err)
 		}
 		if err := b.admit(ctx, w); err != nil {
-			return whenFull(w, err)
+			return b.whenFull(err)
 		}
 		if made.Usage, err = image.DiskUsage(ctx, w.Dir.Name()); err != nil {
 			made.Usage = image.Unknown // which is no reason to throw it away
@@ -143,19 +148,6 @@ func (b *builder) fill(ctx context.Context, w image.Workshop, like *image.Image)
 		return w.CopyImage(ctx, *like)
 	}
 	return b.take(ctx, w)
-}
-
-// whenFull gives err the kind that it has if the disk is full.
-func whenFull(w image.Workshop, err error) error {
-	const little = 1 << 20 // bytes; nothing that is left is of any use
-	var fs unix.Statfs_t
-	if unix.Fstatfs(int(w.Dir.Fd()), &fs) != nil {
-		return err
-	}
-	if fs.Bavail*uint64(fs.Bsize) < little || fs.Files > 0 && fs.Ffree == 0 {
-		return fmt.Errorf("%w: the file system of the images is full: %w", err, unix.ENOSPC)
-	}
-	return err
 }
 
 // goodbye is what systemd-importd's programs say last, whatever has happened.

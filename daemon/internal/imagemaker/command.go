@@ -85,7 +85,9 @@ func (b *builder) execute(ctx context.Context, path string, stdin *os.File, args
 	lines := bufio.NewScanner(reader)
 	lines.Split(splitLines)
 	for lines.Scan() {
-		b.say(lines.Text())
+		if line := lines.Text(); b.heed(line) {
+			b.say(line)
+		}
 	}
 	if err := cmd.Wait(); err != nil {
 		name := filepath.Base(path)

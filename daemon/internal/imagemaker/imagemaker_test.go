@@ -82,6 +82,27 @@ func TestArchivesAreKnownByTheirContent(t *testing.T) {
 	}
 }
 
+func TestAFullDiskIsHeeded(t *testing.T) {
+	t.Parallel()
+	var b builder
+	told := 0
+	if b.heed("tar: a: time stamp is in the future"); b.full || b.whenFull(unix.EIO) != unix.EIO {
+		t.Error("a disk is full that nobody says it of")
+	}
+	for range 1000 {
+		if b.heed("tar: d/f: Cannot write: No space left on device") {
+			told++
+		}
+	}
+	if told != keptLines || !b.heed("tar failed with exit status 2.") {
+		t.Errorf("%d lines are told, want %d, and others", told, keptLines)
+	}
+	err := b.whenFull(machine1.Errorf(machine1.ErrJobFailed, "tar failed"))
+	if name := machine1.ErrorName(err); name != "System.Error.ENOSPC" || err.Error() != "tar failed: the file system of the images is full: no space left on device" {
+		t.Errorf("the error is %s: %v", name, err)
+	}
+}
+
 func TestDownloadsAreKnownByTheirName(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
