@@ -40,6 +40,7 @@ func TestMachdImagesUsedWronglySayTheWayOut(t *testing.T) {
 	wantMisuses(t, nil, []misuse{
 		{"create made --from /nosuch", 1, `image "made": --from: open /nosuch: no such file…hint: give the path`},
 		{"create made --from " + password, 1, `no archive that tar knows, and as a disk image it was not taken`},
+		{"create made --from /etc/passwd", 1, `neither an archive that tar knows nor a disk image: it has neither…machctl help create`},
 		{"create made --from /dev/null", 1, `neither a directory nor a regular file…machctl help create`},
 		{"create wrong --from tiny", 6, `there is an image "wrong" already…machctl remove wrong`},
 		{"passwd nobody", 3, `cannot find "nobody": No image 'nobody' known…machctl list-images`},

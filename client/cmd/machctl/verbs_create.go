@@ -46,12 +46,13 @@ const createHelp = `SOURCE is one of these:
   http://… or https://…                 an archive or disk image to download
   PATH                                  a directory, an archive or a disk image
 
-The image is there once it is whole, and not at all if that fails or you end this
-command. Packages are taken only if the distribution has signed them, and
-downloads if somebody has whom this host trusts, unless --verify says otherwise.
-Machines of Debian and Fedora boot, and can be entered with machctl shell; with a
-password or an ssh key also through a login. With --ssh-key an ssh server is
-installed, where there are packages.`
+A disk image has a partition table or a file system; one that is empty yet is for
+import-raw. The image is there once it is whole, and not at all if that fails or
+you end this command. Packages are taken only if the distribution has signed them,
+and downloads if somebody has whom this host trusts, unless --verify says
+otherwise. Machines of Debian and Fedora boot, and can be entered with machctl
+shell; with a password or an ssh key also through a login. With --ssh-key an ssh
+server is installed, where there are packages.`
 
 const passwdHelp = `USER is root if it is left out. While the machine runs its own chpasswd does it;
 otherwise the image's files are changed, in a disk image as well, and nothing in it

@@ -31,6 +31,9 @@ func (Workshop) Name() string { return madeTree }
 // TreePath is where the image is made if it is a tree.
 func (w Workshop) TreePath() string { return filepath.Join(w.Dir.Name(), madeTree) }
 
+// DiskPath is where the image is made if it is a disk.
+func (w Workshop) DiskPath() string { return filepath.Join(w.Dir.Name(), madeDisk) }
+
 // MakeTree makes the directory for it, as a subvolume where it can be one.
 func (w Workshop) MakeTree() error {
 	if onBtrfs, err := btrfs.Is(w.Dir); err == nil && onBtrfs {
@@ -76,7 +79,7 @@ func (w Workshop) Change(ctx context.Context, change func(root *os.File) error) 
 		return err
 	}
 	if root == nil {
-		return inDisk(ctx, filepath.Join(w.Dir.Name(), madeDisk), change)
+		return inDisk(ctx, w.DiskPath(), change)
 	}
 	defer root.Close()
 	return change(root)

@@ -26,6 +26,7 @@ var (
 	importTool = tool{"/usr/lib/systemd/systemd-import", "systemd-container", "making an image of an archive or disk image", ""}
 	gpgTool    = tool{"gpg", "gpg", "checking a signature", "have none checked, by option verify"}
 	pullTool   = tool{"/usr/lib/systemd/systemd-pull", "systemd-container", "downloading an image", ""}
+	blkidTool  = tool{"blkid", "util-linux", "looking at a disk image", ""}
 )
 
 // take makes the image of what the caller has opened.
@@ -56,10 +57,17 @@ func (b *builder) take(ctx context.Context, w image.Workshop) error {
 		return err
 	}
 	err = b.run(ctx, importTool, file, "--image-root="+w.Dir.Name(), kind, "-", w.Name())
-	if err != nil && kind == "raw" && ctx.Err() == nil {
+	switch {
+	case kind == "tar":
+		return err
+	case err != nil && (ctx.Err() != nil || b.full):
+		return err
+	case err != nil:
 		return fmt.Errorf("what was given is no archive that tar knows, and as a disk image it was not taken: %w", err)
+	case isNoDisk(ctx, w.DiskPath()):
+		return machine1.Errorf(machine1.ErrInvalidArgs, "What was given is neither an archive that tar knows nor a disk image: it has %s", noDisk)
 	}
-	return err
+	return nil
 }
 
 // copyTree copies a directory. What is mounted below it is left out.
@@ -107,9 +115,13 @@ func (b *builder) download(ctx context.Context, w image.Workshop) error {
 			return err
 		}
 	}
-	err := b.run(ctx, pullTool, nil, append(args, kindOfURL(b.wish.Source.Name), b.wish.Source.Name, w.Name())...)
+	kind := kindOfURL(b.wish.Source.Name)
+	err := b.run(ctx, pullTool, nil, append(args, kind, b.wish.Source.Name, w.Name())...)
 	if err != nil && ctx.Err() == nil {
 		return machine1.Errorf(machine1.ErrJobFailed, "cannot download %s: %s", b.wish.Source.Name, strings.TrimSuffix(b.said, "."))
+	}
+	if err == nil && kind == "raw" && isNoDisk(ctx, w.DiskPath()) {
+		return machine1.Errorf(machine1.ErrInvalidArgs, "What is at %s is no disk image: it has %s", b.wish.Source.Name, noDisk)
 	}
 	return err
 }
@@ -126,6 +138,23 @@ func kindOfURL(url string) string {
 		}
 	}
 	return "tar"
+}
+
+// noDisk is what a file has that no machine can be started from.
+const noDisk = "neither a partition table nor a file system that is known"
+
+// isNoDisk reports whether a file is none of a disk, which systemd-import makes an
+// image of, too. If that cannot be told it is one.
+func isNoDisk(ctx context.Context, path string) bool {
+	blkid, err := blkidTool.find()
+	if err != nil {
+		return false
+	}
+	const knowsNothing = 2 // of what is in the file, it exits with
+	cmd := exec.CommandContext(ctx, blkid, "--probe", path)
+	cmd.Env = environment()
+	var exit *exec.ExitError
+	return errors.As(cmd.Run(), &exit) && exit.ExitCode() == knowsNothing
 }
 
 // packers are programs that unpack what begins with some bytes.

@@ -82,6 +82,28 @@ func TestArchivesAreKnownByTheirContent(t *testing.T) {
 	}
 }
 
+func TestDisksAreKnownByTheirContent(t *testing.T) {
+	t.Parallel()
+	parted := make([]byte, 2<<20)
+	parted[450] = 0x83                                     // a partition of Linux
+	copy(parted[454:], "\x00\x08\x00\x00\x00\x08\x00\x00") // where, and how large
+	copy(parted[510:], "\x55\xaa")
+	for name, c := range map[string]struct {
+		content []byte
+		no      bool
+	}{
+		"parted": {parted, false}, "text": {[]byte(strings.Repeat("root:x:0:0:root:/root:/bin/bash\n", 40)), true}, "zeros": {make([]byte, 2<<20), true},
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := isNoDisk(t.Context(), path); got != c.no {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestAFullDiskIsHeeded(t *testing.T) {
 	t.Parallel()
 	var b builder
