@@ -10,7 +10,7 @@ import (
 // run from, and says the same of what else would be lost.
 func TestMachdTransfersLeaveWhatRuns(t *testing.T) {
 	dir := workDirectory(t, "tr")
-	imagesGoAfter(t, "tr")
+	imagesGoAfter(t, "tr", "tr-above")
 	archive := write(t, dir+"/tr.tar", archiveOf(t, transferred, 0))
 	m := serveImages(t, map[string][]byte{"tr.tar": archiveOf(t, transferred, 0)})
 	tree := filepath.Join(guests, "tr")
@@ -36,6 +36,14 @@ func TestMachdTransfersLeaveWhatRuns(t *testing.T) {
 	wantImageFile(t, "tr", "etc/state", "kept")
 
 	run(t, "machctl", "stop", "tr")
+	run(t, "machctl", "start", "tr-above", "--image", "tr", "--overlay")
+	if o := observe(t, "machctl", "list-images", "--filter=name=tr", "--format", "{{.machines}}"); o.Stdout != "[tr-above]\n" {
+		t.Errorf("while a machine is above it: %+v", o)
+	}
+	wantTransfer(t, 1, `image "tr" is in use by machine tr-above`, "import-tar", "--force", archive)
+	wantImageFile(t, "tr", "etc/state", "kept")
+
+	run(t, "machctl", "stop", "tr-above")
 	wantTransfer(t, 0, "", "remove", "tr", "--dry-run")
 	wantTransfer(t, 0, "", "import-tar", "--force", archive)
 	wantImageFile(t, "tr", "etc/hostname", "transferred\n")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/table"
+	"github.com/machd/machd/pkg/machd"
 )
 
 // listImages shows the images there are.
@@ -65,23 +66,41 @@ type imageRow struct {
 	machines []string
 }
 
-// findUsers says of each image which machines run from it: from its directory,
-// or, as a disk's machines tell no directory, under its name.
+// findUsers says of each image which machines run from it: from its directory, from
+// a root above it, or, as a disk's machines tell no directory, under its name.
 func (a *app) findUsers(ctx context.Context, rows []imageRow) error {
 	machines, err := a.client.Machines(ctx, client.OverviewQuery{Patience: a.timeout.or(listTimeout), Properties: true})
 	if err != nil {
 		return err
 	}
+	below := a.throwawayImages(ctx, machines)
 	for i := range rows {
 		row := &rows[i]
 		row.machines = []string{}
 		for _, m := range machines {
-			if m.RootDirectory != "" && m.RootDirectory == row.Path || m.RootDirectory == "" && m.Name == row.Name {
+			runs := m.RootDirectory != "" && m.RootDirectory == row.Path || m.RootDirectory == "" && m.Name == row.Name
+			// Of a subvolume a root that is thrown away is a snapshot.
+			if runs || below[m.Name] != "" && below[m.Name] == row.Path && row.Type != "subvolume" {
 				row.machines = append(row.machines, m.Name)
 			}
 		}
 	}
 	return nil
+}
+
+// throwawayImages returns the paths of the images that machines have their roots
+// of which are thrown away, by the machine's name. One that has ended has none.
+func (a *app) throwawayImages(ctx context.Context, machines []client.ListedDetail) map[string]string {
+	below := map[string]string{}
+	for _, m := range machines {
+		if !machd.IsThrowaway(m.RootDirectory) || m.Unit == "" {
+			continue
+		}
+		if image, err := a.client.ThrowawayImage(ctx, m.Unit); err == nil {
+			below[m.Name] = image
+		}
+	}
+	return below
 }
 
 // imageList is what list-images tells. The table is the stock command's.

@@ -125,13 +125,18 @@ func scriptImage(ts *testscript.TestScript, _ bool, args []string) {
 	worldOf(ts).AddImage(image)
 }
 
-// unit NAME [job=RESULT] [PROPERTY=VALUE…] tells PID 1 about a unit.
+// unit NAME [job=RESULT] [above=IMAGE] [PROPERTY=VALUE…] tells PID 1 about a unit;
+// one that is above an image throws its root away.
 func scriptUnit(ts *testscript.TestScript, _ bool, args []string) {
 	u := machine1test.Unit{Properties: map[string]any{}}
 	for _, arg := range args[1:] {
 		name, value, _ := strings.Cut(arg, "=")
 		if name == "job" {
 			u.JobResult = value
+			continue
+		}
+		if name == "above" {
+			u.Properties["ExecStart"] = machine1test.ThrowawayCommand(value)
 			continue
 		}
 		u.Properties[name] = parseValue(value)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
 
@@ -66,6 +67,21 @@ func (w *World) SetUnit(name string, u Unit) {
 		u.Properties = map[string]any{}
 	}
 	w.units[name] = u
+}
+
+// ThrowawayCommand is ExecStart= of the unit of a machine that throws its root
+// away, which is made of an image.
+func ThrowawayCommand(image string) any {
+	type command struct {
+		Path                 string
+		Argv                 []string
+		Ignore               bool
+		A, B, C, D           uint64 // times
+		PID                  uint32
+		ExitCode, ExitStatus int32
+	}
+	argv := []string{"/machd", machd.MakeThrowaway, machine1.PoolPath, "m", image, "pick", "systemd-nspawn"}
+	return []command{{Path: argv[0], Argv: argv}}
 }
 
 // SetUnitState changes a unit's ActiveState and announces that.

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/machd/machd/pkg/machd"
 )
 
 // prefix begins the name of the directory of every throw-away root. Nobody takes
@@ -23,7 +25,7 @@ import (
 // latest.
 //
 // Reference: discover-image.c, image_name_is_valid; tmpfiles.d/systemd-nspawn.conf.
-const prefix = ".#machd-run-"
+const prefix = machd.ThrowawayPrefix
 
 // discardPrefix begins names of which package image says that it removes them.
 const discardPrefix = ".#machd-"
@@ -50,7 +52,7 @@ func (p Place) Image() (string, error) { return os.Readlink(filepath.Join(p.Dir(
 
 // Arguments that make a program run Make and Remove.
 const (
-	MakeArgument   = "--make-throwaway"
+	MakeArgument   = machd.MakeThrowaway
 	RemoveArgument = "--remove-throwaway"
 )
 

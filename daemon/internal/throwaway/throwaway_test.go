@@ -12,6 +12,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/btrfs"
 	"github.com/machd/machd/daemon/internal/btrfs/btrfstest"
+	"github.com/machd/machd/pkg/machd"
 )
 
 func TestUsersComeBackAsTheyWere(t *testing.T) {
@@ -195,5 +196,20 @@ func TestRootIsASnapshotWhereThereAreSome(t *testing.T) {
 	must(t, p.Remove(t.Context()))
 	if _, err := os.Lstat(p.Dir()); !os.IsNotExist(err) {
 		t.Errorf("the snapshot is left: %v", err)
+	}
+}
+
+// Clients learn from the command which image is below a machine.
+func TestTheCommandTellsTheImage(t *testing.T) {
+	t.Parallel()
+	argv := Place{Pool: "/pool", Machine: "m"}.MakeCommand("/machd", "/pool/base", Users{}, []string{"systemd-nspawn"})
+	if got := machd.ThrowawayImage(argv); got != "/pool/base" {
+		t.Errorf("%q tells of %q", argv, got)
+	}
+	if root := (Place{Pool: "/pool", Machine: "m"}).Root(); !machd.IsThrowaway(root) || machd.IsThrowaway("/pool/base") {
+		t.Errorf("%s is not told apart", root)
+	}
+	if got := machd.ThrowawayImage([]string{"systemd-nspawn", "--quiet", "-D", "/pool/base", "x"}); got != "" {
+		t.Errorf("another command tells of %q", got)
 	}
 }
