@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -101,7 +102,80 @@ func links(changes []unitFileChange) (all []Link) {
 }
 
 // QueueEnabled asks PID 1 to start the unit that stands for a machine, and so
-// the machine, and does not wait.
+// the machine, and does not wait for that. But it waits for a machine that is
+// ending, as its unit counts as started for a moment longer.
 func (c *Client) QueueEnabled(ctx context.Context, name string) (*Starting, error) {
-	return c.queueUnit(ctx, name, DependedUnit(name))
+	_, err := c.awaitEnded(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start %q: %w", name, err)
+	}
+	for {
+		s, err := c.queueUnit(ctx, name, DependedUnit(name))
+		var remote *machine1.RemoteError
+		if !errors.As(err, &remote) || remote.Name != destructive {
+			return s, err
+		}
+		// It may have ended since.
+		waited, failed := c.awaitEnded(ctx, name)
+		switch {
+		case failed != nil:
+			return nil, fmt.Errorf("cannot start %q: %w", name, failed)
+		case !waited:
+			return nil, err
+		}
+	}
+}
+
+// destructive is PID 1's answer if it is about to do the opposite.
+const destructive = "org.freedesktop.systemd1.TransactionIsDestructive"
+
+const (
+	// endedLimit is how long the unit that stands for a machine may take to stop.
+	endedLimit = 150 * time.Second
+	endedPause = 50 * time.Millisecond
+)
+
+// awaitEnded waits, if the unit that stands for a machine is up and the machine
+// is not, until that is down or the machine is back, as after a reboot.
+func (c *Client) awaitEnded(ctx context.Context, name string) (waited bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, endedLimit)
+	defer cancel()
+	for ; ; waited = true {
+		ending, err := c.isEnding(ctx, name)
+		switch {
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return waited, fmt.Errorf("%s is still there, of an earlier machine that has ended: %w", DependedUnit(name), machine1.ErrTimeout)
+		case ctx.Err() != nil:
+			return waited, ctx.Err()
+		case err != nil, !ending:
+			return waited, err
+		}
+		select {
+		case <-time.After(endedPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// isEnding reports whether the unit that stands for a machine is about to be
+// stopped, or should be.
+func (c *Client) isEnding(ctx context.Context, name string) (bool, error) {
+	state, err := c.activeState(ctx, DependedUnit(name))
+	switch {
+	case err != nil:
+		return false, err
+	case state == "deactivating":
+		return true, nil
+	case state != "active":
+		return false, nil
+	}
+	m, err := c.Machine(ctx, name)
+	if isGone(err) {
+		return true, nil
+	}
+	if err != nil || m.State == machine1.StateClosing {
+		return err == nil, err
+	}
+	busy, _, err := c.jobAndState(ctx, DependedUnit(name))
+	return busy, err
 }

@@ -244,6 +244,107 @@ func TestMachdMachinesInTheirOrder(t *testing.T) {
 	}
 }
 
+// What stands for a machine ends with it: once a stop has returned a start is a
+// start, whichever way, and nothing stands for a machine that is not there.
+func TestMachdStartedAgainAfterItsEnd(t *testing.T) {
+	w := watch(t)
+	const name = "depend-again"
+	unit := transientOf(name)
+	installDepended(t, name, 0)
+	t.Cleanup(func() { observe(t, "machctl", "disable", name) })
+	enabled := []string{"machctl", "enable", "--now", name}
+	for what, c := range map[string]struct {
+		end, start []string
+		late       bool // nobody waits for its end
+	}{
+		"stopped, and started by its name":   {[]string{"machctl", "stop", name}, enabled, false},
+		"stopped, and started by PID 1":      {[]string{"machctl", "stop", name}, []string{"systemctl", "start", dependedOn(name)}, false},
+		"stopped, and started by itself":     {[]string{"machctl", "stop", name}, []string{"machctl", "start", name}, false},
+		"terminated":                         {[]string{"machctl", "terminate", name}, enabled, false},
+		"terminated, which nobody waits for": {[]string{"machctl", "terminate", "--no-wait", name}, enabled, false},
+		"killed":                             {[]string{"systemctl", "kill", "--signal=KILL", unit}, enabled, true},
+		"killed, and started by itself":      {[]string{"systemctl", "kill", "--signal=KILL", unit}, []string{"machctl", "start", name}, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for range 2 {
+				observe(t, "systemctl", "reset-failed", unit, dependedOn(name))
+				run(t, enabled...)
+				leader := w.properties(t, name)["Leader"]
+				run(t, c.end...)
+				if c.late {
+					// Until then it may be running for all that anybody can know.
+					eventually(t, "it is over", func() error {
+						if slices.Contains(w.list(t), name) {
+							return errors.New("it is there")
+						}
+						return nil
+					})
+				}
+				run(t, c.start...)
+				// What is still going on about the end must not take it along.
+				settled := func() error {
+					if jobs := observe(t, "systemctl", "list-jobs", "--no-legend", "*"+name+"*").Stdout; strings.TrimSpace(jobs) != "" {
+						return errors.New(jobs)
+					}
+					return nil
+				}
+				eventually(t, "PID 1 is done", settled)
+				if !slices.Contains(w.list(t), name) {
+					t.Fatalf("it is not there; %s is %s, %s is %s", unit, stateOf(t, unit), dependedOn(name), stateOf(t, dependedOn(name)))
+				}
+				if now := w.properties(t, name)["Leader"]; now == leader {
+					t.Fatal("it is the one that was to end")
+				}
+				run(t, "machctl", "stop", name)
+				eventually(t, dependedOn(name)+" ends", unitIs(t, dependedOn(name), "inactive"))
+			}
+		})
+	}
+	t.Run("it ends while it is being started", func(t *testing.T) {
+		for range 2 {
+			observe(t, "systemctl", "reset-failed", unit, dependedOn(name))
+			run(t, "systemctl", "start", "--no-block", dependedOn(name))
+			eventually(t, "it is there", func() error {
+				if !slices.Contains(w.list(t), name) {
+					return errors.New("it is not")
+				}
+				return nil
+			})
+			observe(t, "machctl", "stop", name)
+			eventually(t, dependedOn(name)+" ends", func() error {
+				if state := stateOf(t, dependedOn(name)); state != "inactive" && state != "failed" {
+					return errors.New(state)
+				}
+				return nil
+			})
+		}
+	})
+}
+
+// A stop that what stands for the machine, or depends on that, waits for itself
+// does not wait for these in return.
+func TestMachdStopWithinTheStopOfWhatDepends(t *testing.T) {
+	w := watch(t)
+	const name, app = "depend-within", "depend-within.service"
+	installDepended(t, name, 0)
+	writeUnit(t, app, fmt.Sprintf("[Unit]\nBindsTo=%[1]s\nAfter=%[1]s\n[Service]\nType=exec\nExecStart=sleep infinity\nExecStop=machctl stop %[2]s\n",
+		dependedOn(name), name))
+	for _, stopped := range []string{app, dependedOn(name)} {
+		run(t, "systemctl", "start", app)
+		begin := time.Now()
+		run(t, "systemctl", "stop", stopped)
+		// PID 1 would end by force what takes 90 s.
+		if took := time.Since(begin); took > 45*time.Second {
+			t.Errorf("the stop of %s took %s", stopped, took)
+		}
+		eventually(t, dependedOn(name)+" ends", unitIs(t, dependedOn(name), "inactive"))
+		eventually(t, app+" ends", unitIs(t, app, "inactive"))
+		if slices.Contains(w.list(t), name) {
+			t.Errorf("%s: the machine is still there", stopped)
+		}
+	}
+}
+
 // A machine that runs already is not started anew, whoever started it, and not
 // taken for one of another name.
 func TestMachdDependedUnitOfARunningMachine(t *testing.T) {

@@ -47,7 +47,10 @@ func (a *app) enable(ctx context.Context, names []string) error {
 }
 
 func (a *app) startEnabled(ctx context.Context, name string) error {
-	starting, err := limited(ctx, a, func(ctx context.Context) (*client.Starting, error) { return a.client.QueueEnabled(ctx, name) })
+	// One that is ending is waited for.
+	queuing, cancel := context.WithTimeout(ctx, a.timeout.or(stopTimeout))
+	defer cancel()
+	starting, err := a.client.QueueEnabled(queuing, name)
 	if err != nil {
 		return err
 	}

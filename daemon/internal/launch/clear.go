@@ -104,7 +104,17 @@ func (s *start) predecessor(ctx context.Context, units []string, waited time.Dur
 			return unit, nil
 		}
 	}
+	if inTheWay == "" && s.isStillStoodFor(ctx) {
+		return dependedUnit(s.name), nil
+	}
 	return inTheWay, nil
+}
+
+// isStillStoodFor reports whether the machine@.service of a predecessor is being
+// stopped, or about to be: it would take along what is started now.
+func (s *start) isStillStoodFor(ctx context.Context) bool {
+	u, err := s.l.cfg.Units.Ending(ctx, dependedUnit(s.name))
+	return err == nil && (u.State == "deactivating" || u.State == "active" && !u.RefusesStop)
 }
 
 // namesake is about a machine of the same name that is listed.

@@ -92,31 +92,67 @@ func (l *Launcher) dependedOn(ctx context.Context) []string {
 }
 
 // stopUnlessBack stops the machine@.service of a machine that has ended, once
-// nothing is going on that would bring the machine back.
+// nothing is going on that would bring the machine back, and returns when that
+// is on its way down: until then PID 1 may have something else to do with it, or
+// somebody may call the stop off.
 func (l *Launcher) stopUnlessBack(ctx context.Context, name string) {
 	unit := dependedUnit(name)
 	changed, forget := l.watches.add(append(carriers(name), name, unit)...)
 	defer forget()
 	for pause := lookPause; ; pause = min(2*pause, recheckAfter) {
-		state, err := l.cfg.Units.ActiveState(ctx, unit)
-		if errors.Is(err, machine1.ErrNoSuchUnit) || err == nil && state != "active" {
+		u, err := l.cfg.Units.Ending(ctx, unit)
+		if errors.Is(err, machine1.ErrNoSuchUnit) || u.RefusesStop || err == nil && u.State != "active" && u.State != "activating" {
 			return
 		}
 		if _, back := l.cfg.Machines.View().Get(name); back {
 			return
 		}
-		if err == nil && l.staysDown(ctx, name) {
+		if err == nil && u.State == "active" && !u.HasJob && l.staysDown(ctx, name) {
 			// Any other mode would cancel what somebody else has PID 1 do with
 			// the unit, such as a restart.
 			_, err := l.cfg.Units.Stop(ctx, unit, "fail")
 			if err != nil && !errors.Is(err, machine1.ErrNoSuchUnit) {
 				l.cfg.Log.Debug("PID 1 does not stop a unit whose machine has ended.", "unit", unit, "error", err)
 			}
-			return
 		}
 		select {
 		case <-changed:
 		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// dependedGrace is how long the machine@.service of a machine that has ended is
+// waited for. What depends on it ends first, and may be waiting for whoever waits
+// here.
+const dependedGrace = 5 * time.Second
+
+// standsFor reports whether the machine@.service of a machine is up, and PID 1
+// has nothing to do with it: its own ExecStop= would wait for itself, as would
+// that of what ends with it.
+func (l *Launcher) standsFor(ctx context.Context, name string) bool {
+	u, err := l.cfg.Units.Ending(ctx, dependedUnit(name))
+	return err == nil && u.State == "active" && !u.HasJob && !u.RefusesStop
+}
+
+// awaitDependedDown waits until the machine@.service of a machine that has ended
+// is down, as a start of it would do nothing before.
+func (l *Launcher) awaitDependedDown(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, dependedGrace)
+	defer cancel()
+	changed, forget := l.watches.add(name, dependedUnit(name))
+	defer forget()
+	for {
+		u, err := l.cfg.Units.Ending(ctx, dependedUnit(name))
+		_, back := l.cfg.Machines.View().Get(name)
+		if back || errors.Is(err, machine1.ErrNoSuchUnit) || err == nil && isOver(u.State) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-time.After(lastLookPause):
 		case <-ctx.Done():
 			return
 		}

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -52,6 +53,34 @@ func TestDependedUnitIsStopped(t *testing.T) {
 		for deadline := time.Now().Add(patience); !stopped(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: it was not stopped", c.what)
+			}
+		}
+	}
+}
+
+// Something else that PID 1 is doing with it puts that off only.
+func TestDependedUnitIsStoppedAtLast(t *testing.T) {
+	t.Parallel()
+	const depended = "machine@" + name + ".service"
+	for what, first := range map[string]unit.Run{
+		"it has a job":           {State: "active", HasJob: true},
+		"it is not quite up yet": {State: "activating"},
+		"PID 1 refuses at first": {State: "active"},
+	} {
+		w := newWorld(t)
+		w.pid1.set(depended, first)
+		w.register(t, name)
+		w.pid1.mu.Lock()
+		w.pid1.trouble = []error{errors.New("a job is in the way")} // of the first stop
+		w.pid1.mu.Unlock()
+		if err := w.machines.Unregister(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		w.pid1.set(depended, unit.Run{State: "active"})
+		for deadline := time.Now().Add(patience); !slices.Contains(w.took(), "stop "+depended); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: it was not stopped", what)
 			}
 		}
 	}

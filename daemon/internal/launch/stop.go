@@ -43,8 +43,8 @@ const (
 	deafPause = 100 * time.Millisecond
 )
 
-// Stop ends m and returns once it has gone for good: its unit is down, and it
-// can be started again. It asks the machine's init first, then has the unit
+// Stop ends m and returns once it has gone for good: its unit is down and so is
+// what stands for it, and it can be started again. It asks the machine's init first, then has the unit
 // stopped, then kills, and returns which of these it was: machd.StopPowerOff
 // and so on.
 //
@@ -55,8 +55,13 @@ func (l *Launcher) Stop(ctx context.Context, m machine.Machine, o machd.StopOpti
 	if err != nil {
 		return "", err
 	}
+	stands := l.standsFor(ctx, m.Name)
 	e.gone = e.goneForGood
-	return e.run(ctx, e.orderly())
+	how, err = e.run(ctx, e.orderly())
+	if err == nil && stands {
+		l.awaitDependedDown(ctx, m.Name)
+	}
+	return how, err
 }
 
 // StopUnregistered ends the machine called name that is being started or has

@@ -22,7 +22,7 @@ import (
 func (p *pid1) Ending(ctx context.Context, name string) (unit.Ending, error) {
 	r, err := p.LastRun(ctx, name)
 	return unit.Ending{
-		State: r.State, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept"),
+		State: r.State, HasJob: r.HasJob, MainPID: r.MainPID, RefusesStop: strings.HasPrefix(name, "kept"),
 		Frozen: strings.HasPrefix(name, "paused"), ComesBack: strings.HasPrefix(name, "comes-back"),
 	}, err
 }
