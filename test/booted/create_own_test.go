@@ -79,7 +79,8 @@ func wantNoTrace(t *testing.T, name string) {
 	eventually(t, "nothing is left of "+name, func() error {
 		all, err := filepath.Glob(filepath.Join(guests, "*"+name+"*"))
 		hidden, hiddenErr := filepath.Glob(filepath.Join(guests, ".*"+name+"*"))
-		if all = append(all, hidden...); err == nil && hiddenErr == nil && len(all) > 0 {
+		locks, _ := filepath.Glob("/run/systemd/nspawn/locks/name-" + name)
+		if all = append(append(all, hidden...), locks...); err == nil && hiddenErr == nil && len(all) > 0 {
 			err = fmt.Errorf("there is %q", all)
 		}
 		return err

@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/dissect"
 	"github.com/machd/machd/daemon/internal/generator"
@@ -38,9 +40,13 @@ func help(ctx context.Context, args []string) (helped bool, err error) {
 		throwaway.Hold()
 		return true, nil
 	case imagemaker.BuildArgument:
+		// The unit has it sent for the sake of others. It must end us no sooner
+		// than the lock on the name is given back.
+		ctx, stop := signal.NotifyContext(ctx, unix.SIGHUP)
+		defer stop()
 		return true, imagemaker.Build(ctx, image.NewStore(image.SystemConfig()))
 	case imagemaker.RemoveArgument:
-		return true, image.NewStore(image.SystemConfig()).Sweep(ctx)
+		return true, image.NewStore(image.SystemConfig()).Sweep(ctx, args[1:]...)
 	case imagemaker.UnpackArgument:
 		return true, imagemaker.RunUnpack(args[1:])
 	case dissect.MountArgument:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/machd/machd/daemon/internal/btrfs"
 	"github.com/machd/machd/daemon/internal/filetree"
+	"github.com/machd/machd/daemon/internal/imagelock"
 )
 
 // What a Workshop has that becomes the image: one of the two.
@@ -176,8 +177,28 @@ func moveOut(ctx context.Context, dir, pool *os.File, name string, readOnly bool
 	return finishClone(pool, base, readOnly)
 }
 
-// SweepSoon has Run remove what killed processes have left unfinished in the pool.
-func (s *Store) SweepSoon() { s.sweepAfter(s.cfg.Pool) }
+// SweepSoon has Run remove what killed processes have left unfinished in the pool,
+// and removes the lock on the name that an image was to get from them.
+func (s *Store) SweepSoon(name string) {
+	_ = s.unclaim(name)
+	s.sweepAfter(s.cfg.Pool)
+}
 
-// Sweep removes what killed processes have left unfinished in the pool.
-func (s *Store) Sweep(ctx context.Context) error { return sweep(ctx, s.cfg.Pool) }
+// Sweep removes what killed processes have left unfinished in the pool, and the
+// locks on the names that images were to get from them.
+func (s *Store) Sweep(ctx context.Context, names ...string) error {
+	err := sweep(ctx, s.cfg.Pool)
+	for _, name := range names {
+		err = errors.Join(err, s.unclaim(name))
+	}
+	return err
+}
+
+// unclaim removes the lock on a name that nobody holds.
+func (s *Store) unclaim(name string) error {
+	lock, err := imagelock.Name(s.cfg.LockDir, name)
+	if err != nil { // somebody does
+		return nil
+	}
+	return lock.Release()
+}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/daemon/internal/image"
+	"github.com/machd/machd/daemon/internal/imagelock"
 	"github.com/machd/machd/daemon/internal/throwaway"
 )
 
@@ -43,8 +44,19 @@ func TestADraftIsNoRootOfAMachine(t *testing.T) {
 		t.Errorf("%s is taken for that of %s", draft, machine)
 	}
 	p.make("pool/"+draft+"/root/file", "half of an image")
-	must(t, p.Sweep(t.Context()))
-	if _, err := os.Lstat(filepath.Join(p.pool, draft)); err == nil {
-		t.Errorf("%s is left", draft)
+	for _, name := range []string{"killed", "held"} {
+		p.make("locks/name-"+name, "")
+	}
+	held, err := imagelock.Name(filepath.Join(p.root, "locks"), "held")
+	must(t, err)
+	defer held.Release()
+	must(t, p.Sweep(t.Context(), "killed", "held", "never-there"))
+	for _, path := range []string{filepath.Join(p.pool, draft), filepath.Join(p.root, "locks/name-killed")} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(p.root, "locks/name-held")); err != nil {
+		t.Error(err)
 	}
 }

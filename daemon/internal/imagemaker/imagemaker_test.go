@@ -257,7 +257,7 @@ type noImages struct{}
 func (noImages) Get(context.Context, string) (image.Image, error) {
 	return image.Image{}, machine1.ErrNoSuchImage
 }
-func (noImages) SweepSoon() {}
+func (noImages) SweepSoon(string) {}
 
 // Options may take more than a socket holds before the unit is there that reads.
 func TestAWishOfManyOptionsIsTold(t *testing.T) {

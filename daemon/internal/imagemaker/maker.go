@@ -32,7 +32,7 @@ type Units interface {
 // Images tells which images there are; *image.Store does.
 type Images interface {
 	Get(ctx context.Context, name string) (image.Image, error)
-	SweepSoon()
+	SweepSoon(name string)
 }
 
 // Config is what a Maker stands on.
@@ -116,7 +116,7 @@ func (m *Maker) Make(ctx context.Context, w Wish, given *os.File, line func(stri
 	_, _ = ours.Write(order[1:]) // a builder that does not read it has ended
 	made, err := follow(ours, line)
 	ours.Close()
-	m.end(context.WithoutCancel(ctx), unitName(w.Name), err != nil)
+	m.end(context.WithoutCancel(ctx), w.Name, err != nil)
 	if ctx.Err() != nil {
 		return Made{}, fmt.Errorf("image %q is not made: %w: %w", w.Name, unix.ECANCELED, ctx.Err())
 	}
@@ -162,7 +162,7 @@ func (m *Maker) properties(w Wish, socket *os.File) []machine1.Property {
 		property("TimeoutStopUSec", uint64(10*time.Second/time.Microsecond)),
 		property("SendSIGHUP", true), // shells of package managers' scripts
 		property("ExecStart", run(false, BuildArgument)),
-		property("ExecStopPost", run(true, RemoveArgument)),
+		property("ExecStopPost", run(true, RemoveArgument, w.Name)),
 	}
 }
 
@@ -195,18 +195,18 @@ func follow(conn *net.UnixConn, line func(string)) (Made, error) {
 	return Made{}, machine1.Errorf(machine1.ErrJobFailed, "%s", text)
 }
 
-// end waits until the unit has removed what it had made, and has it stop if
-// nobody wants that any more.
+// end waits until the unit that makes an image has removed what it had made, and
+// has it stop if nobody wants that any more.
 func (m *Maker) end(ctx context.Context, name string, stop bool) {
 	ctx, cancel := context.WithTimeout(ctx, endLimit)
 	defer cancel()
 	if stop {
-		_, _ = m.cfg.Units.Stop(ctx, name, "replace")
+		_, _ = m.cfg.Units.Stop(ctx, unitName(name), "replace")
 	}
 	// Whoever kills all that is in the unit has killed what cleans up as well.
-	defer m.cfg.Images.SweepSoon()
+	defer m.cfg.Images.SweepSoon(name)
 	for ctx.Err() == nil {
-		state, err := m.cfg.Units.ActiveState(ctx, name)
+		state, err := m.cfg.Units.ActiveState(ctx, unitName(name))
 		if err != nil || state == "inactive" || state == "failed" {
 			return
 		}
