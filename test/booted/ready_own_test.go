@@ -146,3 +146,53 @@ func TestMachdWaitEnds(t *testing.T) {
 		}
 	}
 }
+
+// Who does not wait for a start may wait later, when the machine is not listed yet.
+func TestMachdWaitsForAQueuedMachine(t *testing.T) {
+	c := newClient(t)
+	const name, broken = "ready-queued", "ready-broken"
+	installGuest(t, name)
+	installGuest(t, broken)
+	must(t, os.WriteFile(filepath.Join(settings, broken+".nspawn"), []byte("[Files]\nBind=/nosuch\n"), 0o644))
+	for _, wait := range []func() error{
+		func() error {
+			state, _, err := c.Wait(t.Context(), name, contract.WaitOptions{})
+			if err == nil && state != contract.StateReady {
+				err = errors.New(state)
+			}
+			return err
+		},
+		func() error {
+			if got := observe(t, "varlinkctl", "call", machine1.VarlinkSocket, contract.MachineVarlink+".Wait", `{"name":"`+name+`"}`); got.Code != 0 {
+				return errors.New(got.Stderr)
+			}
+			return nil
+		},
+	} {
+		l, err := c.Launch(t.Context(), name, contract.StartOptions{Wait: contract.WaitNo})
+		must(t, err)
+		must(t, wait())
+		t.Logf("it was %s", l.State)
+		run(t, "machctl", "stop", name)
+	}
+	// As the stock unit.
+	run(t, "systemctl", "start", "--no-block", serviceOf(name))
+	state, _, err := c.Wait(t.Context(), name, contract.WaitOptions{})
+	must(t, err)
+	if state != contract.StateReady {
+		t.Errorf("the stock unit's is %s", state)
+	}
+	run(t, "machctl", "stop", name)
+
+	// Either may be told of how it failed.
+	_, err = c.Launch(t.Context(), broken, contract.StartOptions{Wait: contract.WaitNo})
+	if err == nil {
+		_, _, err = c.Wait(t.Context(), broken, contract.WaitOptions{})
+	}
+	if !errors.Is(err, machine1.ErrJobFailed) && !errors.Is(err, machine1.ErrNoSuchMachine) {
+		t.Errorf("one that does not start: %v", err)
+	}
+	if _, _, err := c.Wait(t.Context(), "no-such", contract.WaitOptions{}); !errors.Is(err, machine1.ErrNoSuchMachine) {
+		t.Errorf("none at all: %v", err)
+	}
+}

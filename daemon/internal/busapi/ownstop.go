@@ -15,6 +15,7 @@ import (
 // Ender waits for machines and ends them; *launch.Launcher does.
 type Ender interface {
 	Wait(ctx context.Context, m machine.Machine, o machd.WaitOptions) (state, note string, err error)
+	WaitUnregistered(ctx context.Context, name string, o machd.WaitOptions) (state, note string, err error)
 	Stop(ctx context.Context, m machine.Machine, o machd.StopOptions) (how string, err error)
 	StopUnregistered(ctx context.Context, name string, o machd.StopOptions) (how string, err error)
 	Terminate(ctx context.Context, m machine.Machine, o machd.TerminateOptions) (how string, err error)
@@ -42,8 +43,8 @@ var stopRows = []vtable.Method{
 	},
 	{
 		Name: "WaitMachine",
-		Doc:  "Waits until a machine can be used. The reply is that of StartMachine, without the unit. It ends when its caller leaves the bus, and one user may wait for 16 machines at a time.",
-		In:   "machine options", Out: "state note", Slow: true, Func: ofMachine(ownWait),
+		Doc:  "Waits until a machine can be used, also one that is only being started. The reply is that of StartMachine, without the unit. It ends when its caller leaves the bus, and one user may wait for 16 machines at a time.",
+		In:   "machine options", Out: "state note", Slow: true, Func: ownWaitMachine,
 	},
 }
 
@@ -179,24 +180,45 @@ func (o machineObject) mayEnd(ctx context.Context, c *vtable.Call, rule access.R
 	return m, parsed, err
 }
 
-// ownWait answers once the machine can be used. Nobody is asked whether he may,
-// so it ends with its caller, and no user can have too many.
+// ownWait answers once the machine can be used.
 func ownWait(ctx context.Context, c *vtable.Call, o machineObject, opts options) (state, note string, err error) {
+	return o.api.wait(ctx, c, opts, func(ctx context.Context, parsed machd.WaitOptions) (state, note string, err error) {
+		return o.api.launcher.Wait(ctx, *o.machine, parsed)
+	})
+}
+
+// ownWaitMachine also waits for a machine that is only being started.
+func ownWaitMachine(ctx context.Context, c *vtable.Call, a *API, name string, opts options) (state, note string, err error) {
+	m, err := a.find(name)
+	switch {
+	case err == nil:
+		return ownWait(ctx, c, machineObject{a, m}, opts)
+	case !machine1.ValidMachineName(name):
+		return "", "", err
+	}
+	return a.wait(ctx, c, opts, func(ctx context.Context, parsed machd.WaitOptions) (state, note string, err error) {
+		return a.launcher.WaitUnregistered(ctx, name, parsed)
+	})
+}
+
+// wait has do wait. Nobody is asked whether he may, so it ends with its caller,
+// and no user can have too many.
+func (a *API) wait(ctx context.Context, c *vtable.Call, opts options, do func(context.Context, machd.WaitOptions) (state, note string, err error)) (state, note string, err error) {
 	parsed, err := machd.ParseWaitOptions(opts)
 	if err != nil {
 		return "", "", err
 	}
-	ctx, caller, done, err := o.api.callers.Attend(ctx, c.Sender)
+	ctx, caller, done, err := a.callers.Attend(ctx, c.Sender)
 	if err != nil {
 		return "", "", err
 	}
 	defer done()
 	if !caller.Privileged() {
-		end, err := o.api.operations.BeginWait(caller.UID)
+		end, err := a.operations.BeginWait(caller.UID)
 		if err != nil {
 			return "", "", err
 		}
 		defer end()
 	}
-	return o.api.launcher.Wait(ctx, *o.machine, parsed)
+	return do(ctx, parsed)
 }

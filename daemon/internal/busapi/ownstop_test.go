@@ -59,6 +59,11 @@ func (w *launchWorld) Wait(ctx context.Context, m machine.Machine, _ machd.WaitO
 	return machd.StateDegraded, "half of it", nil
 }
 
+func (w *launchWorld) WaitUnregistered(_ context.Context, name string, _ machd.WaitOptions) (state, note string, err error) {
+	w.note("wait", machine.Machine{Name: name}, machd.StopOptions{})
+	return machd.StateReady, "", nil
+}
+
 func (w *launchWorld) Stop(_ context.Context, m machine.Machine, o machd.StopOptions) (string, error) {
 	w.note("stop", m, o)
 	return machd.StopPowerOff, nil
@@ -116,7 +121,8 @@ func TestEnding(t *testing.T) {
 		{machine1.ObjectPath, machd.ManagerInterface + ".RestartMachine", []any{"coming", none}, "restart coming", []any{"u.service", machd.StateReady, ""}},
 		{machine1.MachinePath(aContainer), machd.MachineInterface + ".Wait", []any{none}, "wait MACHINE listed", []any{machd.StateDegraded, "half of it"}},
 		{machine1.ObjectPath, machd.ManagerInterface + ".WaitMachine", []any{aContainer, machd.WaitOptions{Timeout: time.Minute}.Variants()}, "wait MACHINE listed", []any{machd.StateDegraded, "half of it"}},
-		{machine1.ObjectPath, machd.ManagerInterface + ".WaitMachine", []any{"coming", none}, "", nil},
+		{machine1.ObjectPath, machd.ManagerInterface + ".WaitMachine", []any{"coming", none}, "wait coming", []any{machd.StateReady, ""}},
+		{machine1.ObjectPath, machd.ManagerInterface + ".WaitMachine", []any{"no/name", none}, "", nil},
 		{machine1.ObjectPath, machd.ManagerInterface + ".StopMachine", []any{"no/name", none}, "", nil},
 		{machine1.ObjectPath, machd.ManagerInterface + ".StopMachine", []any{machine1.Host, none}, "", nil},
 		{machine1.ObjectPath, machd.ManagerInterface + ".StopMachine", []any{aContainer, map[string]dbus.Variant{"quickly": dbus.MakeVariant(true)}}, "", nil},

@@ -80,6 +80,52 @@ func (l *Launcher) Wait(ctx context.Context, m machine.Machine, o machd.WaitOpti
 	return l.Ready(ctx, m)
 }
 
+// WaitUnregistered is Wait for a machine that is only being started, and so is
+// not listed yet. It fails as the start does if that is ours.
+func (l *Launcher) WaitUnregistered(ctx context.Context, name string, o machd.WaitOptions) (state, note string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(o.Timeout, ReadyLimit))
+	defer cancel()
+	l.starts.mu.Lock()
+	s := l.starts.byName[name]
+	l.starts.mu.Unlock()
+	var r Result
+	if s != nil {
+		r, err = s.await(ctx, machd.WaitReady)
+	} else {
+		r, err = l.readyOnceListed(ctx, name)
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && !errors.Is(err, machine1.ErrTimeout) {
+		err = machine1.Errorf(machine1.ErrTimeout, "Machine '%s' is not ready in time: it is still being started", name)
+	}
+	return r.State, r.Note, err
+}
+
+// readyOnceListed waits until a machine is listed that somebody else has PID 1
+// start, and can be used.
+func (l *Launcher) readyOnceListed(ctx context.Context, name string) (r Result, err error) {
+	changed, forget := l.watches.add(append(carriers(name), name)...)
+	defer forget()
+	for begun := false; ; begun = true {
+		if m, ok := l.cfg.Machines.View().Get(name); ok {
+			r.State, r.Note, err = l.Ready(ctx, m)
+			return r, err
+		}
+		_, err := l.unregistered(ctx, name)
+		if begun && errors.Is(err, machine1.ErrNoSuchMachine) {
+			err = machine1.Errorf(machine1.ErrNoSuchMachine, "Machine '%s' ended before it was ready", name)
+		}
+		if err != nil {
+			return r, err
+		}
+		select {
+		case <-changed:
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+	}
+}
+
 // errEnded is why nobody waits any longer.
 var errEnded = errors.New("the machine ended")
 

@@ -12,6 +12,7 @@ import (
 	"github.com/machd/machd/daemon/internal/inside"
 	"github.com/machd/machd/daemon/internal/machine"
 	"github.com/machd/machd/daemon/internal/proc"
+	"github.com/machd/machd/daemon/internal/unit"
 	"github.com/machd/machd/pkg/machd"
 	"github.com/machd/machd/pkg/machine1"
 )
@@ -154,4 +155,59 @@ func TestReadyOfWhatCannotBeLookedInto(t *testing.T) {
 			t.Errorf("%s: %q, %q, %v", c.m.Name, state, note, err)
 		}
 	}
+}
+
+// Whoever waits for a machine that is being started learns what becomes of it.
+func TestWaitForWhatIsBeingStarted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	wait := func(o machd.WaitOptions) chan error {
+		c := make(chan error, 1)
+		go func() {
+			state, _, err := w.WaitUnregistered(context.WithoutCancel(t.Context()), name, o)
+			if err == nil && state != machd.StateReady {
+				err = errors.New(state)
+			}
+			c <- err
+		}()
+		return c
+	}
+	expect := func(what string, waits chan error, want error) {
+		t.Helper()
+		select {
+		case err := <-waits:
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s: nobody tells", what)
+		}
+	}
+	expect("there is none", wait(machd.WaitOptions{}), machine1.ErrNoSuchMachine)
+
+	w.pid1.set(itsUnit, unit.Run{State: "activating"})
+	w.pid1.set(machine1.ServiceUnit(name), unit.Run{State: "activating"})
+	expect("it takes long", wait(machd.WaitOptions{Timeout: 20 * time.Millisecond}), machine1.ErrTimeout)
+	waits := wait(machd.WaitOptions{})
+	time.Sleep(50 * time.Millisecond)
+	w.pid1.set(machine1.ServiceUnit(name), unit.Run{State: "failed"})
+	w.UnitEvent(unit.Event{Kind: unit.UnitChanged, Unit: machine1.ServiceUnit(name)})
+	expect("its unit failed", waits, machine1.ErrNoSuchMachine)
+
+	s := w.begin(planned(name), machd.StartOptions{Wait: machd.WaitNo})
+	<-s.queued
+	waits = wait(machd.WaitOptions{})
+	w.pid1.result <- "failed"
+	var failure *Failure
+	if err := <-waits; !errors.As(err, &failure) {
+		t.Errorf("our start failed: %v", err)
+	}
+	<-s.ended
+
+	s = w.begin(planned(name), machd.StartOptions{Wait: machd.WaitNo})
+	<-s.queued
+	waits = wait(machd.WaitOptions{})
+	w.register(t, name)
+	w.pid1.result <- "done"
+	expect("it is there", waits, nil)
 }

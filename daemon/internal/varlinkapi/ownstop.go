@@ -17,6 +17,7 @@ import (
 // Ender waits for machines and ends them; *launch.Launcher does.
 type Ender interface {
 	Wait(ctx context.Context, m machine.Machine, o machd.WaitOptions) (state, note string, err error)
+	WaitUnregistered(ctx context.Context, name string, o machd.WaitOptions) (state, note string, err error)
 	Stop(ctx context.Context, m machine.Machine, o machd.StopOptions) (how string, err error)
 	StopUnregistered(ctx context.Context, name string, o machd.StopOptions) (how string, err error)
 	Terminate(ctx context.Context, m machine.Machine, o machd.TerminateOptions) (how string, err error)
@@ -65,7 +66,7 @@ var stopMethods = []varlink.Method[*API]{
 	},
 	{
 		Name: "Wait",
-		Doc:  "Waits until a machine can be used",
+		Doc:  "Waits until a machine can be used, also one that is only being started",
 		In: onMachine(varlink.Field{Name: "timeoutUsec", Doc: "How long; 90 s if left out", Type: varlink.Int,
 			Nullable: true, Valid: isTimeout}),
 		Out:  varlink.Fields{machineState, machineNote},
@@ -177,10 +178,12 @@ func forceOf(c *varlink.Call) map[string]string {
 	return map[string]string{"force": "0"}
 }
 
-// ownWait answers once the machine can be used.
+// ownWait answers once the machine can be used, also one that is only being
+// started.
 func ownWait(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 	m, err := a.find(ctx, c)
-	if err != nil {
+	name, listed := c.In.String("name"), err == nil
+	if !listed && (!machine1.ValidMachineName(name) || c.In.Has("pid")) {
 		return nil, err
 	}
 	caller, err := a.Identify(c.Conn)
@@ -195,6 +198,12 @@ func ownWait(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 		}
 		defer end()
 	}
-	state, note, err := a.Launcher.Wait(ctx, m, machd.WaitOptions{Timeout: timeoutOf(c)})
+	var state, note string
+	o := machd.WaitOptions{Timeout: timeoutOf(c)}
+	if listed {
+		state, note, err = a.Launcher.Wait(ctx, m, o)
+	} else {
+		state, note, err = a.Launcher.WaitUnregistered(ctx, name, o)
+	}
 	return readyReply{State: state, Note: note}, err
 }
