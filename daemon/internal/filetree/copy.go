@@ -3,7 +3,6 @@ package filetree
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"runtime"
 	"sync"
@@ -38,6 +37,7 @@ type copier struct {
 	meter  *progress.Meter
 	target fileID // the copy's top directory
 	made   bool   // we made that
+	own    made   // all that we made in it, if others may put something there
 	maker  uint32 // whose what we make is at first
 	saved  int    // of maxSaved, bytes
 
@@ -62,8 +62,9 @@ type copier struct {
 // it makes are its own user's alone.
 //
 // If it fails or ctx ends, newName is removed again, unless it is a directory
-// that was merged into: that keeps what was complete by then. What is done counts
-// by the meter of ctx.
+// that was merged into: that keeps what was complete by then. With Merge, what
+// others have put into newName meanwhile stays. What is done counts by the meter
+// of ctx.
 func Copy(ctx context.Context, from *os.File, name string, to *os.File, newName string, o CopyOptions) error {
 	if err := errors.Join(checkName(name), checkName(newName)); err != nil {
 		return err
@@ -193,20 +194,4 @@ func isAbove(id fileID, dir int) bool {
 		unix.Close(at)
 	}
 	return false
-}
-
-// undo removes the directory that this copy made, if it still has its name.
-func (c *copier) undo(ctx context.Context, to *os.File, newName string) error {
-	var stat unix.Stat_t
-	err := unix.Fstatat(int(to.Fd()), newName, &stat, unix.AT_SYMLINK_NOFOLLOW)
-	if errors.Is(err, unix.ENOENT) || err == nil && idOf(&stat) != c.target {
-		return nil
-	}
-	if err == nil {
-		err = Remove(ctx, to, newName)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot take the incomplete copy away again: %w", err)
-	}
-	return nil
 }

@@ -25,14 +25,17 @@ type doomed struct {
 	fd     int // -1 while it is given up
 	id     fileID
 	list   list
+	saved  int // of maxSaved, bytes
 	rounds int
 }
 
 // A remover is one call of Remove.
 type remover struct {
 	fds     descriptors
+	only    *made // what is removed; nil: all
 	at      *doomed
 	open    int // directories
+	saved   int // of maxSaved, bytes
 	meter   *progress.Meter
 	begun   time.Time
 	counted bool // what is left, for meter
@@ -45,6 +48,12 @@ type remover struct {
 // ctx ends, what is removed by then is gone. What is removed counts by the meter
 // of ctx.
 func Remove(ctx context.Context, dir *os.File, name string) error {
+	return remove(ctx, dir, name, nil)
+}
+
+// remove is Remove, of what is in only alone if that is not nil: what else is
+// there stays, mount points too, and so do the directories it is in.
+func remove(ctx context.Context, dir *os.File, name string, only *made) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -55,7 +64,7 @@ func Remove(ctx context.Context, dir *os.File, name string) error {
 	defer fds.close()
 	defer runtime.KeepAlive(dir)
 	root := &doomed{fd: int(dir.Fd())}
-	r := &remover{fds: fds, at: root, meter: progress.Of(ctx), begun: time.Now()}
+	r := &remover{fds: fds, only: only, at: root, meter: progress.Of(ctx), begun: time.Now()}
 	defer r.close()
 	r.meter.Expect(0, 0)
 	failing, err := name, r.removeEntry(ctx, entry{name: name})
@@ -144,6 +153,9 @@ func (r *remover) removeEntry(ctx context.Context, e entry) error {
 	if e.kind == unix.DT_DIR {
 		return r.enter(ctx, e.name)
 	}
+	if r.only != nil && r.isSpared(e.name) {
+		return nil
+	}
 	err := r.unlink(r.at.fd, e.name, 0)
 	if err == unix.EISDIR {
 		return r.enter(ctx, e.name)
@@ -152,6 +164,13 @@ func (r *remover) removeEntry(ctx context.Context, e entry) error {
 		r.meter.Add(0, 1)
 	}
 	return err
+}
+
+// isSpared reports whether name is none of the files to be removed.
+func (r *remover) isSpared(name string) bool {
+	var stat unix.Stat_t
+	err := unix.Fstatat(r.at.fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	return err != nil || !r.only.has(idOf(&stat))
 }
 
 // unlink is unlinkat, also for what is marked.
@@ -166,10 +185,19 @@ func (r *remover) unlink(dir int, name string, flags int) error {
 // enter goes into the directory name.
 func (r *remover) enter(ctx context.Context, name string) error {
 	if r.open >= maxOpen {
-		r.giveUp()
+		if err := r.giveUp(); err != nil {
+			return err
+		}
 	}
 	var stat unix.Stat_t
 	fd, err := openAndStat(r.at.fd, name, openDir, &stat)
+	if r.only != nil && (err == unix.ENOTDIR || err == unix.ELOOP) {
+		return nil // replaced meanwhile
+	}
+	if err == nil && r.only != nil && !r.only.has(idOf(&stat)) {
+		unix.Close(fd)
+		return nil
+	}
 	if err == unix.ENOTDIR || err == unix.ELOOP {
 		return unix.Unlinkat(r.at.fd, name, 0) // replaced meanwhile
 	}
@@ -178,6 +206,10 @@ func (r *remover) enter(ctx context.Context, name string) error {
 	}
 	// What is mounted belongs to somebody else.
 	mounted, err := isMountPoint(fd)
+	if err == nil && mounted && r.only != nil {
+		unix.Close(fd)
+		return nil
+	}
 	if err == nil && mounted {
 		err = errMountPoint
 	}
@@ -196,16 +228,28 @@ func (r *remover) enter(ctx context.Context, name string) error {
 	return nil
 }
 
-// giveUp closes the upper half of the directories that r is in.
-func (r *remover) giveUp() {
+// giveUp closes the upper half of the directories that r is in. What is left in
+// one is all to remove, and read again, unless some of it stays.
+func (r *remover) giveUp() error {
 	var held []*doomed
 	for d := r.at.parent; d != nil && d.parent != nil && d.fd >= 0; d = d.parent {
 		held = append(held, d)
 	}
 	for _, d := range held[len(held)/2:] {
+		if r.only != nil {
+			used, err := d.list.save(maxSaved - r.saved)
+			r.saved += used
+			d.saved += used
+			if err != nil {
+				return err
+			}
+			unix.Close(d.fd)
+			d.fd = -1
+		}
 		d.close()
 		r.open--
 	}
+	return nil
 }
 
 // leave removes the directory that r is at, which should be empty, and goes
@@ -217,10 +261,14 @@ func (r *remover) leave() error {
 		if err != nil {
 			return err
 		}
-		parent.fd, parent.list = fd, list{fd: fd} // what is left is all to remove
+		parent.fd, parent.list = fd, list{fd: fd, saved: parent.list.saved, ended: parent.list.ended}
 		r.open++
 	}
+	r.saved -= d.saved
 	err := r.unlink(parent.fd, d.name, unix.AT_REMOVEDIR)
+	if r.only != nil && (err == unix.ENOTEMPTY || err == unix.EEXIST) {
+		err = nil // it has something of somebody else's
+	}
 	if (err == unix.ENOTEMPTY || err == unix.EEXIST) && d.rounds < maxRounds {
 		d.rounds++
 		if _, err := unix.Seek(d.fd, 0, 0); err != nil {

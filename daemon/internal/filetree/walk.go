@@ -171,6 +171,9 @@ func (c *copier) makeCopy(d *directory, to *os.File) error {
 	if to != nil {
 		c.made = !errors.Is(err, errMoved) // else it is not ours to take away
 	}
+	if !errors.Is(err, errMoved) {
+		c.note(d.copiedID)
+	}
 	return err
 }
 

@@ -103,6 +103,14 @@ func (w *worker) replace(in *directory, newName string, make func(newName string
 
 // make makes the copy of node. If it fails, there is none.
 func (w *worker) make(ctx context.Context, in *directory, node int, newName string, stat *unix.Stat_t) (fileID, error) {
+	id, err := w.makeAny(ctx, in, node, newName, stat)
+	if err == nil {
+		w.c.note(id)
+	}
+	return id, err
+}
+
+func (w *worker) makeAny(ctx context.Context, in *directory, node int, newName string, stat *unix.Stat_t) (fileID, error) {
 	switch typeOf(stat) {
 	case unix.S_IFREG:
 		return w.regular(ctx, in, node, newName, stat)
