@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -31,7 +32,8 @@ type CreatedImage struct {
 // sees half of one. source is as machd.ParseSource has it, and file what it is made
 // of, a directory, archive or disk image, if source is machd.SourceGiven; else it
 // is nil. line, if it is not nil, is called with what is said about the work, a
-// line at a time. If ctx ends, nothing is made. It takes machd.
+// line at a time. If ctx ends, nothing is made; that this is so is waited for, up
+// to 5 s. It takes machd.
 //
 // Reference: docs/api.md, CreateImage.
 func (c *Client) CreateImage(ctx context.Context, name, source string, file *os.File, o ImageOptions, line func(string)) (CreatedImage, error) {
@@ -61,9 +63,10 @@ func (c *Client) createImage(ctx context.Context, name, source string, file *os.
 	// Nobody reads from then on, which is how the daemon knows.
 	stop := context.AfterFunc(ctx, log.abandon)
 	defer stop()
-	method := machd.ManagerInterface + ".CreateImage"
-	err = c.call(ctx, machined, method, []any{name, source, log.descriptors, input, options.Variants()}, &created.Usage, &created.Note)
-	return created, c.lacking(ctx, err)
+	err = log.callOff(ctx, func(ctx context.Context) error {
+		return c.askMachd(ctx, "CreateImage", []any{name, source, log.descriptors, input, options.Variants()}, &created.Usage, &created.Note)
+	})
+	return created, err
 }
 
 // A daemonLog is what the daemon writes lines to.
@@ -94,6 +97,33 @@ func (c *Client) openLog(line func(string)) (*daemonLog, error) {
 		}
 	}()
 	return l, nil
+}
+
+// callOffGrace is how long a daemon is waited for that was told to leave off.
+const callOffGrace = 5 * time.Second
+
+// callOff makes a call that the daemon ends when nobody reads its log, as is so
+// when ctx ends, and returns once the daemon has let go of everything, or does not
+// within callOffGrace: whoever repeats the call is not in his own way then.
+func (l *daemonLog) callOff(ctx context.Context, call func(context.Context) error) error {
+	if l.writer == nil || ctx.Err() != nil {
+		return call(ctx)
+	}
+	patient, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(callOffGrace):
+			giveUp()
+		case <-patient.Done():
+		}
+	})
+	defer stop()
+	err := call(patient)
+	if err != nil && ctx.Err() != nil {
+		return overtime(machined.Name, ctx.Err())
+	}
+	return err
 }
 
 // abandon stops reading.

@@ -56,7 +56,7 @@ func (c *Client) RemoveImage(ctx context.Context, name string) error {
 //
 // Reference: docs/api.md, RemoveImage.
 func (c *Client) RemoveImageKeepingSettings(ctx context.Context, name string) error {
-	err := c.following(ctx, func(pipe dbus.UnixFD) error {
+	err := c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
 		return c.tellMachd(ctx, "RemoveImage", name, machd.RemoveOptions{Progress: pipe}.Variants())
 	})
 	if err != nil {

@@ -21,7 +21,8 @@ type progressKey struct{}
 // told is called, by a goroutine of its own, whenever such a call has come
 // further, ten times a second at most, and not after the call has returned. And
 // the end of the context then calls off what is going on, with nothing half-made
-// left; otherwise it is only not waited for any more.
+// left, and the call waits for that, up to 5 s; otherwise it is only not waited for
+// any more.
 //
 // systemd-machined cannot tell, and is called as ever.
 func WithProgress(ctx context.Context, told func(Progress)) context.Context {
@@ -42,17 +43,17 @@ func (c *Client) tellLong(ctx context.Context, member string, in func(pipe dbus.
 	if !ours {
 		return c.tell(ctx, stock, stockIn, out...)
 	}
-	return c.following(ctx, func(pipe dbus.UnixFD) error {
+	return c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
 		return c.call(ctx, machined, machd.ManagerInterface+"."+member, in(pipe), out...)
 	})
 }
 
-// following has call made with a pipe that the daemon writes to how far it is, if
-// somebody wants to know; else with 0, which no such pipe is.
-func (c *Client) following(ctx context.Context, call func(pipe dbus.UnixFD) error) error {
+// following has call made, to machd, with a pipe that it writes to how far it is,
+// if somebody wants to know; else with 0, which no such pipe is.
+func (c *Client) following(ctx context.Context, call func(ctx context.Context, pipe dbus.UnixFD) error) error {
 	told, ok := ctx.Value(progressKey{}).(func(Progress))
 	if !ok || told == nil {
-		return call(0)
+		return call(ctx, 0)
 	}
 	log, err := c.openLog(func(line string) {
 		var p Progress
@@ -73,9 +74,9 @@ func (c *Client) following(ctx context.Context, call func(pipe dbus.UnixFD) erro
 		patience.Stop()
 	}()
 	if log.writer == nil {
-		return call(0)
+		return call(ctx, 0)
 	}
-	return call(dbus.UnixFD(log.writer.Fd()))
+	return log.callOff(ctx, func(ctx context.Context) error { return call(ctx, dbus.UnixFD(log.writer.Fd())) })
 }
 
 // lastWords is how long the end of a call waits for what was told before.

@@ -175,7 +175,8 @@ func (c *Client) jobAndState(ctx context.Context, unit string) (busy bool, state
 	return job.ID != 0, state, err
 }
 
-// Wait returns when a machine can be used, and whether all of it works:
+// Wait returns when a machine can be used, also one that is only being started, and
+// whether all of it works:
 // machd.StateReady, or machd.StateDegraded. The note is what a person should
 // know of that, or "".
 //

@@ -95,16 +95,21 @@ func (c *Client) copy(ctx context.Context, member, name string, x Copy) error {
 	if x.Replace {
 		stock, in = stock+"WithFlags", append(in, flagReplace)
 	}
-	if x.Stock {
-		if err := c.tell(ctx, stock, in); err != nil {
-			return fmt.Errorf("cannot copy %s: %w", x.Source, err)
-		}
-		return nil
+	var ours bool
+	var err error
+	if !x.Stock {
+		ours, err = c.IsMachd(ctx)
 	}
-	err := c.following(ctx, func(pipe dbus.UnixFD) error {
-		options.Progress = pipe
-		return c.tellEither(ctx, member, []any{name, x.Source, x.Destination, options.Variants()}, stock, in)
-	})
+	switch {
+	case err != nil:
+	case ours:
+		err = c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
+			options.Progress = pipe
+			return c.call(ctx, machined, machd.ManagerInterface+"."+member, []any{name, x.Source, x.Destination, options.Variants()})
+		})
+	default:
+		err = c.tell(ctx, stock, in)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot copy %s: %w", x.Source, err)
 	}

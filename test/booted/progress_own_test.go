@@ -10,6 +10,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
@@ -168,6 +169,67 @@ func TestMachdIsCalledOff(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestMachdRepeatsWhatWasCalledOff at once: what is left of the first one is not in
+// the way of the second, and takes nothing of it away.
+func TestMachdRepeatsWhatWasCalledOff(t *testing.T) {
+	hugeImage(t)
+	w := watch(t)
+	const machine = "copy-again"
+	startCopyMachine(t, w, machine)
+	imagesGoAfter(t, "big3")
+	c, err := client.Connect(t.Context())
+	must(t, err)
+	defer c.Close()
+	host := t.TempDir() + "/back"
+	whole := run(t, "bash", "-c", "cd "+guests+"/big; find . | wc -l")
+	calls := longCalls(machine, host)[:3]
+	calls = append(calls, longCall{"create", func(ctx context.Context, c *client.Client) error {
+		_, err := c.CreateImage(ctx, "big3", "machine:big", nil, client.ImageOptions{}, nil)
+		return err
+	}, []string{"create", "big3", "--from", "machine:big"}})
+	for i, made := range []string{guests + "/big2", rootDir(t, machine) + "/root/there", host, guests + "/big3"} {
+		long := calls[i]
+		entries := func() string { return run(t, "bash", "-c", "cd "+made+"; find . | wc -l") }
+		want := whole
+		if long.name == "copy from" {
+			want = run(t, "bash", "-c", "cd "+rootDir(t, machine)+"/root/big; find . | wc -l")
+		}
+		for range 3 {
+			ctx, cancel := context.WithCancel(t.Context())
+			stop := time.AfterFunc(150*time.Millisecond, cancel)
+			err := long.make(client.WithProgress(ctx, func(client.Progress) {}), c)
+			stop.Stop()
+			cancel()
+			if err == nil { // it was quicker
+				must(t, os.RemoveAll(made))
+			} else if !errors.Is(err, context.Canceled) {
+				t.Errorf("%s is not called off: %v", long.name, err)
+			}
+			if err := long.make(t.Context(), c); err != nil {
+				t.Fatalf("%s, again: %v", long.name, err)
+			}
+			if got := entries(); got != want {
+				t.Errorf("%s, again: there are %s of %s", long.name, got, want)
+			}
+			must(t, os.RemoveAll(made))
+		}
+		cmd := exec.Command("machctl", long.argv...)
+		must(t, cmd.Start())
+		time.Sleep(200 * time.Millisecond)
+		must(t, cmd.Process.Signal(unix.SIGINT))
+		if cmd.Wait() == nil {
+			must(t, os.RemoveAll(made))
+		} else if status := cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != unix.SIGINT {
+			t.Errorf("%s ends by ^C with %v", long.name, cmd.ProcessState)
+		}
+		run(t, append([]string{"machctl"}, long.argv...)...)
+		if got := entries(); got != want {
+			t.Errorf("%s, again by machctl: there are %s of %s", long.name, got, want)
+		}
+		must(t, os.RemoveAll(made))
+	}
 }
 
 // interruptedAtOnce presses ^C once something has begun, and reports whether that

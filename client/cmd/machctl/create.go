@@ -68,7 +68,7 @@ func (a *app) create(ctx context.Context, args []string) error {
 	}
 	var created client.CreatedImage
 	begun := time.Now()
-	err = a.withLog("making "+name, func(line func(string)) error {
+	err = a.withLog(ctx, "making "+name, func(ctx context.Context, line func(string)) error {
 		created, err = a.client.CreateImage(ctx, name, source, file, o, line)
 		return err
 	})
@@ -118,17 +118,18 @@ func noneIfEmpty(text string) any {
 }
 
 // withLog does something that tells what goes on in lines, and takes its time.
-func (a *app) withLog(title string, do func(line func(string)) error) error {
+// Whoever ends us calls it off.
+func (a *app) withLog(ctx context.Context, title string, do func(ctx context.Context, line func(string)) error) error {
 	bar := a.startProgress(title, time.Second, func() progress.State { return progress.Nothing })
-	defer bar.End()
-	return do(func(line string) {
+	line := func(line string) {
 		switch line = printable(line); {
 		case bar != nil:
 			bar.Log(line)
 		default:
 			a.ui.say(line)
 		}
-	})
+	}
+	return calledOff(ctx, func(ctx context.Context) error { return do(ctx, line) }, bar.End)
 }
 
 // createError adds the way out. The end of the log, which the daemon's error has,

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/client"
 	"github.com/machd/machd/client/internal/progress"
@@ -33,14 +36,44 @@ func (a *app) showing(ctx context.Context, title string, call func(context.Conte
 		case <-over: // it was quick, or the daemon does not tell
 			return
 		}
-		_ = a.withProgress(title, callPatience, func() progress.State { return stateOf(*last.Load()) }, func() error {
-			<-over
-			return nil
-		})
+		bar := a.startProgress(title, callPatience, func() progress.State { return stateOf(*last.Load()) })
+		<-over
+		bar.End()
+	}()
+	return calledOff(ctx, call, sync.OnceFunc(func() {
+		close(over)
+		<-shown
+	}))
+}
+
+// calledOff makes a call that its context calls off, and so does the first signal
+// by which people end a command: hide has us show nothing any more then, and when
+// the call has returned we end by the signal. Another one ends us at once. However
+// the call ends, hide is called.
+func calledOff(ctx context.Context, call func(context.Context) error, hide func()) error {
+	ctx, callOff := context.WithCancel(ctx)
+	defer callOff()
+	signals, stop := interrupted()
+	over, noticed := make(chan struct{}), make(chan os.Signal, 1)
+	go func() {
+		defer close(noticed)
+		select {
+		case s := <-signals:
+			stop()
+			hide()
+			callOff()
+			noticed <- s
+		case <-over:
+		}
 	}()
 	err := call(ctx)
 	close(over)
-	<-shown
+	s, ended := <-noticed
+	stop()
+	hide()
+	if ended {
+		endBy(s.(unix.Signal))
+	}
 	return err
 }
 

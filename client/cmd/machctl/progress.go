@@ -22,29 +22,6 @@ func (a *app) startProgress(title string, patience time.Duration, state func() p
 	}, printable(title), state)
 }
 
-// withProgress does something that cannot be left half-way, and shows how far
-// it is. A signal ends us as ever, and leaves nothing on the terminal.
-func (a *app) withProgress(title string, patience time.Duration, state func() progress.State, do func() error) error {
-	bar := a.startProgress(title, patience, state)
-	signals, stop := interrupted()
-	done := make(chan struct{})
-	defer func() {
-		close(done)
-		bar.End()
-		stop()
-	}()
-	go func() {
-		select {
-		case s := <-signals:
-			bar.End()
-			stop()
-			_ = unix.Kill(os.Getpid(), s.(unix.Signal))
-		case <-done:
-		}
-	}()
-	return do()
-}
-
 // interrupted takes the signals by which we are ended, until stop, but for
 // those that we were told to ignore, as by nohup(1).
 func interrupted() (signals chan os.Signal, stop func()) {
