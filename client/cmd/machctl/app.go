@@ -41,7 +41,7 @@ type app struct {
 // run runs the command and returns the exit code.
 func run(args []string) int {
 	heedIgnoredPipes()
-	a := &app{options: &options{stock: filepath.Base(args[0]) == machinectl}, words: behindDashes(args[1:])}
+	a := &app{options: &options{stock: filepath.Base(args[0]) == machinectl}, words: args[1:]}
 	a.ui = newUI(os.Stdout, os.Stderr, a.options)
 	a.ui.stock = a.stock
 	if len(a.words) > 0 && a.words[0] == completeVerb {
@@ -50,10 +50,9 @@ func run(args []string) int {
 	}
 	a.readOuterPlace()
 	root := a.rootCommand()
-	root.SetArgs(a.words)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	verb, err := root.ExecuteContextC(ctx)
+	verb, err := a.execute(ctx, root)
 	if err == nil || errors.Is(err, errAnswered) {
 		err = a.ui.failed
 	}
@@ -76,6 +75,17 @@ func run(args []string) int {
 		return exitFailure
 	}
 	return code
+}
+
+// execute carries out the command line, and returns its verb.
+func (a *app) execute(ctx context.Context, root *cobra.Command) (*cobra.Command, error) {
+	words, err := a.verbFirst(root, a.words)
+	if err != nil {
+		return root, err
+	}
+	a.words = words
+	root.SetArgs(words)
+	return root.ExecuteContextC(ctx)
 }
 
 // connect connects to the bus, for questions, whose answers have no descriptors.
@@ -141,12 +151,4 @@ func parseDuration(text string) (time.Duration, error) {
 		return time.Duration(seconds * float64(time.Second)), nil
 	}
 	return time.ParseDuration(text)
-}
-
-// behindDashes drops what ends options before there is a verb.
-func behindDashes(words []string) []string {
-	if len(words) > 0 && words[0] == "--" {
-		return words[1:]
-	}
-	return words
 }

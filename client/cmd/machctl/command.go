@@ -82,6 +82,9 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "machctl [OPTION…] VERB …",
 		Short: aboutUs,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && args[0] == noVerb {
+				args = args[1:]
+			}
 			if err := a.check(cmd); err != nil || len(args) == 0 {
 				return err
 			}

@@ -1,0 +1,84 @@
+package main
+
+// Which word of a command line is the verb depends on which words are values of
+// options. pflag knows that; cobra, which looks for the verb, only guesses.
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// noVerb is the first word for cobra where there is no verb that it knows. On a
+// command line no word can be so.
+const noVerb = "\x00"
+
+// verbFirst puts the verb before the options, where cobra cannot miss it.
+func (a *app) verbFirst(root *cobra.Command, words []string) ([]string, error) {
+	root.InitDefaultHelpCmd()
+	f := root.PersistentFlags()
+	n, ended, err := leadingOptions(f, words)
+	if err != nil {
+		return words, nil // which says what is wrong
+	}
+	options, rest := words[:n:n], words[n:]
+	if ended {
+		rest = rest[1:]
+	}
+	var verb *cobra.Command
+	if len(rest) > 0 {
+		verb = verbNamed(root, rest[0])
+	}
+	switch {
+	case verb == nil:
+		words = append([]string{noVerb}, words...)
+	case ended:
+		words = slices.Concat(rest[:1], options, []string{"--"}, rest[1:])
+	default:
+		words = slices.Concat(rest[:1], options, rest[1:])
+	}
+	return words, nil
+}
+
+// verbNamed returns nil if there is no such verb.
+func verbNamed(root *cobra.Command, word string) *cobra.Command {
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == word || cmd.HasAlias(word) {
+			return cmd
+		}
+	}
+	return nil
+}
+
+// leadingOptions returns how many words are options, with their values, before
+// the first that is none, and whether that is "--".
+func leadingOptions(f *pflag.FlagSet, words []string) (n int, ended bool, err error) {
+	for n < len(words) && isOption(words[n]) {
+		taken, _, err := optionAt(f, words[n:])
+		if err != nil {
+			return n, false, err
+		}
+		n += taken
+	}
+	return n, n < len(words) && words[n] == "--", nil
+}
+
+func isOption(word string) bool { return len(word) > 1 && word[0] == '-' && word != "--" }
+
+// optionAt returns how many words the option takes that is the first of them,
+// and what it is: several options, if they are of one letter.
+func optionAt(f *pflag.FlagSet, words []string) (n int, flags []*pflag.Flag, err error) {
+	for n = 1; ; n++ {
+		flags = nil
+		err = f.ParseAll(words[:n], func(flag *pflag.Flag, _ string) error {
+			flags = append(flags, flag)
+			return nil
+		})
+		var bare *pflag.ValueRequiredError
+		if n == min(2, len(words)) || !errors.As(err, &bare) {
+			return n, flags, err
+		}
+	}
+}
