@@ -7,10 +7,11 @@ prompt comes; type ^] three times within a second to leave. The session ends
 with the machine, and outlives a restart of machd.`
 
 	shellHelp = `Without COMMAND, a shell of USER is run, of root if there is no USER; without
-NAME, on the host. What follows NAME belongs to the command, options too. Type
-^] three times within a second to leave. The exit status is the command's, as
-exec has it; systemd-machined does not tell it, nor machd with --user, and it is
-0 then. A shell on a terminal outlives a restart of machd, and leaves 0.`
+NAME, on the host. What follows NAME belongs to the command, options too; called
+as machinectl, those before COMMAND do not. Type ^] three times within a second
+to leave. The exit status is the command's, as exec has it; systemd-machined does
+not tell it, nor machd with --user, and it is 0 then. A shell on a terminal
+outlives a restart of machd, and leaves 0.`
 
 	copyHelp = `The second PATH is on the side that is copied to, the first one if it is left out.
 A file goes into a directory that is there already, under its own name. A directory

@@ -36,6 +36,8 @@ func (a *app) verbFirst(root *cobra.Command, words []string) ([]string, error) {
 		words = append([]string{noVerb}, words...)
 	case ended:
 		words = slices.Concat(rest[:1], options, []string{"--"}, rest[1:])
+	case a.stock && verb.Name() == "shell":
+		words = append(rest[:1:1], programLast(f, options, rest[1:])...)
 	default:
 		words = slices.Concat(rest[:1], options, rest[1:])
 	}
@@ -81,4 +83,24 @@ func optionAt(f *pflag.FlagSet, words []string) (n int, flags []*pflag.Flag, err
 			return n, flags, err
 		}
 	}
+}
+
+// programLast has the words behind shell in the order of machctl. machinectl
+// takes options behind NAME, too, up to the program.
+func programLast(f *pflag.FlagSet, options, words []string) []string {
+	n, ended, err := leadingOptions(f, words)
+	if err != nil || ended || n == len(words) {
+		return slices.Concat(options, words)
+	}
+	name, behind := words[n], words[n+1:]
+	options = slices.Concat(options, words[:n])
+	n, ended, err = leadingOptions(f, behind)
+	if err != nil {
+		return slices.Concat(options, behind) // which says what is wrong
+	}
+	program := behind[n:]
+	if ended {
+		program = program[1:]
+	}
+	return slices.Concat(options, behind[:n], []string{"--", name}, program)
 }

@@ -81,6 +81,34 @@ func TestNothingIsAnOptionBehindDashes(t *testing.T) {
 	}
 }
 
+// Called machinectl, shell takes options up to the program.
+func TestOptionsStandBehindTheNameOfAShell(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string][2]string{
+		"shell g1 -- /bin/echo x":                {"[g1 /bin/echo x] ", "[g1 -- /bin/echo x] "},
+		"shell g1 --uid=nobody /bin/id --uid":    {"[g1 /bin/id --uid] nobody", "[g1 --uid=nobody /bin/id --uid] "},
+		"-q shell g1 --uid nobody -- -x":         {"[g1 -x] nobody", "[g1 --uid nobody -- -x] "},
+		"shell --uid=root g1 -q --uid=nobody":    {"[g1] nobody", "[g1 -q --uid=nobody] root"},
+		"shell -- g1 -q /bin/true":               {"[g1 -q /bin/true] ", "[g1 -q /bin/true] "},
+		"shell g1 -- -- /bin/true":               {"[g1 -- /bin/true] ", "[g1 -- -- /bin/true] "},
+		"shell -q --uid nobody g1 /bin/echo -- ": {"[g1 /bin/echo --] nobody", "[g1 /bin/echo --] nobody"},
+		"shell g1 --frobnicate /bin/echo":        {"", "[g1 --frobnicate /bin/echo] "},
+		"shell g1 --uid":                         {"", "[g1 --uid] "},
+		"shell -q":                               {"[] ", "[] "},
+	} {
+		for i, stock := range []bool{true, false} {
+			verb, args, err := carriedOut(stock, line)
+			got := ""
+			if err == nil {
+				got = fmt.Sprint(args, " ", verb.Flags().Lookup("uid").Value)
+			}
+			if got != want[i] {
+				t.Errorf("%s, called machinectl: %v, is %q, not %q: %v", line, stock, got, want[i], err)
+			}
+		}
+	}
+}
+
 // carriedOut has a command line carried out up to where its verb would begin.
 func carriedOut(stock bool, line string) (verb *cobra.Command, args []string, err error) {
 	a := newTestApp(stock)
