@@ -168,7 +168,7 @@ func (a *app) ownOptionsOnly(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		if err == nil && !stockOptions[f.Name] && !everyVerb[f.Name] && !slices.Contains(strings.Fields(known), f.Name) {
-			err = usagef("%s: --%s means nothing to it", cmd.Name(), f.Name)
+			err = stocked(usagef("%s: --%s means nothing to it", cmd.Name(), f.Name), "machinectl: unrecognized option '--%s'", f.Name)
 		}
 	})
 	return err

@@ -146,12 +146,12 @@ func (a *app) abbreviations(f *pflag.FlagSet) func(*pflag.FlagSet, string) pflag
 		if whole, ok := meant[name]; ok {
 			return whole
 		}
-		if stock := stockMeant(name); a.stock && len(stock) > 0 {
-			// What its own are ambiguous for, none of ours decides.
-			if len(stock) > 1 {
-				return pflag.NormalizedName(name)
+		if a.stock {
+			// Of ours none is meant that is not named whole.
+			if stock := stockMeant(name); len(stock) == 1 {
+				return pflag.NormalizedName(stock[0])
 			}
-			return pflag.NormalizedName(stock[0])
+			return pflag.NormalizedName(name)
 		}
 		only := pflag.NormalizedName(name)
 		matches := 0

@@ -148,7 +148,10 @@ func stockFlagText(err error) string {
 	var unknown *pflag.NotExistError
 	var bare *pflag.ValueRequiredError
 	var bad *pflag.InvalidValueError
+	var malformed *pflag.InvalidSyntaxError
 	switch {
+	case errors.As(err, &malformed):
+		return fmt.Sprintf("machinectl: unrecognized option '%s'", malformed.GetSpecifiedFlag())
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
 		return fmt.Sprintf("machinectl: unrecognized option '-%s'", unknown.GetSpecifiedName())
 	case errors.As(err, &unknown):

@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,18 +21,16 @@ func (a *app) verbFirst(root *cobra.Command, words []string) ([]string, error) {
 	root.InitDefaultHelpCmd()
 	f := root.PersistentFlags()
 	n, ended, err := leadingOptions(f, words)
-	if err != nil {
-		return words, nil // which says what is wrong
-	}
 	options, rest := words[:n:n], words[n:]
 	if ended {
 		rest = rest[1:]
 	}
 	var verb *cobra.Command
-	if len(rest) > 0 {
+	if err == nil && len(rest) > 0 {
 		verb = verbNamed(root, rest[0])
 	}
 	switch {
+	case err != nil: // parsing it says what is wrong
 	case verb == nil:
 		words = append([]string{noVerb}, words...)
 	case ended:
@@ -40,6 +39,42 @@ func (a *app) verbFirst(root *cobra.Command, words []string) ([]string, error) {
 		words = append(rest[:1:1], programLast(f, options, rest[1:])...)
 	default:
 		words = slices.Concat(rest[:1], options, rest[1:])
+	}
+	if a.stock && (verb == nil || slices.Contains(strings.Fields(stockVerbs), words[0])) {
+		return stockLine(f, words)
+	}
+	return words, nil
+}
+
+// stockAnswers are options that machinectl answers as soon as it reads them.
+var stockAnswers = setOf("help version introspect-cli")
+
+// stockLine reads a line with a verb of machinectl's for what it has to say
+// before the line is whole. Its letters are its own; long options may be ours.
+func stockLine(f *pflag.FlagSet, words []string) ([]string, error) {
+	for i := 0; i < len(words) && words[i] != "--"; {
+		word := words[i]
+		if !isOption(word) {
+			i++
+			continue
+		}
+		n, flags, err := optionAt(f, words[i:])
+		for _, flag := range flags {
+			long := strings.HasPrefix(word, "--")
+			switch {
+			case !long && !strings.Contains(stockShortOptions, flag.Shorthand):
+				return nil, stocked(usagef("there is no option -%s", flag.Shorthand), "machinectl: unrecognized option '-%s'", flag.Shorthand)
+			case !stockAnswers[flag.Name]:
+			case long && strings.Contains(word, "="):
+				return nil, stocked(usagef("--%s takes no value", flag.Name), "machinectl: option '--%s' doesn't allow an argument", flag.Name)
+			default:
+				return append(words[:i:i], "--"+flag.Name), nil
+			}
+		}
+		if err != nil {
+			return words, nil // parsing it says what is wrong
+		}
+		i += n
 	}
 	return words, nil
 }
@@ -96,7 +131,7 @@ func programLast(f *pflag.FlagSet, options, words []string) []string {
 	options = slices.Concat(options, words[:n])
 	n, ended, err = leadingOptions(f, behind)
 	if err != nil {
-		return slices.Concat(options, behind) // which says what is wrong
+		return slices.Concat(options, behind) // parsing it says what is wrong
 	}
 	program := behind[n:]
 	if ended {
