@@ -28,12 +28,12 @@ func TestParseSignal(t *testing.T) {
 		"TERM": unix.SIGTERM, "SIGTERM": unix.SIGTERM, "sigterm": unix.SIGTERM, "15": unix.SIGTERM, "64": 64,
 		"RTMIN": 34, "SIGRTMIN+4": 38, "RTMIN+30": 64, "RTMAX": 64, "RTMAX-1": 63,
 	} {
-		if got, err := parseSignal(text); err != nil || got != want {
+		if got, err := parseSignal(text, false); err != nil || got != want {
 			t.Errorf("parseSignal(%q) = %d, %v, want %d", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "0", "65", "-1", "NOPE", "RTMIN-1", "RTMIN+31", "RTMAX+1", "SIG"} {
-		if got, err := parseSignal(text); err == nil {
+		if got, err := parseSignal(text, false); err == nil {
 			t.Errorf("parseSignal(%q) = %d", text, got)
 		}
 	}

@@ -100,7 +100,7 @@ func (a *app) setReadOnly(ctx context.Context, args []string) error {
 
 // setLimit limits one image, or all together.
 func (a *app) setLimit(ctx context.Context, args []string) error {
-	bytes, err := parseSize(args[len(args)-1])
+	bytes, err := a.sizeLimit(args[len(args)-1])
 	if err != nil {
 		return err
 	}
@@ -118,6 +118,15 @@ func (a *app) setLimit(ctx context.Context, args []string) error {
 	ctx, cancel := a.limit(ctx)
 	defer cancel()
 	return a.client.SetImageLimit(ctx, args[0], bytes)
+}
+
+// sizeLimit reads a limit, called machinectl in all ways that it does.
+func (a *app) sizeLimit(text string) (uint64, error) {
+	if !a.stock || noLimit[text] {
+		return parseSize(text)
+	}
+	bytes, err := stockSize(text)
+	return bytes, stocked(err, "Failed to parse size: %s", text)
 }
 
 // remove removes images. What an administrator wrote about one stays, unless
@@ -257,10 +266,12 @@ func parseBool(text string) (bool, error) {
 	return value, nil
 }
 
+// noLimit are sizes that are not limited.
+var noLimit = setOf("- none infinity")
+
 // parseSize reads a number of bytes, in units of 1024 if it says so.
 func parseSize(text string) (uint64, error) {
-	switch text {
-	case "-", "none", "infinity":
+	if noLimit[text] {
 		return client.Unknown, nil
 	}
 	number, unit := text, uint64(1)

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -86,7 +85,8 @@ func (o *options) addFlags(f *pflag.FlagSet) {
 	f.Lookup("json").NoOptDefVal = "auto"
 	o.addChooseFlags(f)
 	f.BoolVar(&o.watching, "watch", false, "Print again when something changes, until ^C")
-	f.UintVarP(&o.lines, "lines", "n", 10, "Show `N` log lines")
+	o.lines = 10
+	f.VarP(&lineCount{&o.lines}, "lines", "n", "Show `N` log lines")
 	f.StringArrayVarP(&o.properties, "property", "p", nil, "Show only this `PROPERTY`; to start and run, of the unit, and -p a port as well")
 	f.BoolVar(&o.value, "value", false, "Show values without names")
 	f.VarP(&valueOf{o}, "print", "P", "Show only the value of this `PROPERTY`")
@@ -250,10 +250,7 @@ func (o *options) check() error {
 	if err := o.checkRemote(); err != nil {
 		return err
 	}
-	if uint64(o.lines) > math.MaxUint32 {
-		return stocked(usagef("--lines: %d is too many", o.lines), "Failed to parse lines '%d'", o.lines)
-	}
-	if _, err := parseSignal(o.signal); err != nil {
+	if _, err := parseSignal(o.signal, o.stock); err != nil {
 		return stocked(err, "Failed to parse signal string \"%s\".", o.signal)
 	}
 	if o.output != "" && o.output != outputWide && !slices.Contains(outputs, o.output) {
@@ -317,7 +314,7 @@ func (a *addressLimit) Set(text string) error {
 		a.n = unlimited
 		return nil
 	}
-	n, err := strconv.ParseUint(text, 10, 31)
+	n, err := parseUnsigned(text)
 	if err != nil {
 		return fmt.Errorf("not a number of addresses")
 	}
@@ -327,6 +324,20 @@ func (a *addressLimit) Set(text string) error {
 
 func (a *addressLimit) String() string { return strconv.Itoa(a.n) }
 func (a *addressLimit) Type() string   { return "N" }
+
+// lineCount is the value of --lines.
+type lineCount struct{ n *uint }
+
+func (l *lineCount) Set(text string) error {
+	n, err := parseUnsigned(text)
+	if err == nil {
+		*l.n = uint(n)
+	}
+	return err
+}
+
+func (l *lineCount) String() string { return strconv.FormatUint(uint64(*l.n), 10) }
+func (l *lineCount) Type() string   { return "N" }
 
 // jsonStyle is the value of --json.
 type jsonStyle string

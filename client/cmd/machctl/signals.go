@@ -16,11 +16,17 @@ const (
 )
 
 // parseSignal accepts a number, a name with or without SIG, RTMIN+N and
-// RTMAX-N.
-func parseSignal(text string) (unix.Signal, error) {
-	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
-	if n, err := strconv.Atoi(name); err == nil && n >= 1 && n <= int(signalMax) {
+// RTMAX-N. machinectl minds the case of names, and has no SIG before numbers.
+func parseSignal(text string, stock bool) (unix.Signal, error) {
+	name := text
+	if !stock {
+		name = strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	}
+	if n, err := parseUnsigned(name); err == nil && n >= 1 && n <= uint32(signalMax) {
 		return unix.Signal(n), nil
+	}
+	if stock {
+		name = strings.TrimPrefix(text, "SIG")
 	}
 	if s, ok := realTime(name); ok {
 		return s, nil
@@ -35,24 +41,23 @@ func parseSignal(text string) (unix.Signal, error) {
 }
 
 func realTime(name string) (unix.Signal, bool) {
-	base, sign := signalMin, 1
-	rest, ok := strings.CutPrefix(name, "RTMIN")
+	switch name {
+	case "RTMIN":
+		return signalMin, true
+	case "RTMAX":
+		return signalMax, true
+	}
+	base, sign := signalMin, unix.Signal(1)
+	number, ok := strings.CutPrefix(name, "RTMIN+")
 	if !ok {
-		rest, ok = strings.CutPrefix(name, "RTMAX")
+		number, ok = strings.CutPrefix(name, "RTMAX-")
 		base, sign = signalMax, -1
 	}
-	if !ok {
+	offset, err := parseUnsigned(number)
+	if !ok || err != nil || !strings.ContainsRune(digits, rune(number[0])) || offset > uint32(signalMax-signalMin) {
 		return 0, false
 	}
-	if rest == "" {
-		return base, true
-	}
-	offset, err := strconv.Atoi(rest)
-	s := base + unix.Signal(offset)
-	if err != nil || offset*sign < 0 || s < signalMin || s > signalMax {
-		return 0, false
-	}
-	return s, true
+	return base + sign*unix.Signal(offset), true
 }
 
 // signalListing returns what --signal=help and --signal=list show.

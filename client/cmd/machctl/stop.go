@@ -172,7 +172,7 @@ func (a *app) kill(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return usagef("kill: too few arguments; it is machctl kill NAME…")
 	}
-	signal, err := parseSignal(a.signal)
+	signal, err := parseSignal(a.signal, a.stock)
 	if err != nil {
 		return err
 	}
