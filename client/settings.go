@@ -59,16 +59,27 @@ func (c *Client) SettingsFiles(ctx context.Context, name string) ([]SettingsFile
 	return files, nil
 }
 
-// NspawnFiles is SettingsFiles for .nspawn files alone, which takes no daemon.
+// NspawnFiles is SettingsFiles for .nspawn files alone, which takes no daemon. A
+// shadowed one that cannot be read is left out.
 func NspawnFiles(name string) ([]SettingsFile, error) { return nspawnFiles("/", name) }
+
+// SettingsPaths is where systemd-nspawn looks for the settings of a container,
+// in its order.
+func SettingsPaths(name string) []string {
+	paths := make([]string, len(settingsDirs))
+	for i, dir := range settingsDirs {
+		paths[i] = filepath.Join(dir, name+".nspawn")
+	}
+	return paths
+}
 
 func nspawnFiles(root, name string) ([]SettingsFile, error) {
 	var files []SettingsFile
-	for i, dir := range settingsDirs {
-		path := filepath.Join(root, dir, name+".nspawn")
+	for i, path := range SettingsPaths(name) {
+		path = filepath.Join(root, path)
 		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		if errors.Is(err, fs.ErrNotExist) || err != nil && len(files) > 0 {
+			continue // what is shadowed may be anybody's secret
 		}
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -42,4 +43,16 @@ func TestSettingsFilesInTheirOrder(t *testing.T) {
 	write("/etc/systemd/nspawn", "admin's")
 	check("the administrator's", SettingsFile{Path: path("/etc/systemd/nspawn"), Text: "admin's"},
 		SettingsFile{Path: path("/run/systemd/nspawn"), Text: "run's", Shadowed: true}, beside)
+	// Nobody is the worse off for what is not read anyway.
+	unreadable := path("/run/systemd/nspawn")
+	if err := errors.Join(os.Remove(unreadable), os.Mkdir(unreadable, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	check("what is shadowed cannot be read", SettingsFile{Path: path("/etc/systemd/nspawn"), Text: "admin's"}, beside)
+	if err := os.Remove(path("/etc/systemd/nspawn")); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := nspawnFiles(root, "web"); err == nil {
+		t.Errorf("what counts cannot be read, and there are %v", files)
+	}
 }
