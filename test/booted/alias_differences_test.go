@@ -25,7 +25,7 @@ func (d aliasDifference) about(line, daemon string) bool {
 var aliasDifferences = []aliasDifference{
 	{why: "options of 262, and of machctl, are accepted with 257 as well, and by the name machinectl", version: 257, code: true,
 		lines: []string{"list --system"}},
-	{why: "options of machctl are accepted by the name machinectl, too", code: true, lines: []string{"list --json=pretty", "-j list"}},
+	{why: "options of machctl are accepted by the name machinectl, too", code: true, lines: []string{"list --json=pretty"}},
 	{why: "a switch may be given a value, which scripts for machctl do", code: true, lines: []string{"--no-legend=0 list"}},
 	{why: "what machinectl cannot print is printed", lines: []string{"show GUEST -a", "show VM --all", "show -p NetworkInterfaces GUEST"}, perhaps: true},
 	{why: "the tree of all processes of the host is for systemd-cgls", lines: []string{"status .host -n 0"}},
@@ -42,7 +42,12 @@ var aliasDifferences = []aliasDifference{
 		"pause", "resume", "bind-volume GUEST", "unbind-volume", "bind-volume GUEST a:b c", "unbind-volume GUEST a:b c", "pause GUEST", "pause nobody", "pause .host", "pause ''",
 		"resume VM", "resume nobody", "pause GUEST nobody", "bind-volume GUEST a:b", "bind-volume nobody a:b", "bind-volume GUEST a", "bind-volume GUEST a:b::x=1",
 		"bind-volume GUEST a:b:nvme:create=maybe", "bind-volume GUEST ''", "unbind-volume GUEST a:b", "unbind-volume nobody a:b", "unbind-volume GUEST a", "-H nohost bind-volume GUEST a:b"}},
+	{why: "257 takes the word behind a cluster's value for another one, and no options behind the name of a shell", version: 257, code: true, lines: []string{
+		"-qn 0 status GUEST", "-qp Class show GUEST", "-ao json-pretty list", "-qs CHLD kill GUEST --kill-whom=leader", "-qE A=1 shell GUEST /bin/true",
+		"shell GUEST -- /bin/echo x", "shell GUEST --uid=nobody /usr/bin/id -un", "-q shell GUEST --uid nobody /usr/bin/id -un", "shell GUEST --setenv=A=5 /usr/bin/printenv A",
+		"shell GUEST -q -- /bin/echo x", "-q shell GUEST -qE A=1 /usr/bin/printenv A", "shell GUEST -- -q /bin/echo x", "shell GUEST --frobnicate /bin/echo", "shell GUEST --uid"}},
 	{why: "wrong options are said to be so once, in the words of 262", version: 257, lines: []string{
+		"-j list", "-N list", "-S list", "-f list", "-w list", "-u root list", "-aj list", "--zone=x list", "-Z --help",
 		"list --frobnicate", "list -Z", "list -aZ", "--no", "--ver", "--f list", "-p", "show -p", "list --output", "list --all=yes", "list --full=x", "list -n"}},
 	{why: "the names that none can have are refused before anything is asked", lines: []string{"login bad/name", "pause ''"}, perhaps: true},
 	{why: "login, shell, edit and cat work on other hosts, too, or say why not", lines: []string{

@@ -69,7 +69,19 @@ var looking = lines(
 	"kill GUEST --kill-whom=leader --signal=SIGCHLD", "kill GUEST --kill-who=leader -s CHLD", "kill -sSIGCHLD --kill-whom leader GUEST", "kill GUEST --kill-whom=leader -s 17",
 	"kill -s help", "kill --signal=list", "-s help", "list --signal=help", "-o help", "list --output=help", "--verify=help", "list --verify=help", "--format=help list",
 	"list-transfers", "--no-legend list-transfers", "-q list-transfers",
+	"-q -- list", "--no-legend -- list", "-p Class -- show GUEST", "-- list -a", "-- show -- GUEST", "-- -- list", "- list", "- -a", "-a -- list --", "-qlan list",
+	"-- shell GUEST -- /bin/echo x", "shell -- GUEST /bin/echo x", "-q shell -- GUEST -q /bin/echo", "shell GUEST - x", "-q shell GUEST /bin/echo -q -- x --uid=nobody",
+	"list --max-addresses=4294967295", "list --max-addresses=0x2", "list --max-addresses=+2", "list --max-addresses=-0", "list --max-addresses=0b1", "list -n +5", "list -n 0x5",
+	"list -n -0", "list -n 4294967295", "list -s 0xf", "list -s +15", "list -s 017", "list -s RTMIN+0x3", "list -s RTMAX-30", "list -s SIGRTMIN",
 	"list --no-ask-password", "list --no-pager --no-legend", "list -- ", "-- list", "list --full --force --mkdir --read-only --now --uid=x",
+)
+
+// readOtherwise are lines that 257 reads otherwise: it takes the next word for the
+// value of a cluster's option twice over, and no options behind a shell's NAME.
+var readOtherwise = lines(
+	"-qn 0 status GUEST", "-qp Class show GUEST", "-ao json-pretty list", "-qs CHLD kill GUEST --kill-whom=leader", "-qE A=1 shell GUEST /bin/true",
+	"shell GUEST -- /bin/echo x", "shell GUEST --uid=nobody /usr/bin/id -un", "-q shell GUEST --uid nobody /usr/bin/id -un", "shell GUEST --setenv=A=5 /usr/bin/printenv A",
+	"shell GUEST -q -- /bin/echo x", "-q shell GUEST -qE A=1 /usr/bin/printenv A", "shell GUEST -- -q /bin/echo x", "shell GUEST --frobnicate /bin/echo", "shell GUEST --uid",
 )
 
 // inLocales are looked at in other locales and with other terminals.
@@ -90,10 +102,12 @@ var wrong = lines(
 	"set-limit a 1 2", "clean x", "bind-volume GUEST a:b c", "unbind-volume GUEST a:b c",
 	// options that are none, ambiguous, lack a value or have too much
 	"--frobnicate", "list --frobnicate", "list -Z", "list -aZ", "--no", "--no-p list", "--ver", "--f list", "--va list", "--li 0 list", "-p", "show -p", "list --output",
+	"--wat list", "--js list", "-N list", "-S list", "-f list", "-w list", "-u root list", "-aj list", "--dry list", "--zone=x list", "--help=1", "--version=1", "-Z --help", "---all list",
 	"--max-addresses", "list --all=yes", "list --full=x", "--machine", "list -n", "--value=x show", "--no-legend=0 list", "list --json=pretty", "-j list",
 	// values that are none
 	"--lines=-1 list", "--lines=x list", "-n '' list", "--lines=99999999999 list", "--max-addresses=full list", "--max-addresses=-1 list", "--max-addresses=x list",
 	"-o nothing list", "--output= list", "--output=JSON list", "--signal=FOO list", "-s 99 list", "-s 0 kill GUEST", "-s '' list", "-s RTMIN+40 list", "-s RTMAX+1 list",
+	"--max-addresses=08 list", "--max-addresses=4294967296 list", "--max-addresses=1_0 list", "-s term list", "-s SIG15 list", "-s rtmin list", "-s RTMIN3 list", "-s RTMAX+0 list", "-s -15 list",
 	"--runner=x list", "--runner= list", "--verify=x list", "--format=x list", "--format=gzip list", "-E 1x=2 list", "-E =x list", "-E '' list", "-E NOSUCHVARIABLE list",
 	// names that nothing has, or can have
 	"status nobody", "show nobody", "show nobody GUEST", "show nobody -P Leader", "status nobody nobody2", "image-status nobody", "show-image nobody", "show-image GUEST nobody",
@@ -109,6 +123,7 @@ var wrong = lines(
 	"copy-to GUEST etc", "copy-from nobody /etc/hostname /tmp/x", "copy-from GUEST /no/such /tmp/x", "copy-from GUEST relative /tmp/x", "copy-from GUEST /etc/hostname /etc/hostname", "copy-from .host /etc/hostname /tmp/x",
 	"clone nobody new", "clone c8-ns c8-ns", "clone c8-ns bad/name", "clone c8-ns ''", "clone c8-ns .#x", "rename nobody new", "rename GUEST new", "rename c8-ns tiny", "rename c8-ns bad/name", "rename .host new",
 	"remove nobody", "remove .host", "remove GUEST", "remove bad/name", "remove ''", "read-only nobody", "read-only c8-ns maybe", "read-only c8-ns ''", "read-only .host", "read-only bad/name",
+	"set-limit c8-ns 1G5M", "set-limit c8-ns 15E", "set-limit c8-ns .5G", "set-limit c8-ns 5M1G", "set-limit c8-ns 18446744073709551615", "set-limit c8-ns 16E",
 	"set-limit 1Q", "set-limit nobody 1G", "set-limit c8-ns ''", "set-limit c8-ns 1G", "set-limit 1G", "set-limit c8-ns -- -1", "set-limit bad/name 1G",
 	"cat nobody", "cat bad/name", "cat ''", "cat nobody GUEST", "edit GUEST", "edit -V GUEST", "cat -V GUEST",
 	"start -V nobody", "start --runner=vmspawn bad_name", "enable -V nobody", "disable -V nobody",

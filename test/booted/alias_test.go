@@ -36,7 +36,7 @@ func TestMachdHasTheStockCommandsOutputs(t *testing.T) {
 	startAlone(t, aliasGuest)
 	w := watch(t)
 	registerVM(t, w, aliasVM, "", "")
-	all := append(append(append(append([]aliasLine{}, looking...), inLocales...), wrong...), changing()...)
+	all := slices.Concat(looking, readOtherwise, inLocales, wrong, changing())
 	for _, d := range aliasDifferences {
 		for _, line := range d.lines {
 			if !slices.ContainsFunc(all, func(l aliasLine) bool { return l.String() == line }) {
