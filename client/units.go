@@ -138,3 +138,14 @@ func (c *Client) Invocation(ctx context.Context, unit string) (string, error) {
 	}
 	return hex.EncodeToString(id), nil
 }
+
+// SystemdVersion returns which systemd runs as PID 1 or, on a user's bus, as the
+// user's service manager: in its own words, as "257.13-1~deb13u1".
+func (c *Client) SystemdVersion(ctx context.Context) (string, error) {
+	var value dbus.Variant
+	if err := c.call(ctx, systemd, propertiesGet, []any{systemdManager, "Version"}, &value); err != nil {
+		return "", fmt.Errorf("cannot ask for the version of systemd: %w", err)
+	}
+	version, _ := value.Value().(string)
+	return version, nil
+}

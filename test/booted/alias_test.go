@@ -58,6 +58,23 @@ func TestMachdHasTheStockCommandsOutputs(t *testing.T) {
 	}
 }
 
+// Programs that look for the version find the number of the systemd that runs.
+func TestMachdTellsTheVersionOfTheStockCommand(t *testing.T) {
+	commands := map[string]string{}
+	for _, command := range []string{"machinectl", "machctl"} {
+		path, err := exec.LookPath(command)
+		must(t, err)
+		cmd := exec.CommandContext(t.Context(), path)
+		cmd.Args = []string{"machinectl", "--version"}
+		out, err := cmd.Output()
+		must(t, err)
+		commands[command] = strings.Join(strings.Fields(string(out))[:2], " ")
+	}
+	if commands["machinectl"] != commands["machctl"] {
+		t.Errorf("stock and ours: %q", commands)
+	}
+}
+
 // playBoth carries out a line by both commands. Processes of a guest come and go:
 // where only looking has shown something else, what counts is what the stock
 // command shows before and after.

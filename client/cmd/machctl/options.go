@@ -225,6 +225,9 @@ func (a *app) check(cmd *cobra.Command) error {
 func (a *app) toldInstead(cmd *cobra.Command) (string, error) {
 	switch {
 	case a.version:
+		if a.stock {
+			return stockVersionText(cmd.Context()), nil
+		}
 		return versionText(), nil
 	case a.introspectCLI:
 		return a.introspection(cmd.Root().PersistentFlags())

@@ -16,6 +16,7 @@ type report struct {
 	client.Machine
 	detail  client.ListedDetail
 	shift   uint32
+	ids     string // what machinectl calls the shift
 	network machd.NetworkStatus
 	ports   []machd.PortStatus
 	usage   machd.Usage
@@ -40,7 +41,12 @@ func (a *app) report(ctx context.Context, name string) (*report, error) {
 		func() {
 			r.detail = a.detailOf(ctx, m.Name, patience)
 		},
-		func() { r.shift, _ = a.client.UIDShift(brief, m.Name) },
+		func() {
+			r.shift, _ = a.client.UIDShift(brief, m.Name)
+			if r.ids = "  UID Shift"; r.shift != 0 && a.stock && systemdNumber(ctx, a.client) > 257 {
+				r.ids = "\tID Shift"
+			}
+		},
 	}
 	if m.Unit != "" {
 		questions = append(questions,

@@ -188,8 +188,14 @@ func scriptMachined(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// systemd stop
-func scriptSystemd(ts *testscript.TestScript, _ bool, _ []string) { worldOf(ts).StopSystemd() }
+// systemd stop | VERSION, which it is
+func scriptSystemd(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] != "stop" {
+		worldOf(ts).SetSystemdVersion(args[0])
+		return
+	}
+	worldOf(ts).StopSystemd()
+}
 
 // calls prints the calls that the daemons got.
 func scriptCalls(ts *testscript.TestScript, _ bool, _ []string) {

@@ -163,7 +163,7 @@ func insideRows(b *block, r *report) {
 		b.row("OS", cellSilent)
 	}
 	if r.shift != 0 {
-		fmt.Fprintf(b, "  UID Shift: %d\n", r.shift)
+		fmt.Fprintf(b, "%s: %d\n", r.ids, r.shift)
 	}
 }
 

@@ -36,6 +36,8 @@ type World struct {
 	ports    []machd.PortStatus
 	findings []machd.Finding
 
+	systemdVersion string // "" is told to nobody
+
 	subscribers map[dbus.Sender]bool // of PID 1
 	jobs        uint32
 	calls       []string
@@ -64,6 +66,8 @@ func New(t testing.TB) *World {
 		units:    map[string]Unit{},
 		usage:    map[string][]machd.Usage{},
 		networks: map[string]machd.NetworkStatus{},
+
+		systemdVersion: "257.13-1",
 
 		subscribers: map[dbus.Sender]bool{},
 		failures:    map[string]*dbus.Error{},

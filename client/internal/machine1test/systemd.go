@@ -42,6 +42,9 @@ func (w *World) StartSystemd() error {
 	}, systemdPath, systemdManager); err != nil {
 		return err
 	}
+	if err := conn.ExportMethodTable(map[string]any{"Get": w.getOfSystemd}, systemdPath, properties); err != nil {
+		return err
+	}
 	if err := conn.ExportSubtreeMethodTable(map[string]any{"Get": w.getOfUnit}, systemdPath+"/unit", properties); err != nil {
 		return err
 	}
@@ -198,6 +201,25 @@ func (w *World) getUnitProcesses(msg dbus.Message, name string) ([]Process, *dbu
 	}
 	u, err := w.unit(name)
 	return append([]Process{}, u.Processes...), err
+}
+
+// SetSystemdVersion says which systemd PID 1 is.
+func (w *World) SetSystemdVersion(version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.systemdVersion = version
+}
+
+func (w *World) getOfSystemd(msg dbus.Message, iface, property string) (dbus.Variant, *dbus.Error) {
+	if err := w.enter(msg, iface, property); err != nil {
+		return dbus.MakeVariant(""), err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if property != "Version" || w.systemdVersion == "" {
+		return dbus.MakeVariant(""), Error("org.freedesktop.DBus.Error.UnknownProperty", "Unknown property %s", property)
+	}
+	return dbus.MakeVariant(w.systemdVersion), nil
 }
 
 func (w *World) getOfUnit(msg dbus.Message, iface, property string) (dbus.Variant, *dbus.Error) {
