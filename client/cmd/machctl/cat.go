@@ -26,30 +26,20 @@ func errNoSettings(name string) error {
 // errVMSettings says that there is nothing to look at or to change.
 var errVMSettings = machine1.Errorf(machine1.ErrNotSupported, "systemd-vmspawn reads no settings")
 
-// checkSettingsNames refuses names that no machine can have. The stock command
-// takes any name of a file.
-func (a *app) checkSettingsNames(names []string) error {
-	if !a.stock {
-		return checkNames(names, machine1.ValidMachineName)
-	}
-	return each(names, func(name string) error {
-		if strings.Contains(name, "/") {
-			return stocked(usagef("%q cannot be a machine's name", name), "Invalid settings file name '%s.nspawn'.", name)
-		}
-		return nil
-	})
-}
-
 // cat shows settings with where they come from.
 func (a *app) cat(ctx context.Context, names []string) error {
 	if a.launch.VM {
 		return stocked(errVMSettings, "Cat is only supported for --runner=nspawn")
 	}
-	if err := a.checkSettingsNames(names); err != nil {
+	plain := a.stock && !a.structured()
+	if err := checkNames(names, machine1.ValidMachineName); err != nil && !plain {
 		return err
 	}
 	if err := a.connect(ctx); err != nil && !errors.Is(err, machine1.ErrDisconnected) {
 		return err
+	}
+	if plain {
+		return a.stockCat(ctx, names)
 	}
 	values := []settingsValue{}
 	err := each(names, func(name string) error {

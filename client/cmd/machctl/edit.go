@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/machd/machd/client"
@@ -47,7 +48,7 @@ func (a *app) edit(ctx context.Context, names []string) (err error) {
 	case a.launch.VM:
 		return stocked(errVMSettings, "Edit is only supported for --runner=nspawn")
 	}
-	if err := checkNames(names, machine1.ValidMachineName); err != nil {
+	if err := checkNames(names, machine1.ValidMachineName); err != nil && !a.stock {
 		return err
 	}
 	var editions []*edition
@@ -58,13 +59,19 @@ func (a *app) edit(ctx context.Context, names []string) (err error) {
 	}()
 	var drafts []string
 	for _, name := range names {
-		e, err := beginEdition(name)
+		e, err := a.findEdition(name)
+		if err == nil && slices.ContainsFunc(editions, func(other *edition) bool { return other.target == e.target }) {
+			continue
+		}
+		if err == nil {
+			err = e.begin()
+		}
 		if err != nil {
 			return fmt.Errorf("cannot edit the settings of %q: %w", name, err)
 		}
 		editions, drafts = append(editions, e), append(drafts, e.draft)
 	}
-	if err := runEditor(ctx, drafts); err != nil {
+	if err := a.runEditor(ctx, drafts); err != nil {
 		return err
 	}
 	var failed failures
@@ -76,9 +83,11 @@ func (a *app) edit(ctx context.Context, names []string) (err error) {
 	return failed.orNil()
 }
 
-// beginEdition writes the draft of what the editor gets, beside the file that
-// is to be.
-func beginEdition(name string) (*edition, error) {
+// findEdition returns what there is to edit.
+func (a *app) findEdition(name string) (*edition, error) {
+	if a.stock {
+		return stockEdition(name)
+	}
 	files, err := client.NspawnFiles(name)
 	if err != nil {
 		return nil, err
@@ -90,38 +99,47 @@ func beginEdition(name string) (*edition, error) {
 			e.target, e.there = files[0].Path, e.before
 		}
 	}
+	return e, nil
+}
+
+// begin writes the draft of what the editor gets, beside the file that is to be.
+func (e *edition) begin() error {
 	if err := os.MkdirAll(filepath.Dir(e.target), 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	draft, err := os.CreateTemp(filepath.Dir(e.target), ".#"+name+".nspawn-*")
+	draft, err := os.CreateTemp(filepath.Dir(e.target), ".#"+filepath.Base(e.target)+"-*")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	e.draft = draft.Name()
 	_, err = draft.Write(e.before)
 	if err := errors.Join(err, draft.Chmod(modeOf(e.target)), draft.Close()); err != nil {
-		return nil, errors.Join(err, os.Remove(e.draft))
+		return errors.Join(err, os.Remove(e.draft))
 	}
-	return e, nil
+	return nil
 }
 
 // modeOf keeps the mode of a file that is replaced.
 func modeOf(path string) fs.FileMode {
-	if info, err := os.Stat(path); err == nil {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 		return info.Mode().Perm()
 	}
 	return 0o644
 }
 
-func runEditor(ctx context.Context, files []string) error {
-	editor, err := findEditor()
+func (a *app) runEditor(ctx context.Context, files []string) error {
+	find := findEditor
+	if a.stock {
+		find = a.stockEditor
+	}
+	editor, err := find()
 	if err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, editor[0], append(editor[1:], files...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("nothing is changed: the editor %s: %w", editor[0], err)
+		return stocked(fmt.Errorf("nothing is changed: the editor %s: %w", editor[0], err), "%s", editorText(err))
 	}
 	return nil
 }
@@ -140,15 +158,19 @@ func findEditor() ([]string, error) {
 	if words := namedEditor(); len(words) > 0 {
 		return words, nil
 	}
+	return anyEditor()
+}
+
+func anyEditor() ([]string, error) {
 	for _, name := range editors {
 		if path, err := exec.LookPath(name); err == nil {
 			return []string{path}, nil
 		}
 	}
-	return nil, &hintedError{
+	return nil, stocked(&hintedError{
 		fmt.Errorf("nothing is changed: there is no editor, neither %s", strings.Join(editors, " nor ")),
 		"$EDITOR names the one that you like",
-	}
+	}, "Cannot edit files, no editor available. Please set either $SYSTEMD_EDITOR, $EDITOR or $VISUAL.")
 }
 
 // putInPlace makes the file of what the editor has left.
@@ -157,8 +179,16 @@ func (a *app) putInPlace(e *edition) error {
 	if err != nil {
 		return fmt.Errorf("cannot read what the editor left for %q: %w", e.name, err)
 	}
+	stripped := bytes.TrimSpace(text)
 	switch {
-	case len(bytes.TrimSpace(text)) == 0:
+	case a.stock && len(stripped) == 0:
+		a.ui.line(e.target + ": after editing, new contents are empty, not writing file.")
+		return nil
+	case a.stock:
+		if err := os.WriteFile(e.draft, append(stripped, '\n'), 0o644); err != nil {
+			return fmt.Errorf("cannot write what the editor left for %q: %w", e.name, err)
+		}
+	case len(stripped) == 0:
 		a.ui.notice(fmt.Sprintf("the settings of %q were left empty, so nothing is changed", e.name))
 		return nil
 	case bytes.Equal(text, e.before):
@@ -179,6 +209,9 @@ func (a *app) putInPlace(e *edition) error {
 	}
 	if err := os.Rename(e.draft, e.target); err != nil {
 		return fmt.Errorf("cannot put %s in place: %w", e.target, err)
+	}
+	if a.stock {
+		a.ui.line("Successfully installed edited file '" + e.target + "'.")
 	}
 	a.noticeSettings(client.SettingsFile{Path: e.target}, nspawnfile.Parse(string(text)))
 	return nil
