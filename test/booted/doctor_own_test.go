@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -216,6 +217,34 @@ func TestMachdDoctorFixesWhatIsLeft(t *testing.T) {
 	run(t, "ip", "link", "show", "ve-nobody") // that may be somebody's
 	wantWellBy(t, name)
 	wantAnswer(t, here, "tcp", "127.0.0.1:8303", name, nobody)
+}
+
+// A machine that has only just begun is not called a stranger who holds an image;
+// one that is never registered is.
+func TestMachdDoctorKnowsYoungMachines(t *testing.T) {
+	const name = "young"
+	root := copyImage(t, "tiny", name)
+	for range 5 {
+		run(t, "machctl", "start", name, "--wait=registered")
+		for _, f := range diagnose(t) {
+			if f.bad() && (f.Check == "scope" || f.Check == "export" || strings.HasPrefix(f.Command, "kill ")) {
+				t.Errorf("of a machine that has begun: %+v", f)
+			}
+		}
+		run(t, "machctl", "stop", "--timeout=1", name)
+	}
+
+	cmd := exec.Command("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "-D", root, "sleep", "600")
+	must(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	eventually(t, "who is not registered is named", func() error {
+		for _, f := range diagnose(t) {
+			if f.Check == "lock" && f.Command == fmt.Sprintf("kill %d", cmd.Process.Pid) {
+				return nil
+			}
+		}
+		return errors.New("nobody is")
+	})
 }
 
 // A diagnosis is over soon, leaves nothing, and keeps nobody waiting.

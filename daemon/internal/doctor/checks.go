@@ -27,9 +27,9 @@ var hostChecks = []check[*visit]{
 	{"conntrack", "the kernel can follow more connections", checkConntrack},
 	{"leftover", "ended machines have left nothing of their networks", checkLeftovers},
 	{"state", "every state file is of a machine", checkStates},
-	{"scope", "every scope is of a machine", checkScopes},
-	{"lock", "every lock of an image is somebody's", checkLocks},
-	{"export", "no mount of an ended machine is left", checkExports},
+	{"scope", "every scope is of a machine", lasting(checkScopes)},
+	{"lock", "every lock of an image is somebody's", lasting(checkLocks)},
+	{"export", "no mount of an ended machine is left", lasting(checkExports)},
 	{"enabled", "every machine that starts with the host has an image", checkEnabled},
 }
 
@@ -94,6 +94,37 @@ func run[T any](ctx context.Context, of T, running *sync.WaitGroup, subject stri
 	}
 	return list
 }
+
+const (
+	// patience is how long a machine that is being registered may look as if it
+	// were none, unless it has to wait for its disk.
+	patience      = 3 * time.Second
+	patiencePause = 100 * time.Millisecond
+)
+
+// lasting has a check of what belongs to no machine look again for a while, and
+// tell what was there all the time: a machine may be registered in this moment.
+// What can be mended is not waited for, as whoever mends it looks again.
+func lasting(look func(context.Context, *visit) ([]finding, bool)) func(context.Context, *visit) ([]finding, bool) {
+	return func(ctx context.Context, v *visit) (found []finding, applies bool) {
+		over := time.Now().Add(v.patience)
+		for found, applies = look(ctx, v); slices.ContainsFunc(found, isForSomebody) && time.Now().Before(over); {
+			select {
+			case <-time.After(patiencePause):
+			case <-ctx.Done():
+				return found, applies
+			}
+			now, _ := look(ctx, v)
+			found = slices.DeleteFunc(now, func(f finding) bool {
+				return !slices.ContainsFunc(found, func(before finding) bool { return before.What == f.What })
+			})
+		}
+		return found, applies
+	}
+}
+
+// isForSomebody reports whether a finding leaves it to a person what is done.
+func isForSomebody(f finding) bool { return f.mend == nil }
 
 // grace is what a check has to tell what it found when its time is over.
 const grace = 200 * time.Millisecond

@@ -117,6 +117,7 @@ type Config struct {
 type Doctor struct {
 	cfg       Config
 	startTime time.Duration
+	patience  time.Duration
 	busy      chan struct{} // holds a token while nobody diagnoses
 }
 
@@ -125,7 +126,7 @@ func New(cfg Config) *Doctor {
 	if cfg.Host == nil {
 		cfg.Host = &Space{}
 	}
-	d := &Doctor{cfg: cfg, startTime: startTime, busy: make(chan struct{}, 1)}
+	d := &Doctor{cfg: cfg, startTime: startTime, patience: patience, busy: make(chan struct{}, 1)}
 	d.busy <- struct{}{}
 	return d
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,6 +183,63 @@ func TestLocks(t *testing.T) {
 	if _, err := os.Lstat(dead); err == nil {
 		t.Error("the file is still there")
 	}
+}
+
+// A machine that has just been registered has a leader that is no init yet.
+func TestLockOfYoungLeader(t *testing.T) {
+	t.Parallel()
+	w := newFiles(t)
+	leader := newBox(t, "").leader
+	w.machines = []machine.Machine{{Name: "here", Leader: leader}}
+	path := w.paths.Images[0] + "/.#here.lck"
+	lock(t, path)
+	w.process(t, leader.PID(), nspawn, path)
+	wantWell(t, w.look(t, "", "lock"))
+}
+
+// Who is not registered yet is no stranger if he soon is; one who stays is.
+func TestStrangersAreLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	w := newFiles(t)
+	self, err := proc.Open(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	path := w.paths.Images[0] + "/.#here.lck"
+	lock(t, path)
+	w.process(t, os.Getpid(), nspawn, path)
+	w.units.active, w.units.busy = []string{"machine-here.scope"}, map[string]bool{"machine-here.scope": true}
+	for _, check := range []string{"lock", "scope"} {
+		var asked atomic.Int32
+		w.doctor.patience = time.Hour
+		w.doctor.cfg.Machines = func() []machine.Machine {
+			if asked.Add(1) <= 3 {
+				return nil
+			}
+			return []machine.Machine{{Name: "here", Unit: "machine-here.scope", Supervisor: self}}
+		}
+		wantWell(t, w.look(t, "", check))
+
+		w.doctor.patience = 2 * patiencePause
+		w.doctor.cfg.Machines = func() []machine.Machine { asked.Add(1); return nil }
+		asked.Store(0)
+		if found := w.look(t, "", check); len(found) != 1 || found[0].Level != machd.LevelWarning {
+			t.Errorf("%s: found %+v", check, found)
+		}
+		if n := asked.Load(); n < 3 {
+			t.Errorf("%s: machines were looked at %d times", check, n)
+		}
+	}
+}
+
+// What can be mended keeps nobody waiting.
+func TestDeadLocksAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newFiles(t)
+	w.doctor.patience = time.Hour
+	write(t, w.paths.Images[0]+"/.#dead.lck", "")
+	wantSafe(t, wantFinding(t, w.look(t, "", "lock"), ".#dead.lck is held by nobody"), true)
 }
 
 func TestExports(t *testing.T) {

@@ -33,7 +33,8 @@ func (v *visit) processes() (all []process) {
 }
 
 // unregistered returns the systemd-nspawn processes that run no machine we know
-// of: one that is starting, or one that does not register.
+// of: one that is starting, or one that does not register. A leader is called
+// systemd-nspawn, too, until it has become the machine's init.
 func (v *visit) unregistered() (all []process) {
 	known := map[int]bool{}
 	for _, m := range v.cfg.Machines() {
@@ -43,6 +44,7 @@ func (v *visit) unregistered() (all []process) {
 		if m.Leader == nil {
 			continue
 		}
+		known[m.Leader.PID()] = true
 		if parent, err := m.Leader.Parent(); err == nil && parent != nil {
 			known[parent.PID()] = true
 			parent.Close()

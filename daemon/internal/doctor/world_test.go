@@ -187,7 +187,9 @@ func newDoctor(w *world, host *Space) *Doctor {
 	if w.network != nil {
 		cfg.Network = w.network
 	}
-	return New(cfg)
+	d := New(cfg)
+	d.patience = 0
+	return d
 }
 
 // serve has the host answer the machine, and offer it an address by DHCP.
