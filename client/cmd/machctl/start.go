@@ -94,9 +94,20 @@ func (a *app) startOne(ctx context.Context, name string, o machd.StartOptions) e
 	case errors.Is(err, machine1.ErrJobFailed), errors.Is(err, machine1.ErrTimeout):
 		return &hintedError{err, fmt.Sprintf(`"machctl logs %s" says more`, name)}
 	case errors.Is(err, machine1.ErrMachineExists):
+		if other, inUse := userOf(err); inUse {
+			return &hintedError{err, fmt.Sprintf(`"machctl stop %s" ends that one first`, other)}
+		}
 		return &hintedError{err, fmt.Sprintf(`"machctl stop %s" ends it first; "machctl set" and "machctl port" change one that runs`, name)}
 	}
 	return err
+}
+
+// userOf returns the machine that has what was to be started in use, if err is
+// about that.
+func userOf(err error) (name string, inUse bool) {
+	_, after, inUse := strings.Cut(err.Error(), "is in use by machine '")
+	name, _, _ = strings.Cut(after, "'")
+	return name, inUse
 }
 
 // startNote shows what the daemon tells of a machine. Most of that is about "it".

@@ -27,6 +27,10 @@ func (w *World) startMachine(msg dbus.Message, name string, o map[string]dbus.Va
 		}
 		return unit, machd.StateReady, "it is running already", nil
 	}
+	if _, ok := w.Machine(parsed.Image); ok {
+		return "", "", "", Error("org.freedesktop.machine1.MachineExists",
+			"'/var/lib/machines/%s' is in use by machine '%s'; options 'from', 'ephemeral' and 'overlay' leave it to that one", parsed.Image, parsed.Image)
+	}
 	if _, ok := w.image(name); !ok {
 		return "", "", "", Error("org.freedesktop.machine1.NoSuchImage", "There is no image '%s'", name)
 	}
