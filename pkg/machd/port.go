@@ -1,6 +1,7 @@
 package machd
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -61,6 +62,12 @@ func (p Port) InwardString() string {
 // An IPv6 address is in brackets. Without a GUEST it is the same as HOST,
 // without a protocol it is TCP.
 func ParsePorts(text string) ([]Port, error) {
+	ports, err := parsePublished(text)
+	return withBothEnds(ports), err
+}
+
+// parsePublished reads what ParsePorts does. A GUEST that was not given is 0.
+func parsePublished(text string) ([]Port, error) {
 	ports, err := parsePorts(text, true)
 	if err != nil {
 		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "'%s' is no port to publish: %v", text, err)
@@ -68,9 +75,23 @@ func ParsePorts(text string) ([]Port, error) {
 	return ports, nil
 }
 
+// withBothEnds has an end that was not given be the same as the other.
+func withBothEnds(ports []Port) []Port {
+	for i, p := range ports {
+		ports[i].Host, ports[i].Guest = cmp.Or(p.Host, p.Guest), cmp.Or(p.Guest, p.Host)
+	}
+	return ports
+}
+
 // ParseInwardPorts reads which services of the host a machine finds at which
 // ports of its gateway: GUEST[:HOST][/tcp|/udp], both of which may be ranges.
 func ParseInwardPorts(text string) ([]Port, error) {
+	ports, err := parseInward(text)
+	return withBothEnds(ports), err
+}
+
+// parseInward reads what ParseInwardPorts does. A HOST that was not given is 0.
+func parseInward(text string) ([]Port, error) {
 	ports, err := parsePorts(text, false)
 	if err != nil {
 		return nil, machine1.Errorf(machine1.ErrInvalidArgs, "'%s' is no port of the host to expose: %v", text, err)
@@ -81,6 +102,7 @@ func ParseInwardPorts(text string) ([]Port, error) {
 	return ports, nil
 }
 
+// parsePorts reads both forms. Guest is the second number, or 0.
 func parsePorts(text string, withAddress bool) ([]Port, error) {
 	rest, protocol, err := cutProtocol(text)
 	if err != nil {
@@ -98,19 +120,23 @@ func parsePorts(text string, withAddress bool) ([]Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	guest := host
-	if both {
-		if guest, err = parseRange(guestText); err != nil {
-			return nil, err
-		}
+	ports := make([]Port, host.length())
+	for i := range ports {
+		ports[i] = Port{Protocol: protocol, Address: address, Host: uint16(host.first + i)}
+	}
+	if !both {
+		return ports, nil
+	}
+	guest, err := parseRange(guestText)
+	if err != nil {
+		return nil, err
 	}
 	if host.length() != guest.length() {
 		return nil, fmt.Errorf("%s are %d ports and %s are %d; there is one for each",
 			hostText, host.length(), guestText, guest.length())
 	}
-	ports := make([]Port, host.length())
 	for i := range ports {
-		ports[i] = Port{Protocol: protocol, Address: address, Host: uint16(host.first + i), Guest: uint16(guest.first + i)}
+		ports[i].Guest = uint16(guest.first + i)
 	}
 	return ports, nil
 }
@@ -219,6 +245,21 @@ func ParsePortList(texts []string, inward bool) (ports []Port, err error) {
 	if inward {
 		parse = ParseInwardPorts
 	}
+	return parseList(texts, parse)
+}
+
+// ParseRemovedPorts reads several texts as ParsePortList does, of ports that are
+// there already: the first number is enough to tell which. The other one is 0 if it
+// was not given: Guest, or Host of those that are inward.
+func ParseRemovedPorts(texts []string, inward bool) (ports []Port, err error) {
+	parse := parsePublished
+	if inward {
+		parse = parseInward
+	}
+	return parseList(texts, parse)
+}
+
+func parseList(texts []string, parse func(string) ([]Port, error)) (ports []Port, err error) {
 	seen := map[Port]bool{}
 	for _, text := range texts {
 		list, err := parse(text)

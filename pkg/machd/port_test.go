@@ -154,6 +154,20 @@ func TestListsOfPorts(t *testing.T) {
 	if err != nil || len(ports) != 1 || ports[0].Guest != 80 || ports[0].Host != 90 {
 		t.Errorf("inward: %v, %v", ports, err)
 	}
+	// Of one that is removed, the first number is enough.
+	removed, err := machd.ParseRemovedPorts([]string{"80", "[::1]:8080-8081/udp", "8080:80", "80"}, false)
+	want = []machd.Port{
+		{Protocol: machd.TCP, Host: 80}, {Protocol: machd.UDP, Address: netip.IPv6Loopback(), Host: 8080},
+		{Protocol: machd.UDP, Address: netip.IPv6Loopback(), Host: 8081}, {Protocol: machd.TCP, Host: 8080, Guest: 80},
+	}
+	if diff := cmp.Diff(want, removed, byValue); err != nil || diff != "" {
+		t.Errorf("removed: %v (-want +got):\n%s", err, diff)
+	}
+	removed, err = machd.ParseRemovedPorts([]string{"80", "80:90"}, true)
+	want = []machd.Port{{Protocol: machd.TCP, Guest: 80}, {Protocol: machd.TCP, Guest: 80, Host: 90}}
+	if diff := cmp.Diff(want, removed, byValue); err != nil || diff != "" {
+		t.Errorf("removed, inward: %v (-want +got):\n%s", err, diff)
+	}
 	for _, texts := range [][]string{nil, {"80", "x"}, {"1-1024", "2000"}} {
 		if ports, err := machd.ParsePortList(texts, false); !errors.Is(err, machine1.ErrInvalidArgs) {
 			t.Errorf("%q: %d ports, %v", texts, len(ports), err)

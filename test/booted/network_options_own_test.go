@@ -128,7 +128,7 @@ func TestMachdNetworkIsSaved(t *testing.T) {
 	}
 	run(t, "machctl", "port", "add", name, "18081-18082:81-82")
 	run(t, "machctl", "port", "add", name, "18081:81", "--save") // it is there already, and kept from now on
-	run(t, "machctl", "port", "remove", name, "18080:80", "--save")
+	run(t, "machctl", "port", "remove", name, "18080", "--save") // wherever it leads
 	run(t, "machctl", "stop", name)
 
 	run(t, "machctl", "start", name)

@@ -19,7 +19,8 @@ PORT is [ADDRESS:]HOST[:GUEST][/tcp|/udp]: HOST on the host leads to GUEST in th
 machine, the same port if that is left out. Both may be ranges, FIRST-LAST. With
 an ADDRESS it is that one of the host's only, an IPv6 address in brackets, and
 otherwise each, 127.0.0.1 and ::1 among them. A port that a program on the host
-or another machine has already is refused.
+or another machine has already is refused. port remove finds one by its HOST,
+ADDRESS and protocol, also without the GUEST.
 
 With --inward, PORT is GUEST[:HOST][/tcp|/udp]: the machine finds the service at
 HOST of the host, which may listen on 127.0.0.1 only, at GUEST of its gateway; in

@@ -1,6 +1,7 @@
 package machine1test
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/godbus/dbus/v5"
@@ -60,7 +61,7 @@ func (w *World) listPorts(msg dbus.Message, name string) ([]machd.PortStatus, *d
 }
 
 func (w *World) addPorts(msg dbus.Message, name string, texts []string, o map[string]dbus.Variant) *dbus.Error {
-	ports, err := w.portsOf(msg, name, texts, o)
+	ports, err := w.portsOf(msg, name, texts, o, machd.ParsePortList)
 	if err != nil {
 		return err
 	}
@@ -71,14 +72,18 @@ func (w *World) addPorts(msg dbus.Message, name string, texts []string, o map[st
 }
 
 func (w *World) removePorts(msg dbus.Message, name string, texts []string, o map[string]dbus.Variant) *dbus.Error {
-	ports, err := w.portsOf(msg, name, texts, o)
+	ports, err := w.portsOf(msg, name, texts, o, machd.ParseRemovedPorts)
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range ports {
-		i := slices.IndexFunc(w.ports, func(q machd.PortStatus) bool { return p == bare(q) })
+		i := slices.IndexFunc(w.ports, func(q machd.PortStatus) bool {
+			meant := p
+			meant.Host, meant.Guest = cmp.Or(p.Host, q.Host), cmp.Or(p.Guest, q.Guest)
+			return meant == bare(q)
+		})
 		if i < 0 {
 			return Error("org.freedesktop.DBus.Error.InvalidArgs", "Machine '%s' has no port %d/%s", name, p.Host, p.Protocol)
 		}
@@ -94,14 +99,15 @@ func bare(p machd.PortStatus) machd.PortStatus {
 }
 
 // portsOf reads the arguments of a call about ports.
-func (w *World) portsOf(msg dbus.Message, name string, texts []string, o map[string]dbus.Variant) ([]machd.PortStatus, *dbus.Error) {
+func (w *World) portsOf(msg dbus.Message, name string, texts []string, o map[string]dbus.Variant,
+	parse func([]string, bool) ([]machd.Port, error)) ([]machd.PortStatus, *dbus.Error) {
 	if err := w.onMachine(msg, name, texts, o); err != nil {
 		return nil, err
 	}
 	options, err := machd.ParsePortOptions(o)
 	var ports []machd.Port
 	if err == nil {
-		ports, err = machd.ParsePortList(texts, options.Inward)
+		ports, err = parse(texts, options.Inward)
 	}
 	if err != nil {
 		return nil, dbus.NewError(machine1.ErrorName(err), []any{err.Error()})

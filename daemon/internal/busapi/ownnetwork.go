@@ -11,9 +11,10 @@ import (
 
 // Networker has the networks of machines; *network.Manager is it.
 type Networker interface {
-	// AddPorts and RemovePorts do it for all of them, or for none.
+	// AddPorts and RemovePorts do it for all of them, or for none. Those to remove
+	// are as of machd.ParseRemovedPorts.
 	AddPorts(ctx context.Context, name string, ports []machd.Port, inward bool) error
-	RemovePorts(ctx context.Context, name string, ports []machd.Port, inward bool) error
+	RemovePorts(ctx context.Context, name string, ports []machd.Port, inward bool) (removed []machd.Port, err error)
 	// Ports tells of one machine's, or if name is "" of all there are.
 	Ports(ctx context.Context, name string) ([]machd.PortStatus, error)
 	Describe(name string) (machd.NetworkStatus, error)
@@ -43,7 +44,7 @@ var networkRows = []vtable.Method{
 	},
 	{
 		Name: "RemovePorts",
-		Doc:  "Takes ports back, and ends the connections that go through them. They are named as in AddPorts.",
+		Doc:  "Takes ports back, and ends the connections that go through them. They are named as in AddPorts, or without their second number, wherever the first one leads.",
 		In:   "machine ports options", Access: machd.ActionManageNetwork, Slow: true, Func: ofMachine(ownRemovePorts),
 	},
 	{
@@ -84,8 +85,11 @@ var networkMachineRows = []vtable.Method{
 
 var errNoNetworks = machine1.Errorf(machine1.ErrNotSupported, "This daemon sets up no networks")
 
+// parsePorts is machd.ParsePortList, or its like.
+type parsePorts func(texts []string, inward bool) ([]machd.Port, error)
+
 func ownAddPorts(ctx context.Context, c *vtable.Call, o machineObject, texts []string, opts options) error {
-	name, ports, parsed, err := o.mayChangePorts(ctx, c, access.OwnAddPorts, texts, opts)
+	name, ports, parsed, err := o.mayChangePorts(ctx, c, access.OwnAddPorts, machd.ParsePortList, texts, opts)
 	if err != nil {
 		return err
 	}
@@ -96,23 +100,25 @@ func ownAddPorts(ctx context.Context, c *vtable.Call, o machineObject, texts []s
 }
 
 func ownRemovePorts(ctx context.Context, c *vtable.Call, o machineObject, texts []string, opts options) error {
-	name, ports, parsed, err := o.mayChangePorts(ctx, c, access.OwnRemovePorts, texts, opts)
+	name, ports, parsed, err := o.mayChangePorts(ctx, c, access.OwnRemovePorts, machd.ParseRemovedPorts, texts, opts)
 	if err != nil {
 		return err
 	}
-	if err := o.api.network.RemovePorts(ctx, name, ports, parsed.Inward); err != nil || !parsed.Save {
+	removed, err := o.api.network.RemovePorts(ctx, name, ports, parsed.Inward)
+	if err != nil || !parsed.Save {
 		return err
 	}
-	return o.api.launcher.ForgetPorts(name, ports, parsed.Inward)
+	return o.api.launcher.ForgetPorts(name, removed, parsed.Inward)
 }
 
-// mayChangePorts returns the machine that the caller may change ports of.
-func (o machineObject) mayChangePorts(ctx context.Context, c *vtable.Call, rule access.Rule, texts []string, opts options) (
+// mayChangePorts returns the machine that the caller may change ports of, and what
+// parse reads of these.
+func (o machineObject) mayChangePorts(ctx context.Context, c *vtable.Call, rule access.Rule, parse parsePorts, texts []string, opts options) (
 	name string, ports []machd.Port, parsed machd.PortOptions, err error) {
 	if parsed, err = machd.ParsePortOptions(opts); err != nil {
 		return "", nil, parsed, err
 	}
-	if ports, err = machd.ParsePortList(texts, parsed.Inward); err != nil {
+	if ports, err = parse(texts, parsed.Inward); err != nil {
 		return "", nil, parsed, err
 	}
 	m, err := o.ask(ctx, c, rule, access.PortDetails(texts, parsed))

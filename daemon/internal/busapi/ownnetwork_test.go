@@ -51,8 +51,13 @@ func (w *networkWorld) AddPorts(_ context.Context, name string, ports []machd.Po
 	return w.note("add %s %v %v", name, ports, inward)
 }
 
-func (w *networkWorld) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) error {
-	return w.note("remove %s %v %v", name, ports, inward)
+// RemovePorts takes ports for leading to themselves whose other end was not given.
+func (w *networkWorld) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) (removed []machd.Port, err error) {
+	for _, p := range ports {
+		p.Host, p.Guest = max(p.Host, p.Guest), max(p.Host, p.Guest)
+		removed = append(removed, p)
+	}
+	return removed, w.note("remove %s %v %v", name, ports, inward)
 }
 
 var somePorts = []machd.PortStatus{{
@@ -106,7 +111,9 @@ func TestPortsOverTheBus(t *testing.T) {
 		{"AddPorts", aContainer, []string{"8080:80", "53/udp"}, none, []string{"add MACHINE [8080:80/tcp 53/udp] false"}, nil, nil},
 		{"AddPorts", aContainer, []string{"80"}, save, []string{"add MACHINE [80/tcp] false"}, []string{"save MACHINE [80/tcp] false"}, nil},
 		{"AddPorts", aContainer, []string{"80:8080"}, inward, []string{"add MACHINE [8080:80/tcp] true"}, []string{"save MACHINE [8080:80/tcp] true"}, nil},
-		{"RemovePorts", aContainer, []string{"80"}, save, []string{"remove MACHINE [80/tcp] false"}, []string{"forget MACHINE [80/tcp] false"}, nil},
+		{"RemovePorts", aContainer, []string{"80:80"}, save, []string{"remove MACHINE [80/tcp] false"}, []string{"forget MACHINE [80/tcp] false"}, nil},
+		{"RemovePorts", aContainer, []string{"80"}, save, []string{"remove MACHINE [80:0/tcp] false"}, []string{"forget MACHINE [80/tcp] false"}, nil},
+		{"RemovePorts", aContainer, []string{"80"}, inward, []string{"remove MACHINE [0:80/tcp] true"}, []string{"forget MACHINE [80/tcp] true"}, nil},
 		{"AddPorts", aContainer, []string{"0"}, none, nil, nil, machine1.ErrInvalidArgs},
 		{"AddPorts", aContainer, nil, none, nil, nil, machine1.ErrInvalidArgs},
 		{"AddPorts", "nobody", []string{"80"}, none, nil, nil, machine1.ErrNoSuchMachine},

@@ -42,7 +42,7 @@ func BenchmarkPort(b *testing.B) {
 			one := ports(b, "8080:80")
 			for b.Loop() {
 				l.must(l.AddPorts(b.Context(), "web", one, false))
-				l.must(l.RemovePorts(b.Context(), "web", one, false))
+				l.removePorts("web", one, false)
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func TestAPortOfAZonesGatewayLeadsToOnePlace(t *testing.T) {
 	l.must(l.AddPorts(t.Context(), "b", inward(machd.UDP, 5432, 5433), true))
 
 	request := Request{Machine: "d", Kind: machd.LinkZone, Shared: "web", Options: machd.NetworkOptions{ExposeHost: []string{"5432:5433"}}}
-	l.must(l.RemovePorts(t.Context(), "b", inward(machd.TCP, 5432, 5432), true)) // which a has still
+	l.removePorts("b", inward(machd.TCP, 5432, 5432), true) // which a has still
 	_, err := l.Plan(request)
 	refused("a start", err)
 	request.Options.ExposeHost = []string{"6000:5433"}
@@ -69,7 +69,7 @@ func TestAPortOfAZonesGatewayLeadsToOnePlace(t *testing.T) {
 	if s := l.status(c); !s.Managed || len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "Machine a") || len(l.of("c").Inward) > 0 {
 		t.Errorf("a machine whose settings want it has %+v", s)
 	}
-	l.must(l.RemovePorts(t.Context(), "b", inward(machd.UDP, 5432, 5433), true))
+	l.removePorts("b", inward(machd.UDP, 5432, 5433), true)
 	if got := elements(t, "inward_traffic4"); !strings.Contains(got, "tcp . 5432") {
 		t.Errorf("what a has is gone: %s", got)
 	}
@@ -125,7 +125,7 @@ func TestTheGatewaysDNSComesBack(t *testing.T) {
 		for _, host := range []uint16{53, 5353} {
 			l.must(l.AddPorts(t.Context(), name, inward(machd.UDP, 53, host), true))
 			is("127.0.0.1")
-			l.must(l.RemovePorts(t.Context(), name, inward(machd.UDP, 53, host), true))
+			l.removePorts(name, inward(machd.UDP, 53, host), true)
 			is(gateway)
 		}
 	}

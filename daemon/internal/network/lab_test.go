@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -218,6 +219,16 @@ func (l *lab) end(g guestHost) {
 	l.mu.Unlock()
 	l.must(netlink.LinkDel(g.link))
 	l.Detach(g.Machine)
+}
+
+// removePorts takes all of the ports back.
+func (l *lab) removePorts(name string, ports []machd.Port, inward bool) {
+	l.Helper()
+	removed, err := l.RemovePorts(l.Context(), name, ports, inward)
+	l.must(err)
+	if !slices.Equal(removed, ports) {
+		l.Errorf("removed are %v, not %v", removed, ports)
+	}
 }
 
 // status is what is told of a machine that has a network.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"encoding/json"
 	"iter"
 	"slices"
@@ -81,6 +82,26 @@ func (l portList) hostOf(protocol machd.Protocol, guest uint16) (host uint16, ok
 		}
 	}
 	return 0, false
+}
+
+// like returns the ports that have what p has, whose numbers may be 0 for any.
+func (l portList) like(p machd.Port) (found []machd.Port) {
+	for _, r := range l {
+		i := int(p.Host) - int(r.first.Host)
+		if p.Host == 0 {
+			i = int(p.Guest) - int(r.first.Guest)
+		}
+		if i < 0 || i >= r.n {
+			continue
+		}
+		of, _ := r.at(i)
+		whole := p
+		whole.Host, whole.Guest = cmp.Or(p.Host, of.Host), cmp.Or(p.Guest, of.Guest)
+		if whole == of {
+			found = append(found, of)
+		}
+	}
+	return found
 }
 
 // with returns the list with more ports.

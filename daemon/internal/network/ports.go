@@ -1,11 +1,13 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -86,26 +88,63 @@ func (m *Manager) mayExpose(n *network, ports []machd.Port) error {
 	return nil
 }
 
-// RemovePorts takes ports back, and ends the connections that came by them.
-func (m *Manager) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) error {
+// RemovePorts takes ports back, and ends the connections that came by them. They
+// are as of machd.ParseRemovedPorts; it returns which that were.
+func (m *Manager) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) (removed []machd.Port, err error) {
 	m.order.Lock()
 	defer m.order.Unlock()
 	n, err := m.running(name)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if removed, err = n.those(ports, inward); err != nil {
+		return nil, err
 	}
 	changed := *n
 	list := changed.list(inward)
+	for _, p := range removed {
+		*list, _ = list.without(p)
+	}
+	if err := m.replace(n, &changed, removed, nil, inward); err != nil || inward {
+		return removed, err
+	}
+	return removed, m.endConnections(n, removed)
+}
+
+// those returns the machine's ports that are like some of which one end may not
+// have been given. Each has to be there.
+func (n *network) those(ports []machd.Port, inward bool) (all []machd.Port, err error) {
+	list := n.list(inward)
 	for _, p := range ports {
-		var had bool
-		if *list, had = list.without(p); !had {
-			return machine1.Errorf(machine1.ErrInvalidArgs, "Machine %s has no published port %s", name, p)
+		found := list.like(p)
+		if len(found) != 1 {
+			return nil, n.lacks(p, inward)
+		}
+		if !slices.Contains(all, found[0]) {
+			all = append(all, found[0])
 		}
 	}
-	if err := m.replace(n, &changed, ports, nil, inward); err != nil || inward {
-		return err
+	return all, nil
+}
+
+// lacks says that a port is not there, and which are that could be meant.
+func (n *network) lacks(p machd.Port, inward bool) error {
+	kind, text, number := "published", machd.Port.String, func(p machd.Port) uint16 { return p.Host }
+	if inward {
+		kind, text, number = "exposed", machd.Port.InwardString, func(p machd.Port) uint16 { return p.Guest }
 	}
-	return m.endConnections(n, ports)
+	var near []string
+	for other := range n.list(inward).all() {
+		if number(other) == number(p) {
+			near = append(near, text(other))
+		}
+	}
+	p.Host, p.Guest = cmp.Or(p.Host, p.Guest), cmp.Or(p.Guest, p.Host)
+	has := ""
+	if len(near) > 0 {
+		has = ", but " + strings.Join(near, ", ")
+	}
+	return machine1.Errorf(machine1.ErrInvalidArgs, "Machine %s has no %s port %s%s", n.Machine, kind, text(p), has)
 }
 
 // running returns the network of a machine that can have ports.

@@ -52,7 +52,7 @@ func TestAPortLeadsToTheMachineForAsLongAsItIsPublished(t *testing.T) {
 	_, c, err := dial("127.0.0.1:8080")
 	l.must(err)
 	defer c.Close()
-	l.must(l.RemovePorts(t.Context(), "web", ports(t, "8080:80"), false))
+	l.removePorts("web", ports(t, "8080:80"), false)
 	fmt.Fprintln(c, "still there?")
 	c.SetDeadline(time.Now().Add(500 * time.Millisecond))
 	if _, err := c.Read(make([]byte, 1)); err == nil {
@@ -84,12 +84,56 @@ func TestAPortThatIsTakenIsRefused(t *testing.T) {
 	if err := l.AddPorts(t.Context(), "nobody", ports(t, "1"), false); !errors.Is(err, machine1.ErrNoPrivateNetworking) {
 		t.Errorf("a port of nobody: %v", err)
 	}
-	if err := l.RemovePorts(t.Context(), "b", ports(t, "9999"), false); !errors.Is(err, machine1.ErrInvalidArgs) {
+	if _, err := l.RemovePorts(t.Context(), "b", ports(t, "9999"), false); !errors.Is(err, machine1.ErrInvalidArgs) {
 		t.Errorf("a port that is not there is removed: %v", err)
 	}
 	l.end(a)
 	l.must(l.AddPorts(t.Context(), "b", ports(t, "8080:80"), false))
 	l.end(b)
+}
+
+// The first number tells which port is meant, with its address and its protocol.
+func TestAPortIsRemovedByItsFirstNumber(t *testing.T) {
+	l := newLab(t)
+	a := l.start("a")
+	l.must(l.AddPorts(t.Context(), "a", ports(t, "8080:80", "8080:90/udp", "127.0.0.1:8081:81", "9000-9002:1000-1002", "22"), false))
+	l.must(l.AddPorts(t.Context(), "a", inward(machd.TCP, 5432, 5433), true))
+	remove := func(inward bool, texts ...string) (string, error) {
+		t.Helper()
+		these, err := machd.ParseRemovedPorts(texts, inward)
+		l.must(err)
+		removed, err := l.RemovePorts(t.Context(), "a", these, inward)
+		return fmt.Sprint(removed), err
+	}
+	for text, want := range map[string]string{
+		"8081":      "Machine a has no published port 8081/tcp, but 127.0.0.1:8081:81/tcp",
+		"8080:8080": "Machine a has no published port 8080/tcp, but 8080:80/tcp, 8080:90/udp",
+		"9999":      "Machine a has no published port 9999/tcp",
+		"9002-9003": "Machine a has no published port 9003/tcp",
+	} {
+		if removed, err := remove(false, text); !errors.Is(err, machine1.ErrInvalidArgs) || err.Error() != want {
+			t.Errorf("%s: removed %s, %v, want %s", text, removed, err, want)
+		}
+	}
+	if removed, err := remove(true, "5433"); !errors.Is(err, machine1.ErrInvalidArgs) || err.Error() != "Machine a has no exposed port 5433/tcp" {
+		t.Errorf("removed %s, %v", removed, err)
+	}
+	if told, _ := l.Ports(t.Context(), "a"); len(told) != 8 {
+		t.Errorf("half of something was done: %+v", told)
+	}
+	for _, c := range []struct{ texts, want string }{
+		{"8080 8080:80", "[8080:80/tcp]"}, {"8080/udp", "[8080:90/udp]"}, {"127.0.0.1:8081", "[127.0.0.1:8081:81/tcp]"},
+		{"9001-9002", "[9001:1001/tcp 9002:1002/tcp]"}, {"22 9000", "[22/tcp 9000:1000/tcp]"},
+	} {
+		if removed, err := remove(false, strings.Fields(c.texts)...); err != nil || removed != c.want {
+			t.Errorf("%s: removed %s, %v, want %s", c.texts, removed, err, c.want)
+		}
+	}
+	removed, err := remove(true, "5432")
+	if told, _ := l.Ports(t.Context(), "a"); err != nil || removed != "[5433:5432/tcp]" || len(told) > 0 {
+		t.Errorf("removed %s, %v, and there is %+v", removed, err, told)
+	}
+	l.end(a)
 }
 
 func TestWhatAStartReservesIsTheMachines(t *testing.T) {
@@ -215,7 +259,7 @@ func TestAMachineThatFailedIsInNobodysWay(t *testing.T) {
 		l.must(l.AddPorts(t.Context(), "web", published, false))
 		l.restart()
 		l.isWell()
-		l.must(l.RemovePorts(t.Context(), "web", published, false))
+		l.removePorts("web", published, false)
 	}
 	l.end(app)
 	l.end(web)

@@ -14,7 +14,7 @@ import (
 // Networker has the networks of machines; *network.Manager is it.
 type Networker interface {
 	AddPorts(ctx context.Context, name string, ports []machd.Port, inward bool) error
-	RemovePorts(ctx context.Context, name string, ports []machd.Port, inward bool) error
+	RemovePorts(ctx context.Context, name string, ports []machd.Port, inward bool) (removed []machd.Port, err error)
 	Ports(ctx context.Context, name string) ([]machd.PortStatus, error)
 	Describe(name string) (machd.NetworkStatus, error)
 }
@@ -72,7 +72,7 @@ var networkMethods = []varlink.Method[*API]{
 	},
 	{
 		Name:   "RemovePorts",
-		Doc:    "Takes ports back, and ends the connections that go through them",
+		Doc:    "Takes ports back, and ends the connections that go through them; the first number is enough to name one",
 		In:     changedPorts(),
 		Access: machd.ActionManageNetwork,
 		Func:   ownRemovePorts,
@@ -108,8 +108,11 @@ var networkMethods = []varlink.Method[*API]{
 
 var errNoNetworks = machine1.Errorf(machine1.ErrNotSupported, "This daemon sets up no networks")
 
+// parsePorts is machd.ParsePortList, or its like.
+type parsePorts func(texts []string, inward bool) ([]machd.Port, error)
+
 func ownAddPorts(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, ports, o, err := a.mayChangePorts(ctx, c, access.OwnAddPorts)
+	m, ports, o, err := a.mayChangePorts(ctx, c, access.OwnAddPorts, machd.ParsePortList)
 	if err != nil {
 		return nil, err
 	}
@@ -120,25 +123,27 @@ func ownAddPorts(ctx context.Context, a *API, c *varlink.Call) (any, error) {
 }
 
 func ownRemovePorts(ctx context.Context, a *API, c *varlink.Call) (any, error) {
-	m, ports, o, err := a.mayChangePorts(ctx, c, access.OwnRemovePorts)
+	m, ports, o, err := a.mayChangePorts(ctx, c, access.OwnRemovePorts, machd.ParseRemovedPorts)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.Network.RemovePorts(ctx, m.Name, ports, o.Inward); err != nil || !o.Save {
+	removed, err := a.Network.RemovePorts(ctx, m.Name, ports, o.Inward)
+	if err != nil || !o.Save {
 		return nil, err
 	}
-	return nil, a.Launcher.ForgetPorts(m.Name, ports, o.Inward)
+	return nil, a.Launcher.ForgetPorts(m.Name, removed, o.Inward)
 }
 
-// mayChangePorts returns the machine that the caller may change ports of.
-func (a *API) mayChangePorts(ctx context.Context, c *varlink.Call, rule access.Rule) (
+// mayChangePorts returns the machine that the caller may change ports of, and what
+// parse reads of these.
+func (a *API) mayChangePorts(ctx context.Context, c *varlink.Call, rule access.Rule, parse parsePorts) (
 	m machine.Machine, ports []machd.Port, o machd.PortOptions, err error) {
 	texts := c.In.Strings("ports")
 	o = machd.PortOptions{Inward: c.In.Bool("inward"), Save: c.In.Bool("save")}
 	if m, err = a.find(ctx, c); err != nil {
 		return m, nil, o, err
 	}
-	if ports, err = machd.ParsePortList(texts, o.Inward); err != nil {
+	if ports, err = parse(texts, o.Inward); err != nil {
 		return m, nil, o, err
 	}
 	details := access.PortDetails(texts, o)

@@ -42,9 +42,12 @@ func (n *network) AddPorts(_ context.Context, name string, ports []machd.Port, i
 	return nil
 }
 
-func (n *network) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) error {
+func (n *network) RemovePorts(_ context.Context, name string, ports []machd.Port, inward bool) ([]machd.Port, error) {
 	n.note("remove %s %v %v", name, ports, inward)
-	return machine1.Errorf(machine1.ErrInvalidArgs, "it has no such port")
+	if ports[0].Guest == 80 {
+		return ports, nil
+	}
+	return nil, machine1.Errorf(machine1.ErrInvalidArgs, "it has no such port")
 }
 
 func (n *network) Ports(_ context.Context, name string) ([]machd.PortStatus, error) {
@@ -88,7 +91,9 @@ func TestNetworksOverVarlink(t *testing.T) {
 			[]string{"add web [8080:80/tcp] true", "save web [8080:80/tcp] true"}, "add_ports"},
 		{"RemovePorts", input{"name": "web", "ports": []string{"80"}, "save": true},
 			`{"error":"org.machd.Machine.Failed","parameters":{"reason":"it has no such port","origin":"linux","errno":22,"errnoName":"EINVAL"}}`,
-			[]string{"remove web [80/tcp] false"}, "remove_ports"},
+			[]string{"remove web [80:0/tcp] false"}, "remove_ports"},
+		{"RemovePorts", input{"name": "web", "ports": []string{"8080:80"}, "save": true}, done,
+			[]string{"remove web [8080:80/tcp] false", "forget web [8080:80/tcp] false"}, "remove_ports"},
 		{"AddPorts", input{"name": "nobody", "ports": []string{"80"}}, noSuchMachine, nil, ""},
 		{"ListPorts", input{}, `{"parameters":{"ports":[{"machine":"web","protocol":"udp","host":53,"guest":5353,"inward":false,"packets":1,"bytes":2,"answers":false}]}}`,
 			[]string{`list ""`}, ""},
