@@ -164,11 +164,16 @@ const (
 // that ends may be who is asked once more. One that heard the call for a while
 // was there: from its end on the next one has its time.
 func throughRestart(ctx context.Context, call func() error) error {
+	return repeatOn(ctx, machine1.ErrNoReply, call)
+}
+
+// repeatOn is throughRestart for those whom a daemon that ends answers so.
+func repeatOn(ctx context.Context, ending error, call func() error) error {
 	var again time.Time
 	for {
 		asked := time.Now()
 		err := call()
-		if !errors.Is(err, machine1.ErrNoReply) {
+		if !errors.Is(err, ending) {
 			return err
 		}
 		if again.IsZero() || time.Since(asked) > heardAfter {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/machd/machd/pkg/machd"
+	"github.com/machd/machd/pkg/machine1"
 )
 
 // An ExecCommand is what to run in a machine, and with what.
@@ -49,7 +50,8 @@ type Execution struct {
 
 // Exec runs a command in a machine and returns when that has begun, or has
 // failed to: then Wait says how. It takes machd; systemd-machined is
-// ErrNotSupported.
+// ErrNotSupported. A daemon that ends has not begun it if it says so: then the one
+// that follows is asked.
 //
 // Reference: docs/api.md, Exec.
 func (c *Client) Exec(ctx context.Context, name string, command ExecCommand) (*Execution, error) {
@@ -79,7 +81,10 @@ func (c *Client) exec(ctx context.Context, name string, command ExecCommand) (*E
 func (c *Client) hold(ctx context.Context, member string, in []any) (*Execution, error) {
 	var reply execReply
 	method := machd.ManagerInterface + "." + member
-	if err := c.take(ctx, method, in, reply.close, &reply.session, &reply.terminal, &reply.unit); err != nil {
+	err := repeatOn(ctx, machine1.ErrEnding, func() error {
+		return c.take(ctx, method, in, reply.close, &reply.session, &reply.terminal, &reply.unit)
+	})
+	if err != nil {
 		return nil, c.lacking(ctx, err)
 	}
 	return reply.execution()

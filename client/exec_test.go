@@ -237,6 +237,47 @@ func TestExecEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A daemon that ends and says so has run nothing; of one that only lost somebody
+// nobody can tell.
+func TestExecAsksTheDaemonThatFollows(t *testing.T) {
+	t.Parallel()
+	w, c := connectToC8(t)
+	asked := func() (n int) {
+		for _, call := range w.Calls() {
+			if strings.HasPrefix(call, "Exec c8-ns") {
+				n++
+			}
+		}
+		return n
+	}
+	w.Fail("Exec", machine1test.Error("org.machd.Error.Ending", "The machine manager is about to end."))
+	done := make(chan *client.Execution, 1)
+	go func() {
+		x, err := c.Exec(t.Context(), "c8-ns", shell("exit 7"))
+		if err != nil {
+			t.Errorf("it was not run: %v", err)
+		}
+		done <- x
+	}()
+	w.AwaitCall("Exec c8-ns")
+	w.Fail("Exec", nil)
+	if x := <-done; x != nil {
+		defer x.Close()
+		wantOutcome(t, x, exited(7))
+	}
+	before := asked()
+	if before < 2 {
+		t.Errorf("asked %d times", before)
+	}
+	for _, name := range []string{"Disconnected", "NoReply"} {
+		w.Fail("Exec", machine1test.Error("org.freedesktop.DBus.Error."+name, "it went"))
+		if _, err := c.Exec(t.Context(), "c8-ns", shell("exit 7")); err == nil || asked() != before+1 {
+			t.Errorf("%s: %v, asked %d times", name, err, asked()-before)
+		}
+		before = asked()
+	}
+}
+
 func TestExecErrorsKeepTheirKind(t *testing.T) {
 	t.Parallel()
 	w, c := connectToC8(t)

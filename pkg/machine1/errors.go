@@ -45,6 +45,11 @@ var (
 	ErrNoSuchUnit           = errors.New("no such unit")
 	ErrUnitExists           = errors.New("unit already exists")
 	ErrUnixProcessIDUnknown = errors.New("no such process")
+
+	// ErrEnding is machd's own: it begins nothing new while it ends, and has done
+	// nothing of what it was asked. The daemon that comes next can be asked. It is
+	// a kind of ErrDisconnected.
+	ErrEnding = fmt.Errorf("the machine manager is about to end: %w", ErrDisconnected)
 )
 
 // errorNames pairs Go errors with D-Bus error names. The first row that
@@ -77,7 +82,9 @@ var errorNames = []struct {
 	{ErrServiceUnknown, "org.freedesktop.DBus.Error.ServiceUnknown"},
 	{ErrServiceUnknown, "org.freedesktop.DBus.Error.NameHasNoOwner"},
 	{ErrNoReply, "org.freedesktop.DBus.Error.NoReply"},
+	{ErrEnding, "org.machd.Error.Ending"},
 	{ErrDisconnected, "org.freedesktop.DBus.Error.Disconnected"},
+	{ErrDisconnected, "org.machd.Error.Ending"},
 	{ErrUnknownMethod, "org.freedesktop.DBus.Error.UnknownMethod"},
 	{ErrUnknownObject, "org.freedesktop.DBus.Error.UnknownObject"},
 	{ErrUnknownInterface, "org.freedesktop.DBus.Error.UnknownInterface"},

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -88,6 +89,58 @@ func TestMachdExecAndTheDaemonsEnd(t *testing.T) {
 			t.Errorf("%s: the command in the machine without a service manager ended with %+v", how, o)
 		}
 		eventually(t, "nothing is left of that", wantSleepers(entered, 0))
+	}
+}
+
+// A command that a daemon does not begin any more as it ends is begun by the one
+// that follows, and none is run twice. Not parallel: it ends the daemon.
+func TestMachdExecOverTheDaemonsEnd(t *testing.T) {
+	const name = "cmd-over"
+	startGuest(t, name)
+	c, err := client.Connect(t.Context())
+	must(t, err)
+	defer c.Close()
+	const atOnce = 40
+	var running sync.WaitGroup
+	over, done := make(chan struct{}), make(chan int, atOnce)
+	for i := range atOnce {
+		running.Go(func() {
+			n := 0
+			for ; ; n++ {
+				select {
+				case <-over:
+					done <- n
+					return
+				default:
+				}
+				x, err := c.Exec(t.Context(), name, sh("echo $1 >>/root/ran", fmt.Sprintf("%d.%d", i, n)))
+				if err != nil {
+					// What the daemon was asked in its last moment nobody knows.
+					if strings.Contains(err.Error(), "about to end") {
+						t.Error(err)
+					}
+					continue
+				}
+				x.Wait(t.Context())
+				x.Close()
+			}
+		})
+	}
+	for range 5 {
+		time.Sleep(500 * time.Millisecond)
+		run(t, "systemctl", "restart", theService)
+	}
+	close(over)
+	running.Wait()
+	asked := 0
+	for range atOnce {
+		asked += <-done
+	}
+	got, err := execIn(t, name, sh("wc -l </root/ran; sort /root/ran | uniq -d"))
+	must(t, err)
+	t.Logf("asked for %d, run were %q", asked, got.Stdout)
+	if lines := strings.Fields(got.Stdout); len(lines) != 1 {
+		t.Errorf("some were run twice: %q", lines)
 	}
 }
 

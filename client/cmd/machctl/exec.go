@@ -24,7 +24,9 @@ program, 126 that it cannot be run, and 125 that we failed, and why.
 Files and pipes are given to it as they are. Signals that end us are sent to it,
 and it ends when we are killed. A terminal of ours stays here: with --tty it has
 one in the machine instead, where ^] three times within a second leaves it.
-Without, what is typed goes to it only with --interactive.`
+Without, what is typed goes to it only with --interactive. In a machine that runs
+systemd, it ends with machd, also when that is restarted: the exit status is 125
+then.`
 
 // execOptions are the options of commands in machines.
 type execOptions struct {

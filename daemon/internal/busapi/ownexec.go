@@ -20,7 +20,7 @@ import (
 var execRows = []vtable.Method{
 	{
 		Name: "Exec",
-		Doc:  "Runs a command in a machine: a program and its arguments. stdio has three descriptors, or none where the command has a terminal or nothing to read and write. The session holds the command: see Sessions. terminal has the terminal's master if one was asked for; unit is the command's in the machine, or empty.",
+		Doc:  "Runs a command in a machine: a program and its arguments. stdio has three descriptors, or none where the command has a terminal or nothing to read and write. The session holds the command: see Sessions. terminal has the terminal's master if one was asked for; unit is the command's in the machine, or empty. A daemon that is about to end answers `org.machd.Error.Ending`, and has run nothing: the one that comes next can be asked.",
 		In:   "machine arguments stdio options", Out: "session terminal unit",
 		Access: machd.ActionExec, Slow: true, Func: ofMachine(ownExec),
 	},

@@ -81,7 +81,7 @@ func (l *Launcher) claimRun(ctx context.Context, name string, o machd.StartOptio
 		return nil, machine1.Errorf(machine1.ErrMachineExists, "Machine '%s' is being started already", name)
 	}
 	if l.starts.over {
-		return nil, errGoing
+		return nil, machine1.Errorf(machine1.ErrEnding, "The machine manager is about to end.")
 	}
 	s := newStart(l, name, o)
 	s.holder = h

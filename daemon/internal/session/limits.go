@@ -33,7 +33,7 @@ func (l *Limits) Admit(user uint32) (release func(), err error) {
 	defer l.mu.Unlock()
 	switch {
 	case l.ended:
-		return nil, machine1.Errorf(machine1.ErrDisconnected, "The machine manager is about to end.")
+		return nil, machine1.Errorf(machine1.ErrEnding, "The machine manager is about to end.")
 	case l.count >= maxAll, user != 0 && l.ofUser[user] >= maxOfUser:
 		return nil, machine1.Errorf(machine1.ErrLimitsExceeded, "Too many commands of user %d run already.", user)
 	}

@@ -230,7 +230,7 @@ func TestLimits(t *testing.T) {
 		t.Error("it is busy")
 	}
 	l.Close()
-	if _, err := admit(0); !errors.Is(err, machine1.ErrDisconnected) {
+	if _, err := admit(0); !errors.Is(err, machine1.ErrEnding) || machine1.ErrorName(err) != "org.machd.Error.Ending" {
 		t.Errorf("after the end: %v", err)
 	}
 	l.Wait()
