@@ -183,10 +183,25 @@ func (a *app) optionsHelp(root *cobra.Command) string {
 func flagEntry(f *pflag.Flag, more string) string {
 	_, usage := pflag.UnquoteUsage(f)
 	short := "    "
-	if f.Shorthand != "" {
+	switch {
+	case isLetter(f):
+		short = ""
+	case f.Shorthand != "":
 		short = "-" + f.Shorthand + ", "
 	}
 	return entry(short+longOption(f), usage+more, 26)
+}
+
+// isLetter reports whether an option is a letter alone: it has a long name only
+// because there has to be one.
+func isLetter(f *pflag.Flag) bool { return f.Name == f.Shorthand }
+
+// optionName is an option as it is typed, by its long name if it has one.
+func optionName(f *pflag.Flag) string {
+	if isLetter(f) {
+		return "-" + f.Shorthand
+	}
+	return "--" + f.Name
 }
 
 // longOption is an option with the name of its value.
@@ -194,11 +209,11 @@ func longOption(f *pflag.Flag) string {
 	value, _ := pflag.UnquoteUsage(f)
 	switch {
 	case value != "" && f.NoOptDefVal != "" && f.Value.Type() != "bool":
-		return "--" + f.Name + "[=" + value + "]"
+		return optionName(f) + "[=" + value + "]"
 	case value != "":
-		return "--" + f.Name + "=" + value
+		return optionName(f) + "=" + value
 	}
-	return "--" + f.Name
+	return optionName(f)
 }
 
 // entry is a word of help and its text, which begins at column.

@@ -64,10 +64,10 @@ func (a *app) toldOptions(flags *pflag.FlagSet, namesOf func(*pflag.Flag) []stri
 
 // ownNames are the names of an option, as they are typed.
 func ownNames(f *pflag.Flag) []string {
-	if f.Shorthand == "" {
-		return []string{"--" + f.Name}
+	if f.Shorthand == "" || isLetter(f) {
+		return []string{optionName(f)}
 	}
-	return []string{"-" + f.Shorthand, "--" + f.Name}
+	return []string{"-" + f.Shorthand, optionName(f)}
 }
 
 // stockNames are those of them that the stock command has.

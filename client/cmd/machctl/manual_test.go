@@ -90,7 +90,7 @@ func (a *app) manual(root *cobra.Command) string {
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
 		_, usage := pflag.UnquoteUsage(f)
 		name := longOption(f)
-		if f.Shorthand != "" {
+		if f.Shorthand != "" && !isLetter(f) {
 			name = "-" + f.Shorthand + ", " + name
 		}
 		b.WriteString(".It " + mdoc.Literal(name) + "\n" + mdoc.Text(usage+"."))
@@ -120,7 +120,7 @@ func verbManual(b *strings.Builder, root *cobra.Command, row verbRow) {
 	var options []string
 	for _, f := range verbFlags(root, row) {
 		if !shownByMost[f.Name] {
-			options = append(options, "--"+f.Name)
+			options = append(options, optionName(f))
 		}
 	}
 	if len(options) > 0 {
