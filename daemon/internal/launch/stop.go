@@ -106,6 +106,7 @@ type ending struct {
 	unit       unit.Ending // how that is
 	restarting bool        // the unit is being stopped already, and starts again
 	heard      bool        // the init was asked by a signal that it handles
+	deadLooks  int         // at a leader that was dead
 	grace      struct{ init, unit time.Duration }
 	gone       func(ctx context.Context) (bool, error)
 }

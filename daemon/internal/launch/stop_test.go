@@ -3,6 +3,7 @@ package launch
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -164,6 +165,37 @@ func TestWhichInitsAreWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// A leader that is dead goes in a moment, however often it was looked at before it
+// was.
+func TestDeadLeaderIsGivenAMoment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.register(t, name)
+	listed := stillListed{w.machines.View()}
+	m, _ := listed.View().Get(name)
+	e := &ending{l: New(Config{Machines: listed, Units: w.pid1, Log: slog.New(slog.DiscardHandler)}), m: m, carrier: m.Unit}
+	if err := m.Leader.Signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); m.Leader.Alive() && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	for n := range patientLooks {
+		if _, last := e.powerOff(t.Context(), 10*patientLooks+n); last {
+			t.Fatalf("it is given up after %d looks", n)
+		}
+	}
+	if _, last := e.powerOff(t.Context(), 20*patientLooks); !last {
+		t.Error("it is waited for without end")
+	}
+}
+
+// stillListed are machines that do not change.
+type stillListed struct{ view *machine.View }
+
+func (s stillListed) View() *machine.View         { return s.view }
+func (s stillListed) Terminating(machine.Machine) {}
 
 // What PID 1 starts again when it ends is stopped first, lest it come back before
 // it is; but not to restart it, as PID 1 would drop the job that does that.

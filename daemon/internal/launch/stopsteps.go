@@ -39,7 +39,8 @@ func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last
 	heard, err := now.Leader.Heard()
 	switch {
 	case err != nil:
-		return deafPause, n > patientLooks
+		e.deadLooks++
+		return deafPause, e.deadLooks > patientLooks
 	case heard.Has(signalPowerOff):
 		e.heard = true
 		e.note("power off", now.Leader.Signal(signalPowerOff))
@@ -51,7 +52,8 @@ func (e *ending) powerOff(ctx context.Context, n int) (again time.Duration, last
 }
 
 // patientLooks is how often a leader that is dead is looked at: its machine goes
-// in a moment, or has other processes.
+// in a moment, or has other processes. How often it was looked at before does not
+// count.
 const patientLooks = 10
 
 // isEnding reports whether the unit is on its way down by itself.
