@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ type teller struct {
 	progress []machd.Progress
 	goOn     chan struct{}
 	left     chan struct{}
-	deaf     bool // it does not end then
+	deaf     atomic.Bool // it does not end then
 }
 
 func (d *teller) CloneImage(_, _ string, options map[string]dbus.Variant) *dbus.Error {
@@ -46,7 +47,7 @@ func (d *teller) CloneImage(_, _ string, options map[string]dbus.Variant) *dbus.
 		case <-time.After(10 * time.Millisecond):
 		}
 		if _, err := pipe.WriteString("\n"); err != nil {
-			if d.deaf {
+			if d.deaf.Load() {
 				<-d.goOn
 			}
 			time.Sleep(100 * time.Millisecond) // to clean up
@@ -119,7 +120,7 @@ func TestTheEndOfAContextWithProgressCallsOff(t *testing.T) {
 func TestTheEndOfAContextWithProgressOfADeafDaemon(t *testing.T) {
 	t.Parallel()
 	d, c := newTeller(t, machd.Progress{Bytes: 1})
-	d.deaf = true
+	d.deaf.Store(true)
 	defer close(d.goOn)
 	ctx, cancel := context.WithCancel(t.Context())
 	ctx = client.WithProgress(ctx, func(client.Progress) { cancel() })
