@@ -261,6 +261,7 @@ func TestMachdStartedAgainAfterItsEnd(t *testing.T) {
 		"stopped, and started by PID 1":      {[]string{"machctl", "stop", name}, []string{"systemctl", "start", dependedOn(name)}, false},
 		"stopped, and started by itself":     {[]string{"machctl", "stop", name}, []string{"machctl", "start", name}, false},
 		"terminated":                         {[]string{"machctl", "terminate", name}, enabled, false},
+		"terminated, and started by PID 1":   {[]string{"machctl", "terminate", name}, []string{"systemctl", "start", dependedOn(name)}, false},
 		"terminated, which nobody waits for": {[]string{"machctl", "terminate", "--no-wait", name}, enabled, false},
 		"killed":                             {[]string{"systemctl", "kill", "--signal=KILL", unit}, enabled, true},
 		"killed, and started by itself":      {[]string{"systemctl", "kill", "--signal=KILL", unit}, []string{"machctl", "start", name}, true},

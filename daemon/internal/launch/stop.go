@@ -55,11 +55,17 @@ func (l *Launcher) Stop(ctx context.Context, m machine.Machine, o machd.StopOpti
 	if err != nil {
 		return "", err
 	}
-	stands := l.standsFor(ctx, m.Name)
+	return e.runForGood(ctx, e.orderly())
+}
+
+// runForGood returns once the machine and its unit are gone, and what stands for
+// the machine.
+func (e *ending) runForGood(ctx context.Context, steps []step) (how string, err error) {
+	stands := e.l.standsFor(ctx, e.m.Name)
 	e.gone = e.goneForGood
-	how, err = e.run(ctx, e.orderly())
+	how, err = e.run(ctx, steps)
 	if err == nil && stands {
-		l.awaitDependedDown(ctx, m.Name)
+		e.l.awaitDependedDown(ctx, e.m.Name)
 	}
 	return how, err
 }

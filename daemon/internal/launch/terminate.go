@@ -30,8 +30,7 @@ func (l *Launcher) Terminate(ctx context.Context, m machine.Machine, o machd.Ter
 			e.grace.unit = cmp.Or(o.Timeout, cutGrace)
 		}
 	}
-	e.gone = e.goneForGood
-	return e.run(ctx, []step{
+	return e.runForGood(ctx, []step{
 		{machd.StopUnit, e.grace.unit, e.cut},
 		{machd.StopKill, killGrace, e.kill},
 	})
