@@ -252,7 +252,11 @@ func TestAConnectionToAHostEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if _, err := c.List(t.Context()); !errors.Is(err, machine1.ErrDisconnected) {
+	// A call that is under way by then may still be answered.
+	for err == nil {
+		_, err = c.List(t.Context())
+	}
+	if !errors.Is(err, machine1.ErrDisconnected) {
 		t.Errorf("a call ends with %v", err)
 	}
 	c.Close()
