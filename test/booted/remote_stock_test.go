@@ -69,7 +69,8 @@ func TestRemoteHostWithoutMachctl(t *testing.T) {
 	talk(t, term, [2]string{name + ` login: $`, "\n"}, [2]string{name + ` login: $`, "\x1d\x1d\x1d"})
 	must(t, term.Wait())
 	term = far("shell", name)
-	talk(t, term, [2]string{`# $`, "stty size; exit\n"}, [2]string{`\n40 120\n`, ""})
+	// machinectl 262 does not always see that the shell has ended, so it is left.
+	talk(t, term, [2]string{`# $`, "stty size\n"}, [2]string{`\n40 120\n`, "\x1d\x1d\x1d"})
 	must(t, term.Wait())
 	run(t, machctlHere(), "-H", farHost, "stop", name)
 	wantEnd(t, observe(t, machctlHere(), "-H", farHost, "show", name), 3, name)
