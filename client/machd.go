@@ -54,15 +54,18 @@ func (c *Client) lacking(ctx context.Context, err error) error {
 
 var errNotMachd = machine1.Errorf(machine1.ErrNotSupported, "the machine manager is systemd-machined, which cannot do that; machd can")
 
-// tellEither calls machd's own method, and the stock one where the daemon is
-// not machd.
-func (c *Client) tellEither(ctx context.Context, member string, in []any, stock string, stockIn []any) error {
+// either makes a call of machd's own, and the stock one where the daemon is not
+// machd or asStock says so.
+func (c *Client) either(ctx context.Context, asStock bool, own, stock func() error) error {
+	if asStock {
+		return stock()
+	}
 	ours, err := c.IsMachd(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case ours:
+		return own()
 	}
-	if !ours {
-		return c.tell(ctx, stock, stockIn)
-	}
-	return c.call(ctx, machined, machd.ManagerInterface+"."+member, in)
+	return stock()
 }

@@ -33,19 +33,11 @@ func WithProgress(ctx context.Context, told func(Progress)) context.Context {
 // somebody wants to know how far it is and the daemon can tell, else the stock one.
 // The pipe is an option of such a call; 0 is none.
 func (c *Client) tellLong(ctx context.Context, member string, in func(pipe dbus.UnixFD) []any, stock string, stockIn []any, out ...any) error {
-	if ctx.Value(progressKey{}) == nil {
-		return c.tell(ctx, stock, stockIn, out...)
-	}
-	ours, err := c.IsMachd(ctx)
-	if err != nil {
-		return err
-	}
-	if !ours {
-		return c.tell(ctx, stock, stockIn, out...)
-	}
-	return c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
-		return c.call(ctx, machined, machd.ManagerInterface+"."+member, in(pipe), out...)
-	})
+	return c.either(ctx, ctx.Value(progressKey{}) == nil, func() error {
+		return c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
+			return c.call(ctx, machined, machd.ManagerInterface+"."+member, in(pipe), out...)
+		})
+	}, func() error { return c.tell(ctx, stock, stockIn, out...) })
 }
 
 // following has call made, to machd, with a pipe that it writes to how far it is,

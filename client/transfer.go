@@ -30,14 +30,11 @@ type Bind struct {
 // BindMountMachine.
 func (c *Client) Bind(ctx context.Context, name string, b Bind) error {
 	options := machd.BindOptions{ReadOnly: b.ReadOnly, MakeDir: b.MakeDir}
-	const stock = "BindMountMachine"
-	stockIn := []any{name, b.Source, b.Destination, b.ReadOnly, b.MakeDir}
-	var err error
-	if b.Stock {
-		err = c.tell(ctx, stock, stockIn)
-	} else {
-		err = c.tellEither(ctx, "BindMount", []any{name, b.Source, b.Destination, options.Variants()}, stock, stockIn)
-	}
+	err := c.either(ctx, b.Stock, func() error {
+		return c.call(ctx, machined, machd.ManagerInterface+".BindMount", []any{name, b.Source, b.Destination, options.Variants()})
+	}, func() error {
+		return c.tell(ctx, "BindMountMachine", []any{name, b.Source, b.Destination, b.ReadOnly, b.MakeDir})
+	})
 	if err != nil {
 		return fmt.Errorf("cannot mount %s in %q: %w", b.Source, name, err)
 	}
@@ -95,21 +92,12 @@ func (c *Client) copy(ctx context.Context, member, name string, x Copy) error {
 	if x.Replace {
 		stock, in = stock+"WithFlags", append(in, flagReplace)
 	}
-	var ours bool
-	var err error
-	if !x.Stock {
-		ours, err = c.IsMachd(ctx)
-	}
-	switch {
-	case err != nil:
-	case ours:
-		err = c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
+	err := c.either(ctx, x.Stock, func() error {
+		return c.following(ctx, func(ctx context.Context, pipe dbus.UnixFD) error {
 			options.Progress = pipe
 			return c.call(ctx, machined, machd.ManagerInterface+"."+member, []any{name, x.Source, x.Destination, options.Variants()})
 		})
-	default:
-		err = c.tell(ctx, stock, in)
-	}
+	}, func() error { return c.tell(ctx, stock, in) })
 	if err != nil {
 		return fmt.Errorf("cannot copy %s: %w", x.Source, err)
 	}
