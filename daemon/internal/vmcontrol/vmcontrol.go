@@ -32,22 +32,16 @@ func Socket(m machine.Machine) string {
 // PressPowerButton has the firmware of a virtual machine tell its system to shut
 // down. A machine that is paused has to go on to hear it.
 func PressPowerButton(ctx context.Context, socket string) error {
-	ctx, cancel := context.WithTimeout(ctx, grace)
-	defer cancel()
-	conn, err := varlink.Dial(ctx, socket)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	// It refuses that while the machine runs.
-	_, _ = conn.Call(ctx, instance+"Resume", nil, nil)
-	_, err = conn.Call(ctx, instance+"PowerOff", nil, nil)
-	return err
+	// To go on is refused while the machine runs.
+	return order(ctx, socket, "Resume", "PowerOff")
 }
 
 // Quit ends a virtual machine as if it lost power, with what it has written to its
 // disks.
-func Quit(ctx context.Context, socket string) error {
+func Quit(ctx context.Context, socket string) error { return order(ctx, socket, "Terminate") }
+
+// order calls methods one after the other, and returns the error of the last.
+func order(ctx context.Context, socket string, methods ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	conn, err := varlink.Dial(ctx, socket)
@@ -55,7 +49,9 @@ func Quit(ctx context.Context, socket string) error {
 		return err
 	}
 	defer conn.Close()
-	_, err = conn.Call(ctx, instance+"Terminate", nil, nil)
+	for _, method := range methods {
+		_, err = conn.Call(ctx, instance+method, nil, nil)
+	}
 	return err
 }
 
