@@ -114,7 +114,7 @@ func (s *start) explain(ctx context.Context, cause error) error {
 		f.Run.Result = startLimitHit
 		return f
 	}
-	f.Log = lastLines(ctx, s.plan.Unit, f.Run.Invocation, s.record.Since)
+	f.Log = lastLines(ctx, s.plan.Unit, f.Run, s.record.Since)
 	return f
 }
 

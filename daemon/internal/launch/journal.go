@@ -11,41 +11,36 @@ import (
 	"time"
 
 	"github.com/machd/machd/daemon/internal/logline"
+	"github.com/machd/machd/daemon/internal/unit"
 )
 
 // logLines is how many lines explain a failed start.
 const logLines = 10
 
-// journalPauses are waited between looks for lines that are not there: a sync does
-// not cover what a process wrote whose stream a busy journald has not accepted yet.
-var journalPauses = []time.Duration{100 * time.Millisecond, 300 * time.Millisecond}
-
-// lastLines returns the last lines that one run of a unit logged, oldest first,
-// or those of the unit since a time if the run is not known, or not to the journal.
-// It asks a process, since reading a journal needs a library in C; failing is having
-// nothing to tell.
-func lastLines(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
-	lines := linesNow(ctx, unit, invocation, since)
-	for _, pause := range journalPauses {
-		if len(lines) > 0 || ctx.Err() != nil {
-			break
-		}
-		time.Sleep(pause)
-		lines = linesNow(ctx, unit, invocation, since)
-	}
-	return lines
-}
-
-func linesNow(ctx context.Context, unit string, invocation [16]byte, since time.Time) []string {
+// lastLines returns the last lines that one run of a service logged, oldest first,
+// or those since a time of the unit or of the process if the journal does not know
+// of the run. It asks a process, since reading a journal needs a library in C;
+// failing is having nothing to tell.
+func lastLines(ctx context.Context, service string, run unit.Run, since time.Time) []string {
 	// What has been written may not have been read yet.
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
-	if invocation != [16]byte{} {
-		if lines := linesOf(ctx, "_SYSTEMD_INVOCATION_ID="+hex.EncodeToString(invocation[:])); len(lines) > 0 {
+	from := fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000)
+	// Of a process that ended before journald looked at it only the unit is known, or,
+	// if it had sent its lines itself, not even that.
+	var matches [][]string
+	if run.Invocation != [16]byte{} {
+		matches = append(matches, []string{"_SYSTEMD_INVOCATION_ID=" + hex.EncodeToString(run.Invocation[:])})
+	}
+	matches = append(matches, []string{from, "_SYSTEMD_UNIT=" + service})
+	if run.LastPID != 0 {
+		matches = append(matches, []string{from, "_PID=" + strconv.FormatUint(uint64(run.LastPID), 10)})
+	}
+	for _, match := range matches {
+		if lines := linesOf(ctx, match...); len(lines) > 0 {
 			return lines
 		}
 	}
-	// Of a process that ended before journald looked at it, only the unit is known.
-	return linesOf(ctx, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000), "_SYSTEMD_UNIT="+unit)
+	return nil
 }
 
 // linesOf returns the last lines that match.

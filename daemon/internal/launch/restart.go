@@ -70,7 +70,7 @@ func (l *Launcher) restartFailure(ctx context.Context, unit, job string, since t
 	if run, err := l.cfg.Units.LastRun(ctx, unit); err == nil {
 		f.Run = run
 	}
-	f.Log = lastLines(ctx, unit, f.Run.Invocation, since)
+	f.Log = lastLines(ctx, unit, f.Run, since)
 	return f
 }
 

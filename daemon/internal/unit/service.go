@@ -46,6 +46,7 @@ type Run struct {
 	State      string // active, activating, deactivating, inactive, failed, …
 	Result     string // success, exit-code, signal, timeout, start-limit-hit, …
 	MainPID    uint32
+	LastPID    uint32   // of the main process, also when that has ended; 0 if there was none
 	ExitCode   int32    // how its main process ended: CLD_EXITED and so on, 0 if it did not
 	ExitStatus int32    // with which status or by which signal
 	Invocation [16]byte // selects its log lines
@@ -65,7 +66,7 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 		v, err := m.values(ctx, path, property{unitInterface, "ActiveState"}, property{serviceInterface, "MainPID"},
 			property{serviceInterface, "ExecMainCode"}, property{serviceInterface, "ExecMainStatus"}, property{serviceInterface, "Result"},
 			property{unitInterface, "InvocationID"}, property{unitInterface, "Job"}, property{serviceInterface, "Type"},
-			property{unitInterface, "ActiveState"})
+			property{serviceInterface, "ExecMainPID"}, property{unitInterface, "ActiveState"})
 		if err != nil {
 			return Run{}, err
 		}
@@ -79,7 +80,8 @@ func (m *Manager) LastRun(ctx context.Context, name string) (r Run, err error) {
 		}
 		r.HasJob = hasJob(v[6])
 		r.Type, _ = v[7].(string)
-		r.State, _ = v[8].(string)
+		r.LastPID, _ = v[8].(uint32)
+		r.State, _ = v[9].(string)
 		if r.State == before {
 			return r, nil
 		}

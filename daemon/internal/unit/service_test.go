@@ -31,6 +31,7 @@ func TestLastRunIsOfOneMoment(t *testing.T) {
 		return dbus.MakeVariant(map[string][2]any{
 			"ActiveState":    {"active", "failed"},
 			"MainPID":        {uint32(42), uint32(0)},
+			"ExecMainPID":    {uint32(42), uint32(42)},
 			"ExecMainCode":   {int32(0), int32(1)},
 			"ExecMainStatus": {int32(0), int32(7)},
 			"Result":         {"success", "exit-code"},
@@ -44,7 +45,7 @@ func TestLastRunIsOfOneMoment(t *testing.T) {
 	}
 	m := connect(t, b)
 	got, err := m.LastRun(t.Context(), "web.service")
-	want := unit.Run{Type: "notify", State: "failed", Result: "exit-code", ExitCode: 1, ExitStatus: 7, Invocation: [16]byte{1}}
+	want := unit.Run{Type: "notify", State: "failed", Result: "exit-code", LastPID: 42, ExitCode: 1, ExitStatus: 7, Invocation: [16]byte{1}}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
